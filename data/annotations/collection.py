@@ -1,0 +1,215 @@
+"""Captioned pictures, whatever format they were written in."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from data.errors import AnnotationError
+
+DUPLICATE_PICTURE_ID = "duplicate picture id"
+DUPLICATE_PICTURE_NAME = "duplicate picture name"
+DUPLICATE_CAPTION_ID = "duplicate caption id"
+EMPTY_CAPTION = "empty caption"
+CAPTION_WITHOUT_PICTURE = "caption without picture"
+PICTURE_WITHOUT_CAPTIONS = "picture without captions"
+PICTURE_IN_TWO_SPLITS = "picture in two splits"
+WRONG_ENCODING = "wrong encoding"
+UNSAFE_PICTURE_NAME = "unsafe picture name"
+
+SPLITS = ("train", "val", "test")
+SYNONYMS = {"dev": "val", "validation": "val"}
+
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An entry that was skipped: ``kind`` is one of this module's constants."""
+
+    kind: str
+    subject: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and its captions.
+
+    ``key`` is the file name relative to the picture folder, in POSIX form (see ``safe_key``);
+    ``factors`` what a generated collection says was drawn, as parsed JSON. Raises ValueError.
+    """
+
+    key: str
+    image_id: int | str
+    captions: tuple[str, ...]
+    split: str | None
+    factors: Any = None
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The pictures of one annotation file, and what was wrong with it.
+
+    ``digest`` is the SHA-256, in hexadecimal, of the bytes of the files read. Raises
+    AnnotationError where there is no picture at all, ValueError where two share a key.
+    """
+
+    format: str
+    source: Path
+    digest: str
+    pictures: tuple[Picture, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.pictures:
+            first = f" ({self.problems[0]})" if self.problems else ""
+            raise AnnotationError(
+                f"{self.source}: no picture with captions{first}; check that the file is whole"
+            )
+        for what in ("key", "image_id"):
+            if len({getattr(picture, what) for picture in self.pictures}) < len(self.pictures):
+                raise ValueError(f"{self.source}: two pictures share a {what}")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in order of first appearance."""
+        names = dict.fromkeys(picture.split for picture in self.pictures)
+        return tuple(name for name in names if name is not None)
+
+    def split(self, name: str) -> tuple[Picture, ...]:
+        """Return the pictures of one split; none if there is no such split."""
+        wanted = SYNONYMS.get(name, name)
+        return tuple(picture for picture in self.pictures if picture.split == wanted)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file; raises AnnotationError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise AnnotationError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise AnnotationError(f"{path}: is a folder; name the annotation file in it") from None
+    except OSError as error:
+        raise AnnotationError(
+            f"{path}: cannot be read ({error.strerror}); check its rights"
+        ) from error
+
+
+def safe_key(name: str) -> str:
+    """Return the key of a picture: its relative name, "/" between folders, no "." or "//".
+
+    Raises ValueError, with the reason, for a name that could leave the picture folder or
+    that cannot be stored as UTF-8.
+    """
+    if _FORBIDDEN.search(name):
+        raise ValueError("holds a control character or a backslash; write / between folders")
+    if not is_unicode(name):
+        raise ValueError("cannot be written as UTF-8")
+    path = PurePosixPath(name)
+    if path.is_absolute() or name[1:2] == ":" or ".." in path.parts:
+        raise ValueError("leaves the picture folder")
+    if not path.parts:
+        raise ValueError("names no file")
+    return str(path)
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError unless ``key`` is as ``safe_key`` returns it."""
+    try:
+        safe = safe_key(key)
+    except ValueError as error:
+        raise ValueError(f"key {key!r} {error}") from error
+    if safe != key:
+        raise ValueError(f"key {key!r} should be written {safe!r}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8 (it holds no lone surrogates)."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def tidy(caption: str) -> str:
+    """Strip outer white space and make one line of several; nothing else changes."""
+    return " ".join(part for line in caption.splitlines() if (part := line.strip()))
+
+
+def split_name(source: Path, name: str) -> str:
+    """Return the name that a split goes by here ("dev" is "val"); raises AnnotationError.
+
+    The name becomes a file name, so that only letters, digits, ".", "_" and "-" may be in it.
+    """
+    if not _SPLIT_NAME.fullmatch(name):
+        raise AnnotationError(
+            f"{source}: split name {shown(name)} cannot be a file name; "
+            "use letters, digits, '.', '_' and '-'"
+        )
+    return SYNONYMS.get(name, name)
+
+
+def split_in_name(path: Path) -> str | None:
+    """Return the split that a file's name tells: "captions_train2014.json" is "train".
+
+    None where it has none of train, val (dev, validation) and test as a word, or several.
+    """
+    words = {word.lower() for word in _WORD.findall(path.stem)}
+    found = {SYNONYMS.get(word, word) for word in words}.intersection(SPLITS)
+    return found.pop() if len(found) == 1 else None
+
+
+def field(source: Path, place: str, entry: Any, name: str, kind: type, expected: str) -> Any:
+    """Return ``entry[name]``; raises AnnotationError that names the place."""
+    if not isinstance(entry, dict):
+        raise fault(source, place, entry, "an object")
+    if name not in entry:
+        raise AnnotationError(f"{source}: {place} has no {name}; add it or take the entry out")
+    value = entry[name]
+    if not isinstance(value, kind):
+        raise fault(source, f"{place}.{name}", value, expected)
+    return value
+
+
+def text_field(source: Path, place: str, entry: Any, name: str) -> str:
+    """Return the text ``entry[name]``; raises AnnotationError."""
+    value: str = field(source, place, entry, name, str, "text")
+    return value
+
+
+def id_field(source: Path, place: str, entry: Any, name: str) -> int | str:
+    """Return the identifier ``entry[name]``: a whole number or text; raises AnnotationError."""
+    value = field(source, place, entry, name, object, "")
+    if type(value) is int or (isinstance(value, str) and value and value.isprintable()):
+        return value
+    raise fault(source, f"{place}.{name}", value, "a whole number or printable text")
+
+
+def fault(source: Path, place: str, value: Any, expected: str) -> AnnotationError:
+    """Return the error for a value of the wrong kind."""
+    return AnnotationError(
+        f"{source}: {place} is {shown(value)}, expected {expected}; "
+        "correct the entry or take it out"
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is quoted in an error: on one line, and short."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

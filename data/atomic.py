@@ -1,0 +1,64 @@
+"""Files that appear under their final name only when whole."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+TEMPORARY_PREFIX = ".partial-"
+
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # the only way to read it is to set it
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes ``path`` when the block ends without an error.
+
+    The bytes are flushed and synced before the rename and the folder is synced after it, so
+    that a crash or a power cut leaves either the old file or the new one. On an error the
+    temporary file is removed and ``path`` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            os.fchmod(file.fileno(), 0o666 & ~_UMASK)  # mkstemp's 0600 would hide shared files
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed writer left in ``folder``; call it only under the writer's lock."""
+    for partial in folder.glob(TEMPORARY_PREFIX + "*"):
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return the one spelling that this project uses for a JSON file."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

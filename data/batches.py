@@ -1,0 +1,164 @@
+"""Encoded captions and features, resident in memory, as batches for training.
+
+Batches are length-bucketed and packed: the captions of a batch are sorted by falling length and
+their tokens laid out step by step, real tokens only, so that nothing is spent on padding. The
+order is a function of (seed, epoch) alone, whatever ran before.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.cache import Cache
+from data.captions import Captions
+from data.errors import CaptionsError, MissingFeatureError
+from data.vocabulary import BOS, EOS
+
+BUCKET = 50  # batches whose captions are sorted by length together
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B captions with N tokens in all, step by step.
+
+    ``active[t]`` is how many captions have a token at step t; they are the first ones, for the
+    captions are sorted by falling length. ``inputs`` starts with B times BOS; ``targets`` holds
+    EOS at each caption's last step.
+    """
+
+    features: Tensor  # (B, D) in the storage type
+    inputs: Tensor  # int64 (N,)
+    targets: Tensor  # int64 (N,)
+    active: tuple[int, ...]
+
+    @property
+    def captions(self) -> int:
+        """The number of captions."""
+        return len(self.features)
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens to predict, EOS included."""
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on ``device``."""
+        return Batch(
+            self.features.to(device), self.inputs.to(device), self.targets.to(device), self.active
+        )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The captions of a split with the vectors of their pictures."""
+
+    captions: Captions
+    features: Tensor  # (P, D), one row a picture that has a vector
+    pictures: tuple[int, ...]  # row of ``features`` -> picture number in ``captions``
+    rows: np.ndarray  # int64 (M,), caption -> row of ``features``
+    starts: np.ndarray  # int64 (M,), caption -> its first token in ``tokens``
+    lengths: np.ndarray  # int64 (M,), tokens of a caption, EOS included
+    tokens: np.ndarray  # int64, all captions on end, each with BOS before and EOS after
+    without_vector: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the pictures, row by row of ``features``."""
+        return [self.captions.keys[picture] for picture in self.pictures]
+
+    def epoch(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Return the caption numbers of every batch of an epoch, in order."""
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(len(self))
+        bucket = batch_size * BUCKET
+        batches = []
+        for start in range(0, len(order), bucket):
+            part = order[start : start + bucket]
+            part = part[np.argsort(-self.lengths[part], kind="stable")]
+            batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def sequential(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every caption once, longest first."""
+        order = np.argsort(-self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield self.batch(order[start : start + batch_size])
+
+    def batch(self, captions: np.ndarray) -> Batch:
+        """Pack captions, given by number in order of falling length."""
+        lengths = self.lengths[captions]
+        steps = np.arange(lengths[0])
+        real = steps[:, None] < lengths  # (T, B)
+        place = (self.starts[captions] + steps[:, None])[real]
+        return Batch(
+            features=self.features[torch.from_numpy(self.rows[captions])],
+            inputs=torch.from_numpy(self.tokens[place]),
+            targets=torch.from_numpy(self.tokens[place + 1]),
+            active=tuple(real.sum(axis=1).tolist()),
+        )
+
+
+def load_pairs(cache: Cache, split: str) -> Pairs:
+    """Join the captions of ``split`` with their vectors.
+
+    Pictures that the cache records as failed are left out and counted.
+
+    :raises CaptionsError: no such split, or nothing is left of it.
+    :raises MissingFeatureError: a picture has neither a vector nor a recorded failure.
+    """
+    captions = cache.captions(split)
+    has = [key in cache.rows for key in captions.keys]
+    unknown = [
+        key
+        for key, there in zip(captions.keys, has, strict=True)
+        if not there and key not in cache.manifest.failures
+    ]
+    if unknown:
+        raise MissingFeatureError(
+            f"{cache.root}: {len(unknown)} pictures of {split!r} have no vector, the first is "
+            f"{unknown[0]}; run `preprocess` with --images on this split"
+        )
+    pictures = tuple(np.flatnonzero(has).tolist())
+    if not pictures:
+        raise CaptionsError(f"{cache.root}: no picture of {split!r} has a vector")
+    row_of = np.cumsum(has) - 1
+    kept = np.flatnonzero(np.array(has)[captions.picture])
+    tokens, starts = _with_marks(captions)
+    return Pairs(
+        captions=captions,
+        features=torch.from_numpy(cache.features([captions.keys[p] for p in pictures])),
+        pictures=pictures,
+        rows=row_of[captions.picture[kept]].astype(np.int64),
+        starts=starts[kept],
+        lengths=np.diff(captions.offsets)[kept] + 1,
+        tokens=tokens,
+        without_vector=len(has) - len(pictures),
+    )
+
+
+def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
+    """Return all tokens with BOS before and EOS after each caption, and the captions' starts."""
+    count = len(captions.offsets) - 1
+    starts = captions.offsets[:-1] + 2 * np.arange(count)
+    ends = captions.offsets[1:] + 2 * np.arange(count) + 1
+    tokens = np.empty(len(captions.tokens) + 2 * count, np.int64)
+    words = np.ones(len(tokens), bool)
+    words[starts] = words[ends] = False
+    tokens[starts], tokens[ends], tokens[words] = BOS, EOS, captions.tokens
+    return tokens, starts
+
+
+def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each feature over pictures, float32 (D,) each.
+
+    A constant feature gets a deviation of 1, so that standardising leaves it at 0.
+    """
+    values = features.float()
+    deviation = values.std(dim=0, correction=0)
+    return values.mean(dim=0), torch.where(deviation > 1e-6, deviation, torch.ones(()))

@@ -1,0 +1,270 @@
+"""A feature cache: opening it to read, and the one writer that may extend it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from data.atomic import remove_partial
+from data.captions import Captions, load_captions, save_captions
+from data.entry import check_entry, describe
+from data.errors import (
+    CacheError,
+    CaptionsError,
+    DamagedFileError,
+    MissingFeatureError,
+    ShardError,
+    VocabularyError,
+)
+from data.manifest import NAME, SPLIT_NAME, Manifest, read_manifest, write_manifest
+from data.shard import Shard, ShardEntry, open_shard, read_shard, write_shard
+from data.spec import FeatureSpec
+from data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache to read from. Shards are checked and mapped at first use, once a process."""
+
+    root: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, root: Path) -> "Cache":
+        """Open the cache at ``root``.
+
+        :raises CacheError: there is none, or its manifest is damaged.
+        """
+        return cls(root, read_manifest(root))
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """How the vectors were made.
+
+        :raises CacheError: the cache holds captions only.
+        """
+        if self.manifest.spec is None:
+            raise CacheError(f"{self.root}: holds no features; run `preprocess` with --images")
+        return self.manifest.spec
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """All shards, each checked against its digest.
+
+        :raises ShardError: a shard is missing or damaged, or of another spec.
+        """
+        shards = tuple(open_shard(self.root, entry) for entry in self.manifest.shards)
+        for shard in shards:
+            _same_meaning(self.spec, shard)
+        return shards
+
+    @cached_property
+    def rows(self) -> Mapping[str, tuple[int, int]]:
+        """Key to (shard number, row number)."""
+        return _index(self.shards)
+
+    def features(self, keys: Sequence[str]) -> np.ndarray:
+        """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
+
+        :raises MissingFeatureError: a key has no vector; names the first and the mend.
+        """
+        absent = [key for key in keys if key not in self.rows]
+        if absent:
+            raise MissingFeatureError(
+                f"{self.root}: {len(absent)} pictures have no vector, the first is {absent[0]}"
+                f"{self._reason(absent[0])}; run `preprocess` on them"
+            )
+        dtype = np.result_type(*(shard.features.dtype for shard in self.shards))
+        gathered = np.empty((len(keys), self.spec.dimension), dtype)
+        places = np.array([self.rows[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+        for number, shard in enumerate(self.shards):
+            here = np.flatnonzero(places[:, 0] == number)
+            gathered[here] = shard.features[places[here, 1]]
+        return gathered
+
+    def vocabulary(self) -> Vocabulary:
+        """Return the cache's vocabulary.
+
+        :raises VocabularyError: there is none, or it is damaged.
+        """
+        entry = self.manifest.vocabulary
+        if entry is None:
+            raise VocabularyError(
+                f"{self.root}: no vocabulary; `preprocess` a training split (--split train)"
+            )
+        return Vocabulary.load(check_entry(self.root, entry))
+
+    def captions(self, split: str) -> Captions:
+        """Return the encoded captions of ``split``.
+
+        :raises CaptionsError: no such split, damaged, or encoded with another vocabulary.
+        """
+        entry = self.manifest.captions.get(split)
+        if entry is None:
+            known = ", ".join(self.manifest.captions) or "none"
+            raise CaptionsError(f"{self.root}: no captions of split {split!r}; there are: {known}")
+        return load_captions(check_entry(self.root, entry), self.vocabulary())
+
+    def _reason(self, key: str) -> str:
+        reason = self.manifest.failures.get(key)
+        return f" ({reason})" if reason else ""
+
+
+class CacheWriter:
+    """The one process that extends a cache; made by :func:`write_cache`."""
+
+    def __init__(self, root: Path, manifest: Manifest, shards: Sequence[Shard]) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.digests = {
+            key: digest.tobytes()
+            for shard in shards
+            for key, digest in zip(shard.keys, shard.image_sha256, strict=True)
+        }
+
+    def begin(self, spec: FeatureSpec) -> None:
+        """Say how the rows to come are made.
+
+        :raises CacheError: the cache holds rows of another meaning; names the fields.
+        """
+        held = self.manifest.spec
+        if held is not None and held.fingerprint != spec.fingerprint:
+            raise CacheError(
+                f"{self.root}: its vectors were made otherwise: "
+                f"{'; '.join(held.differences(spec))} (cache and command); use another --cache"
+            )
+        self.manifest = replace(self.manifest, spec=held or spec)
+
+    def append(
+        self,
+        spec: FeatureSpec,
+        keys: Sequence[str],
+        image_sha256: np.ndarray,
+        features: np.ndarray,
+        failures: Mapping[str, str],
+    ) -> None:
+        """Add rows as one shard, and what failed beside them, then list both.
+
+        :param image_sha256: uint8 (N, 32)
+        :param features: float (N, D)
+        """
+        if len(keys):
+            folder = self.root / "features"
+            number = 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
+            entry = write_shard(folder, number, spec, keys, image_sha256, features)
+            self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
+            self.digests.update(zip(keys, map(bytes, image_sha256), strict=True))
+        kept = {k: v for k, v in self.manifest.failures.items() if k not in self.digests}
+        self.manifest = replace(self.manifest, failures={**kept, **failures})
+        self.save()
+
+    def put_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Store the vocabulary; captions of another one are no longer listed."""
+        path = self.root / "vocabulary.json"
+        vocabulary.save(path)
+        self.manifest = replace(self.manifest, vocabulary=describe(self.root, path), captions={})
+        self.save()
+
+    def put_captions(self, captions: Captions) -> None:
+        """Store the encoded captions of a split."""
+        path = self.root / "captions" / f"{check_split_name(captions.split)}.h5"
+        save_captions(captions, path)
+        self.manifest = self.manifest.with_captions(captions.split, describe(self.root, path))
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest."""
+        write_manifest(self.root, self.manifest)
+
+
+@contextmanager
+def write_cache(root: Path) -> Iterator[CacheWriter]:
+    """Open or make the cache at ``root`` for writing, alone.
+
+    What a killed run left behind is put right first: partial files are removed and whole
+    shards that the manifest does not list yet are taken in. A listed shard whose bytes are
+    wrong is dropped, so that its pictures count as missing.
+
+    :raises CacheError: another process writes to it, or its manifest is damaged.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".lock")  # held by the kernel for the process: a dead one frees it
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CacheError(
+            f"{root}: another process is writing to this cache; wait until it ends"
+        ) from None
+    try:
+        for folder in (root, root / "features", root / "captions"):
+            remove_partial(folder)
+        manifest = read_manifest(root) if (root / NAME).exists() else Manifest()
+        manifest, shards = _settle(root, manifest)
+        yield CacheWriter(root, manifest, shards)
+    finally:
+        lock.release()
+
+
+def check_split_name(name: str) -> str:
+    """Return ``name`` if a split may be called so.
+
+    :raises CacheError: it would not do as a file name.
+    """
+    if not SPLIT_NAME.fullmatch(name):
+        raise CacheError(f"split {name!r}: use letters, digits, '-', '_' and '.' (64 at most)")
+    return name
+
+
+def _settle(root: Path, manifest: Manifest) -> tuple[Manifest, list[Shard]]:
+    """Bring the manifest and the shards on disk together."""
+    shards, entries = [], []
+    for entry in manifest.shards:
+        try:
+            shards.append(open_shard(root, entry))
+        except DamagedFileError:
+            (root / entry.file).unlink(missing_ok=True)  # its pictures are extracted again
+        else:
+            entries.append(entry)
+    listed = {entry.file for entry in entries}
+    for path in sorted((root / "features").glob("[0-9]*-*.h5")):
+        if f"features/{path.name}" in listed:
+            continue
+        found = describe(root, path)
+        if not path.stem.endswith(found.sha256[:8]):
+            raise ShardError(f"{path}: not listed, and its bytes do not match its name; delete it")
+        shard = read_shard(path)
+        entries.append(ShardEntry(found.file, found.sha256, found.bytes, len(shard.keys)))
+        shards.append(shard)
+    spec = manifest.spec or (shards[0].spec if shards else None)
+    for shard in shards:
+        assert spec is not None
+        _same_meaning(spec, shard)
+    _index(shards)
+    return replace(manifest, spec=spec, shards=tuple(entries)), shards
+
+
+def _index(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
+    rows = {key: (s, r) for s, shard in enumerate(shards) for r, key in enumerate(shard.keys)}
+    if len(rows) != sum(len(shard.keys) for shard in shards):
+        seen: set[str] = set()
+        for shard in shards:
+            if twice := seen.intersection(shard.keys):
+                raise ShardError(f"{shard.path}: {min(twice)} is in another shard too")
+            seen.update(shard.keys)
+    return rows
+
+
+def _same_meaning(spec: FeatureSpec, shard: Shard) -> None:
+    if shard.spec.fingerprint != spec.fingerprint:
+        raise ShardError(
+            f"{shard.path}: its vectors were made otherwise: "
+            f"{'; '.join(spec.differences(shard.spec))} (cache and shard)"
+        )
+
+
+def _number(file: str) -> int:
+    return int(file.removeprefix("features/").split("-")[0])

@@ -1,0 +1,158 @@
+"""The manifest of a cache: ``cache.json``, the list of what the cache holds.
+
+It is written last, after the files that it lists, and it carries its own digest: the file is
+byte for byte the one spelling of its content, so that any change to it is found.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from data.atomic import atomic_write, json_bytes
+from data.entry import Entry
+from data.errors import CacheError
+from data.shard import ShardEntry
+from data.spec import FeatureSpec
+
+NAME = "cache.json"
+FORMAT = "multispace-feature-cache"
+VERSION = 1
+
+SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHARD_FILE = re.compile(r"features/\d{5,9}-[0-9a-f]{8}\.h5")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a cache holds. ``failures`` maps a picture's key to why it has no row."""
+
+    spec: FeatureSpec | None = None
+    shards: tuple[ShardEntry, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Entry | None = None
+    captions: Mapping[str, Entry] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """The number of pictures with a vector."""
+        return sum(shard.rows for shard in self.shards)
+
+    def with_captions(self, split: str, entry: Entry) -> "Manifest":
+        """Return the manifest with the captions of one split added or replaced."""
+        return replace(self, captions={**self.captions, split: entry})
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content."""
+        body = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.spec.fingerprint if self.spec else None,
+            "spec": self.spec.to_json() if self.spec else None,
+            "shards": [asdict(shard) for shard in self.shards],
+            "failures": dict(sorted(self.failures.items())),
+            "vocabulary": asdict(self.vocabulary) if self.vocabulary else None,
+            "captions": {name: asdict(e) for name, e in sorted(self.captions.items())},
+        }
+        return json_bytes({**body, "digest": hashlib.sha256(json_bytes(body)).hexdigest()})
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write ``cache.json`` under ``root``, whole or not at all."""
+    with atomic_write(root / NAME) as file:
+        file.write(manifest.to_bytes())
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check ``cache.json``. Nothing else is opened.
+
+    :raises CacheError: there is none, it is damaged, of an unknown version, or names files
+        that are not inside a cache.
+    """
+    path = root / NAME
+    if not path.is_file():
+        raise CacheError(f"{path}: not found; `preprocess --cache {root}` makes a cache")
+    content = path.read_bytes()
+    try:
+        value = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CacheError(f"{path}: not JSON ({error}); {_mend(root)}") from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise CacheError(f"{path}: not a feature cache; its format is not {FORMAT!r}")
+    if value.get("version") != VERSION:
+        raise CacheError(
+            f"{path}: version {value.get('version')!r}, this software reads {VERSION}; update it"
+        )
+    manifest = _parse(value, str(path))
+    if manifest.to_bytes() != content:
+        raise CacheError(f"{path}: its content does not match its digest; {_mend(root)}")
+    return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _mend(root: Path) -> str:
+    return f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
+
+
+def _parse(value: dict[str, Any], path: str) -> Manifest:
+    spec, failures = value.get("spec"), value.get("failures")
+    shards, captions = value.get("shards"), value.get("captions")
+    vocabulary = value.get("vocabulary")
+    if not isinstance(shards, list) or not isinstance(captions, dict):
+        raise CacheError(f"{path}: shards and captions must be a list and an object")
+    if not isinstance(failures, dict) or not all(isinstance(v, str) for v in failures.values()):
+        raise CacheError(f"{path}: failures must map keys to reasons")
+    for split in captions:
+        if not SPLIT_NAME.fullmatch(split):
+            raise CacheError(f"{path}: {split!r} is not a name for a split")
+    entries = tuple(_shard_entry(entry, f"{path}: shards[{i}]") for i, entry in enumerate(shards))
+    if len({entry.file for entry in entries}) != len(entries):
+        raise CacheError(f"{path}: a shard is listed twice")
+    if entries and spec is None:
+        raise CacheError(f"{path}: shards without a feature spec")
+    return Manifest(
+        spec=None if spec is None else FeatureSpec.from_json(spec, path),
+        shards=entries,
+        failures=failures,
+        vocabulary=None
+        if vocabulary is None
+        else _entry(vocabulary, f"{path}: vocabulary", re.compile(r"vocabulary\.json")),
+        captions={
+            split: _entry(
+                entry, f"{path}: captions", re.compile(rf"captions/{re.escape(split)}\.h5")
+            )
+            for split, entry in captions.items()
+        },
+    )
+
+
+def _entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
+    """Check one listed file; ``name`` is what its path must look like."""
+    if not isinstance(value, dict) or set(value) != {"file", "sha256", "bytes"}:
+        raise CacheError(f"{where}: expected file, sha256 and bytes")
+    file, sha256, size = value["file"], value["sha256"], value["bytes"]
+    if not isinstance(file, str) or not name.fullmatch(file):
+        raise CacheError(f"{where}: {file!r} is not where a cache keeps such a file")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise CacheError(f"{where}: {sha256!r} is not a SHA-256 digest")
+    if type(size) is not int or size < 1:
+        raise CacheError(f"{where}: {size!r} is not a size in bytes")
+    return Entry(file, sha256, size)
+
+
+def _shard_entry(value: object, where: str) -> ShardEntry:
+    rest = dict(value) if isinstance(value, dict) else {}
+    rows = rest.pop("rows", None)
+    if type(rows) is not int or rows < 1:
+        raise CacheError(f"{where}: rows is {rows!r}, expected a positive number")
+    entry = _entry(rest, where, _SHARD_FILE)
+    if entry.file.split("-")[1][:8] != entry.sha256[:8]:
+        raise CacheError(f"{where}: {entry.file} is not named by its digest")
+    return ShardEntry(entry.file, entry.sha256, entry.bytes, rows)

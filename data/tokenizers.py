@@ -1,0 +1,63 @@
+"""From the text of a caption to its words."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from data.errors import VocabularyError
+
+# Treebank's rules act on punctuation and on these contractions alone; nothing else in a text of
+# letters, digits and spaces is touched but a full stop at the end.
+_PLAIN = re.compile(r"[a-z0-9 ]*\.?\s*")
+_CONTRACTION = re.compile(r"cannot|gimme|gonna|gotta|lemme|wanna")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A named way to split a caption into words; a word holds no white space."""
+
+    name: str
+    split: Callable[[str], list[str]]
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the words of ``text`` in order."""
+        return self.split(text)
+
+
+def get_tokenizer(name: str) -> Tokenizer:
+    """Return the tokenizer of that name; raises VocabularyError."""
+    if name not in TOKENIZERS:
+        known = ", ".join(TOKENIZERS)
+        raise VocabularyError(f"unknown tokenizer {name!r}; choose from {known}")
+    return TOKENIZERS[name]
+
+
+@cache
+def _nltk_treebank() -> Callable[[str], list[str]]:
+    from nltk.tokenize import TreebankWordTokenizer  # takes seconds to import
+
+    tokenize: Callable[[str], list[str]] = TreebankWordTokenizer().tokenize
+    return tokenize
+
+
+def _treebank(text: str) -> list[str]:
+    text = text.lower()
+    # Most captions are this plain, and NLTK's forty substitutions a text are slow.
+    if _PLAIN.fullmatch(text) and not _CONTRACTION.search(text):
+        return text.replace(".", " .").split()
+    return _nltk_treebank()(text)
+
+
+def _lowercase(text: str) -> list[str]:
+    return text.lower().split()
+
+
+TOKENIZERS = {
+    tokenizer.name: tokenizer
+    for tokenizer in (
+        Tokenizer("whitespace", str.split),
+        Tokenizer("whitespace-lower", _lowercase),
+        Tokenizer("treebank", _treebank),
+    )
+}
