@@ -1,0 +1,46 @@
+"""Where the arithmetic runs, and in which precision."""
+
+import torch
+
+from model.errors import ModelError
+from model.options import PRECISIONS
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` takes a GPU where there is one.
+
+    :raises ModelError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"--device {name}: not usable here ({reason}); use cpu") from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the arithmetic type called ``name``.
+
+    ``auto`` takes bfloat16 only where the hardware multiplies it natively: elsewhere it is
+    emulated, many times slower than float32.
+
+    :raises ModelError: the name is unknown.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _native_bfloat16(device) else torch.float32
+    if name not in PRECISIONS:
+        raise ModelError(f"--precision {name}: use one of {', '.join(PRECISIONS)}")
+    return getattr(torch, name)
+
+
+def _native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return False

@@ -1,0 +1,237 @@
+"""The systems: how a picture's features become the decoder's condition, and at what price.
+
+All share :class:`System`; each says what its posterior is and what its loss is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.decoder import Decoder
+from model.errors import ModelError
+from model.latents import Categoricals, DiagonalGaussian
+from model.objective import Loss, batch_kl, capacity_penalty, reconstruction
+from model.options import SystemOptions
+from model.schedules import Capacity, LogisticAnnealing, categorical_cap
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a system believes about B pictures; a channel that it lacks is None."""
+
+    z: DiagonalGaussian | None = None
+    c: Categoricals | None = None
+
+    def relaxed(self, temperature: float) -> Tensor:
+        """Draw [z ; c] as in training: c softened so that gradients pass. (B, C)"""
+        return _join(
+            self.z.sample() if self.z else None, self.c.sample(temperature) if self.c else None
+        )
+
+    def sample(self) -> Tensor:
+        """Draw [z ; c] as in use: c one-hot. (B, C)"""
+        return _join(
+            self.z.sample() if self.z else None, self.c.one_hot_sample() if self.c else None
+        )
+
+    def mode(self) -> Tensor:
+        """Return the mean of z and the one-hot arg max of c. (B, C)"""
+        return _join(self.z.mode() if self.z else None, self.c.mode() if self.c else None)
+
+    def kl_z(self) -> Tensor:
+        """Batch mean KL of z, in nats. ()"""
+        return batch_kl(self.z.kl()) if self.z else torch.zeros(())
+
+    def kl_c(self) -> Tensor:
+        """Batch mean KL of c, in nats. ()"""
+        return batch_kl(self.c.kl()) if self.c else torch.zeros(())
+
+
+def _join(*channels: Tensor | None) -> Tensor:
+    return torch.cat([channel for channel in channels if channel is not None], dim=-1)
+
+
+class System(nn.Module):
+    """A captioner: features to a condition, a condition to words."""
+
+    feature_mean: Tensor
+    feature_deviation: Tensor
+
+    def __init__(self, options: SystemOptions, condition: int) -> None:
+        super().__init__()
+        self.options = options
+        self.register_buffer("feature_mean", torch.zeros(options.feature_size))
+        self.register_buffer("feature_deviation", torch.ones(options.feature_size))
+        self.decoder = Decoder(
+            words=options.words,
+            condition=condition,
+            embedding=options.embedding,
+            hidden=options.hidden,
+            dropout=options.dropout,
+        )
+
+    def set_feature_moments(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set what features are standardised with: (D,) each, of the training pictures."""
+        self.feature_mean.copy_(mean)
+        self.feature_deviation.copy_(deviation)
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Return features of mean 0 and deviation 1 over the training pictures. (B, D)"""
+        return (features.float() - self.feature_mean) / self.feature_deviation
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """Return what the latent space holds for pictures, features (B, D)."""
+        raise NotImplementedError
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return what the batch mean KLs cost at an optimiser step, in nats. ()"""
+        raise NotImplementedError
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return the weights and targets in force at an optimiser step, by name."""
+        raise NotImplementedError
+
+    def condition(self, features: Tensor, *, sample: bool = False) -> Tensor:
+        """Return the decoder's condition in use, (B, C): the posterior's mode, or a draw."""
+        posterior = self.posterior(features)
+        return posterior.sample() if sample else posterior.mode()
+
+    def loss(
+        self, features: Tensor, inputs: Tensor, targets: Tensor, active: Sequence[int], step: int
+    ) -> Loss:
+        """Return the training loss of a packed batch at an optimiser step.
+
+        :param features: (B, D)
+        :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``data.batches``
+        """
+        posterior = self.posterior(features)
+        condition = posterior.relaxed(self.options.temperature)
+        return self._loss(condition, posterior, inputs, targets, active, step)
+
+    def _loss(
+        self,
+        condition: Tensor,
+        posterior: Posterior,
+        inputs: Tensor,
+        targets: Tensor,
+        active: Sequence[int],
+        step: int,
+    ) -> Loss:
+        logits = self.decoder(condition, inputs, active)
+        nats = reconstruction(logits, targets, captions=len(condition))
+        kl_z, kl_c = posterior.kl_z(), posterior.kl_c()
+        return Loss(nats + self.penalty(kl_z, kl_c, step), nats, kl_z, kl_c)
+
+
+class Base(System):
+    """CNN + RNN, trained by teacher forcing: e = W v is the condition."""
+
+    def __init__(self, options: SystemOptions) -> None:
+        super().__init__(options, condition=options.embedding)
+        self.embed = nn.Linear(options.feature_size, options.embedding)
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """Return a posterior without channels."""
+        return Posterior()
+
+    def condition(self, features: Tensor, *, sample: bool = False) -> Tensor:
+        """Return e = W v. (B, embedding)
+
+        :raises ModelError: a sample is asked for; there is nothing to sample.
+        """
+        if sample:
+            raise ModelError("base has no latent space to sample from; use latent or multispace")
+        return self.embed(self.standardise(features))
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return 0."""
+        return kl_z
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return nothing: the loss does not change with time."""
+        return {}
+
+    def loss(
+        self, features: Tensor, inputs: Tensor, targets: Tensor, active: Sequence[int], step: int
+    ) -> Loss:
+        """Return the reconstruction alone."""
+        condition = self.condition(features)
+        return self._loss(condition, Posterior(), inputs, targets, active, step)
+
+
+class Latent(System):
+    """The variational baseline: one Gaussian, its KL annealed by a logistic weight."""
+
+    def __init__(self, options: SystemOptions) -> None:
+        super().__init__(options, condition=options.z_size)
+        self.z_parameters = nn.Linear(options.feature_size, 2 * options.z_size)
+        self.annealing = LogisticAnnealing(options.annealing_midpoint, options.annealing_slope)
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """Return q(z | v)."""
+        parameters = self.z_parameters(self.standardise(features))
+        return Posterior(z=DiagonalGaussian.from_parameters(parameters))
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return a(step) KL."""
+        return self.annealing(step) * kl_z
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return the KL's weight."""
+        return {"weight_kl": self.annealing(step)}
+
+
+class Multispace(System):
+    """The joint space: z Gaussian and c categorical, each held to its own capacity."""
+
+    def __init__(self, options: SystemOptions) -> None:
+        super().__init__(options, condition=options.z_size + sum(options.categories))
+        self.z_parameters = nn.Linear(options.feature_size, 2 * options.z_size)
+        self.c_parameters = nn.Linear(options.feature_size, sum(options.categories))
+        self.capacity_z = Capacity(
+            options.capacity_z_min, options.capacity_z_max, options.capacity_steps
+        )
+        self.capacity_c = Capacity(
+            options.capacity_c_min,
+            options.capacity_c_max,
+            options.capacity_steps,
+            cap=categorical_cap(options.categories),
+        )
+
+    def posterior(self, features: Tensor) -> Posterior:
+        """Return q(z, c | v) = q(z | v) q(c | v)."""
+        standard = self.standardise(features)
+        return Posterior(
+            z=DiagonalGaussian.from_parameters(self.z_parameters(standard)),
+            c=Categoricals.from_parameters(self.c_parameters(standard), self.options.categories),
+        )
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return gamma_z |KL_z - C_z(step)| + gamma_c |KL_c - C_c(step)|."""
+        return capacity_penalty(
+            kl_z, self.capacity_z(step), self.options.gamma_z
+        ) + capacity_penalty(kl_c, self.capacity_c(step), self.options.gamma_c)
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return the targets and weights of both channels and the temperature."""
+        return {
+            "capacity_z": self.capacity_z(step),
+            "capacity_c": self.capacity_c(step),
+            "gamma_z": self.options.gamma_z,
+            "gamma_c": self.options.gamma_c,
+            "temperature": self.options.temperature,
+        }
+
+
+SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {
+    "base": Base,
+    "latent": Latent,
+    "multispace": Multispace,
+}
+
+
+def build(options: SystemOptions) -> System:
+    """Return a new system, its weights drawn from torch's generator."""
+    return SYSTEMS[options.system](options)
