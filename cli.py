@@ -1,0 +1,377 @@
+"""The commands: each parses its options, calls one function of the pipeline, and prints.
+
+Exit status: 0 done; 1 the work failed (one line on stderr; a traceback with ``--debug``);
+2 wrong usage; 3 done, but some inputs were skipped (each named); 130 interrupted.
+"""
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from pipeline.options import SYSTEMS, TrainOptions, flag, resolve
+
+SKIPPED = 3
+NAMED = 10  # skipped inputs of a kind that are printed; the list is written whole
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Command(click.Command):
+    """A command whose expected failures are one line and an exit status."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        debug = click.Option(["--debug"], is_flag=True, help="Show the traceback of a failure.")
+        self.params.append(debug)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command and turn its failures into exit statuses."""
+        from pipeline.errors import FAILURES, OptionError
+
+        debug = context.params.pop("debug")
+        try:
+            return super().invoke(context)
+        except OptionError as error:
+            _fail(error, 2, debug)
+        except (*FAILURES, OSError) as error:
+            _fail(error, 1, debug)
+        except KeyboardInterrupt:
+            click.echo("interrupted; the same command goes on from what is done", err=True)
+            sys.exit(130)
+
+
+def _fail(error: Exception, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
+    else:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="multispace-captioning")
+def main() -> None:
+    """Captions from joint continuous and discrete latent spaces.
+
+    preprocess a captioned picture collection once, train systems from the cache, evaluate them.
+    """
+
+
+main.command_class = Command
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout.")
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
+metrics = click.option(
+    "--metrics",
+    default="bleu,meteor,rouge,cider",
+    show_default=True,
+    callback=lambda _context, _option, value: tuple(value.split(",")),
+    help="Which to compute, separated by commas.",
+)
+
+
+@main.command()
+@click.argument("out", type=FOLDER)
+@click.option("--images", default=2000, show_default=True, help="Pictures in all.")
+@click.option("--seed", default=0, show_default=True, help="Of the generator.")
+@click.option(
+    "--hold-out", multiple=True, metavar="TEXT", help='Kept out of training: "red circle".'
+)
+@as_json
+def shapes(as_json: bool, **options: Any) -> None:
+    """Generate a picture collection with known factors, in COCO form, under OUT."""
+    from data.shapes import generate_shapes
+
+    made = generate_shapes(**options)
+    if as_json:
+        _print_json({"out": str(options["out"]), "splits": made.splits})
+    else:
+        for split, count in made.splits.items():
+            click.echo(f"{split:10} {count:7} pictures  {options['out']}/annotations/{split}.json")
+
+
+@main.command()
+@click.option("--annotations", type=FILE, required=True, help="COCO or Karpathy JSON, Flickr token "
+              "file, or Kaggle captions.txt; told apart by content.")  # fmt: skip
+@click.option("--images", type=FOLDER, help="The folder of the pictures.")
+@click.option("--cache", type=FOLDER, required=True, help="The feature cache to make or extend.")
+@click.option("--split", help="Name of the split in the file, or the only one wanted.")
+@click.option("--backbone", help="resnet18, 34, 50, 101 or 152.  [default: resnet50]")
+@click.option("--weights", help="imagenet, a torchvision name, random, FILE, or "
+              "package:NAME/FILE.  [default: imagenet]")  # fmt: skip
+@click.option("--resize", type=int, help="Shorter side in pixels.  [default: the weights' own]")
+@click.option("--crop", type=int, help="Side of the middle square.  [default: the weights' own]")
+@click.option("--tokenizer", help="whitespace, whitespace-lower, treebank.  [default: whitespace]")
+@click.option("--min-count", type=int, help="Occurrences that make a word.  [default: 10]")
+@click.option("--shard-size", default=4096, show_default=True, help="Pictures a shard.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
+              show_default=True, help="Of the stored vectors.")  # fmt: skip
+@click.option("--precision", default="auto", show_default=True, help="Of the network.")
+@device
+@click.option("--workers", type=int, help="Decoding threads.  [default: one a core]")
+@click.option("--captions-only", is_flag=True, help="Vocabulary and captions, no features.")
+@as_json
+def preprocess(as_json: bool, **options: Any) -> None:
+    """Turn a captioned picture collection into a feature cache."""
+    from pipeline.preprocess import PreprocessOptions, preprocess
+
+    summary = preprocess(PreprocessOptions(**options))
+    if as_json:
+        _print_json(summary.to_json())
+    else:
+        for note in summary.notes:
+            click.echo(note)
+        made = "made" if summary.vocabulary_made else "reused"
+        click.echo(f"vocabulary {made}: {summary.words} words, and four special ones")
+        _print_table(
+            ["split", "pictures", "with vectors", "captions", "tokens", "unknown"],
+            [
+                [name, s["pictures"], s.get("with_vectors", "-"), s["captions"], s["tokens"],
+                 f"{s['unknown']:.2%}"]
+                for name, s in summary.splits.items()
+            ],
+        )  # fmt: skip
+        if not options["captions_only"]:
+            click.echo(f"vectors: {summary.vectors} in the cache, {summary.added} of them new")
+    if summary.skipped:
+        _name_skipped(summary.skipped, summary.skipped_file)
+        sys.exit(SKIPPED)
+
+
+def _name_skipped(skipped: Mapping[str, list[str]], file: Path) -> None:
+    for kind, names in skipped.items():
+        click.echo(f"skipped, {kind}: {len(names)}", err=True)
+        for name in names[:NAMED]:
+            click.echo(f"  {name}", err=True)
+        if len(names) > NAMED:
+            click.echo(f"  ... and {len(names) - NAMED} more: {file}", err=True)
+
+
+def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each field of ``TrainOptions``, with its help and default."""
+    for option in reversed(fields(TrainOptions)):
+        if "help" in option.metadata:
+            choices, default = option.metadata["choices"], option.default
+            numbers = {"int": int, "float": float, "int | None": int}
+            kind = numbers.get(getattr(option.type, "__name__", str(option.type)))
+            said = "" if default is None else f"  [default: {_plain(default)}]"
+            function = click.option(
+                flag(option.name),
+                type=click.Choice(choices) if choices else kind,
+                help=option.metadata["help"] + said,
+            )(function)
+    return function
+
+
+def _plain(default: Any) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+@main.command()
+@click.argument("system", type=click.Choice(SYSTEMS))
+@click.option("--cache", type=FOLDER, help="The feature cache.  [required without --config]")
+@click.option("--run", type=FOLDER, required=True, help="The run folder to make.")
+@click.option("--config", type=FILE, help="Options from YAML, or from a run's config.json.")
+@click.option("--resume", is_flag=True, help="Go on with the run where it was left.")
+@_train_options
+@as_json
+def train(config: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
+    """Fit SYSTEM (base, latent or multispace) to a cache."""
+    from pipeline.train import train
+
+    given = {name: value for name, value in options.items() if value is not None}
+    trained = train(resolve(given, config, resume=resume), resume)
+    if as_json:
+        _print_json(asdict(trained))
+    else:
+        best = "-" if trained.best is None else f"{trained.best:.3f}"
+        _print_table(
+            ["system", "parameters", "steps", "best step", trained.selected_by, "tokens/s", "s"],
+            [[trained.system, trained.parameters, trained.steps, trained.best_step, best,
+              f"{trained.tokens_per_second:.0f}", f"{trained.seconds:.0f}"]],
+        )  # fmt: skip
+    if trained.stopped:
+        click.echo(
+            f"stopped by {trained.stopped} after step {trained.steps}; go on with: "
+            f"train {trained.system} --run {trained.run} --resume",
+            err=True,
+        )
+        sys.exit(128 + signal.Signals[trained.stopped])
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--cache", type=FOLDER, required=True, help="The feature cache.")
+@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--beam", default=5, show_default=True, help="Width of the search; 1 is greedy.")
+@click.option("--length-penalty", default=0.0, show_default=True,
+              help="Divide log probabilities by length to this power.")  # fmt: skip
+@click.option("--samples", default=0, show_default=True, help="Also this many captions a picture, "
+              "each from a draw of the latent.")  # fmt: skip
+@metrics
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
+              show_default=True, help="Which one of the run.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@device
+@as_json
+def evaluate(as_json: bool, **options: Any) -> None:
+    """Caption a split with RUN and score the captions."""
+    from pipeline.evaluate import EvaluateOptions, evaluate
+    from pipeline.scores.latents import latent_lines
+
+    result = evaluate(EvaluateOptions(**options)).to_json()
+    if as_json:
+        _print_json(result)
+        return
+    click.echo(
+        f"{result['system']} ({result['checkpoint']} checkpoint, step {result['step']}) on "
+        f"{result['pictures']} pictures of {result['split']!r}, beam {result['beam']}: "
+        f"{result['distinct_captions']} distinct captions"
+    )
+    _print_scores({result["system"]: result["scores"]}, result["notes"])
+    for line in latent_lines(result["latents"]):
+        click.echo(line)
+    click.echo(f"written to {result['folder']}")
+    if result["without_vector"]:
+        click.echo(f"{result['without_vector']} pictures without a vector left out", err=True)
+
+
+@main.command()
+@click.argument("results", type=FILE)
+@click.option("--annotations", type=FILE, required=True, help="With the reference captions.")
+@metrics
+@as_json
+def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: bool) -> None:
+    """Score RESULTS.json, captions in COCO results format, ours or another's."""
+    from pipeline.score import score_results
+
+    scores = score_results(results, annotations, metrics)
+    if as_json:
+        _print_json({"pictures": len(scores.per_image), "scores": scores.corpus,
+                     "notes": list(scores.notes)})  # fmt: skip
+    else:
+        click.echo(f"{len(scores.per_image)} pictures")
+        _print_scores({results.stem: scores.corpus}, scores.notes)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.argument("images", type=FILE, nargs=-1, required=True)
+@click.option("--weights", help="Where the backbone's weights are now, if elsewhere.")
+@click.option("--beam", default=5, show_default=True, help="Width of the search; 1 is greedy.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
+              show_default=True, help="Which one of the run.")  # fmt: skip
+@device
+@as_json
+def caption(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Caption picture files with RUN."""
+    from pipeline.caption import caption
+
+    done = caption(run, images, **options)
+    if as_json:
+        _print_json(done.captions)
+    else:
+        for file, text in done.captions.items():
+            click.echo(f"{file}\t{text}")
+    for reason in done.failures.values():
+        click.echo(f"skipped: {reason}", err=True)
+    if done.failures:
+        sys.exit(SKIPPED if done.captions else 1)
+
+
+@main.group()
+def cache() -> None:
+    """Look at a feature cache."""
+
+
+cache.command_class = Command
+
+
+@cache.command()
+@click.argument("folder", type=FOLDER)
+@as_json
+def info(folder: Path, as_json: bool) -> None:
+    """Print what the cache in FOLDER holds and how it was made."""
+    from pipeline.info import cache_info
+
+    held = cache_info(folder)
+    if as_json:
+        _print_json(held)
+        return
+    click.echo(f"{held['rows']} vectors in {held['shards']} shards, {held['bytes'] / 1e6:.1f} MB, "
+               f"{len(held['failures'])} pictures failed")  # fmt: skip
+    for name, value in (held["spec"] or {}).items():
+        click.echo(f"  {name:16}{value}")
+    click.echo(f"  {'fingerprint':16}{held['fingerprint']}")
+    for name, value in (held["vocabulary"] or {}).items():
+        click.echo(f"vocabulary {name}: {value}")
+    _print_table(
+        ["split", "pictures", "captions", "tokens", "unknown"],
+        [[name, s["pictures"], s["captions"], s["tokens"], f"{s['unknown']:.2%}"]
+         for name, s in held["splits"].items()],
+    )  # fmt: skip
+    for key, reason in list(held["failures"].items())[:NAMED]:
+        click.echo(f"failed: {key}: {reason}")
+
+
+@main.command()
+@click.option("--out", type=FOLDER, required=True, help="The folder to make.")
+@click.option("--seed", default=0, show_default=True, help="Of everything.")
+@as_json
+def demo(out: Path, seed: int, as_json: bool) -> None:
+    """Run all of it on generated pictures: offline, in minutes."""
+    from pipeline.demo import demo
+
+    result = demo(out, seed)
+    if as_json:
+        _print_json(result.to_json())
+        return
+    _print_scores(result.scores, ())
+    _print_table(
+        ["system", "colour right", "shape right", "distinct captions"],
+        [[name, f"{a['colour']:.1%}", f"{a['shape']:.1%}", a["distinct"]]
+         for name, a in result.accuracy.items()],
+    )  # fmt: skip
+    for file, captions in result.examples.items():
+        click.echo(file)
+        for name, text in captions.items():
+            click.echo(f"  {name:12}{text}")
+    click.echo(f"all of it is in {out}")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _print_scores(rows: Mapping[str, Mapping[str, float]], notes: Iterable[str]) -> None:
+    names = list(dict.fromkeys(name for scores in rows.values() for name in scores))
+    _print_table(
+        ["", *names],
+        [[system, *(f"{scores[name]:.3f}" for name in names)] for system, scores in rows.items()],
+    )
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print columns, the first to the left, the others to the right."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    for row in cells:
+        first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join([first.strip().ljust(widths[0]), *rest]).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Captions for vectors: a system, a search, a vocabulary."""
+
+import torch
+from torch import Tensor
+
+from data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from model.search import Marks, beam
+from model.systems import System
+
+MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
+ROWS = 1280  # hypotheses decoded at once: pictures x beam
+
+
+@torch.inference_mode()
+def caption_features(
+    system: System,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int = 1,
+    length_penalty: float = 0.0,
+    sample: bool = False,
+) -> list[str]:
+    """Return one caption a row.
+
+    :param features: (N, D)
+    :param width: of the beam; 1 is greedy
+    :param sample: draw the latent from the posterior in place of its mode; the draws come from
+        torch's generator
+    """
+    device = system.feature_mean.device
+    captions = []
+    for part in features.split(max(1, ROWS // width)):
+        condition = system.condition(part.to(device), sample=sample)
+        words = beam(
+            system.decoder, condition, marks=MARKS, width=width, length_penalty=length_penalty
+        )
+        captions += [vocabulary.decode(row) for row in words.tolist()]
+    return captions

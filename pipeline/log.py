@@ -1,0 +1,111 @@
+"""What a training writes down as it goes: ``metrics.jsonl`` and TensorBoard events."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from model.objective import Loss
+
+METRICS = "metrics.jsonl"
+
+
+class Log:
+    """Appends one JSON object a line, and the same numbers for TensorBoard.
+
+    :param after: optimiser steps already done; lines of later steps, left by a killed run, are
+        taken away, for those steps are done again.
+    """
+
+    def __init__(self, folder: Path, after: int) -> None:
+        path = folder / METRICS
+        kept = [line for line in _lines(path) if line["step"] <= after] if after else []
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after or None)
+
+    def write(self, step: int, split: str, numbers: dict[str, float]) -> None:
+        """Record ``numbers`` of ``split`` at ``step``."""
+        self._file.write(json.dumps({"step": step, "split": split, **numbers}) + "\n")
+        self._file.flush()
+        for name, number in numbers.items():
+            self._board.add_scalar(f"{split}/{name}", number, step)
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._file.close()
+        self._board.close()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    whole = []
+    for text in path.read_text().splitlines():
+        try:
+            whole.append(json.loads(text))
+        except ValueError:
+            break  # the line in hand when the run was killed
+    return whole
+
+
+class Meter:
+    """Running means since the last line of the log, and the pace of training alone."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(5)  # loss, recon, kl_z, kl_c, gradient norm
+        self._batches = self._captions = self._tokens = 0
+        self._seconds = self._mark = 0.0
+        self._all_tokens, self._all_seconds = 0, 0.0
+        self._last = ""
+
+    def start(self) -> None:
+        """Begin to count time; call it when training goes on after something else."""
+        self._mark = time.monotonic()
+
+    def count(self, loss: Loss, norm: Tensor, captions: int, tokens: int) -> None:
+        """Add a step."""
+        self._sums += [float(term) for term in (*loss, norm)]
+        self._batches += 1
+        self._captions += captions
+        self._tokens += tokens
+        now = time.monotonic()
+        self._seconds += now - self._mark
+        self._all_seconds += now - self._mark
+        self._all_tokens += tokens
+        self._mark = now
+
+    def take(self, schedule: dict[str, float]) -> dict[str, float]:
+        """Return the means since the last call, with the schedule's values."""
+        loss, recon, kl_z, kl_c, norm = (self._sums / self._batches).tolist()
+        numbers = {
+            "loss": loss,
+            "recon": recon,
+            "kl_z": kl_z,
+            "kl_c": kl_c,
+            "perplexity": math.exp(min(recon * self._captions / self._tokens, 50)),
+            "gradient_norm": norm,
+            **schedule,
+            "tokens_per_second": self._tokens / self._seconds,
+        }
+        self._sums[:] = 0
+        self._batches = self._captions = self._tokens = 0
+        self._seconds = 0.0
+        self._last = (
+            f"recon {recon:.2f} nats, KL_z {kl_z:.2f}, KL_c {kl_c:.2f}, "
+            f"{numbers['tokens_per_second']:.0f} tokens/s"
+        )
+        return numbers
+
+    def text(self) -> str:
+        """Return the last means as a person reads them."""
+        return self._last
+
+    def rate(self) -> float:
+        """Return tokens a second over all steps so far."""
+        return self._all_tokens / self._all_seconds if self._all_seconds else 0.0

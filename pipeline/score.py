@@ -1,0 +1,119 @@
+"""Scoring captions in COCO's results format against the references of an annotation file."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.annotations import read_collection
+from data.annotations.collection import shown
+from data.atomic import atomic_write
+from pipeline.errors import PipelineError
+from pipeline.scores.coco import METRICS, TIME_LIMIT, ImageId, Scores, check_metrics, score_captions
+
+SCORES_FILE = "scores.json"
+PER_IMAGE_FILE = "per_image.json"
+FORMAT = '[{"image_id": ..., "caption": "..."}, ...]'
+SHOWN = 3  # image ids in an error message
+
+
+def score_results(
+    results: Path,
+    annotations: Path,
+    metrics: Sequence[str] = METRICS,
+    *,
+    time_limit: float = TIME_LIMIT,
+) -> Scores:
+    """Score a results file, ours or another's, by the COCO metrics.
+
+    Only the pictures in the results are scored, in the order of the annotations. Image ids are
+    compared as text, so 42 and "42" name the same picture; the scores carry the annotations'.
+
+    Args:
+        results: COCO results format, one caption a picture.
+        annotations: captions in any format that ``read_collection`` knows.
+        metrics: names from METRICS.
+        time_limit: seconds for each of the Java programs behind the metrics.
+
+    Raises PipelineError for a results file that cannot be used, AnnotationError for such
+    annotations, and what ``score_captions`` raises.
+    """
+    check_metrics(metrics)
+    captions = read_results(results)
+    names = {str(image_id): image_id for image_id in captions}
+    references: dict[ImageId, Sequence[str]] = {}
+    hypotheses: dict[ImageId, str] = {}
+    for picture in read_collection(annotations).pictures:
+        named = names.pop(str(picture.image_id), None)
+        if named is not None:
+            references[picture.image_id] = picture.captions
+            hypotheses[picture.image_id] = captions[named]
+    if names:
+        first = ", ".join(shown(image_id) for image_id in list(names.values())[:SHOWN])
+        raise PipelineError(
+            f"{results}: {len(names)} of its {len(captions)} pictures, such as image_id {first}, "
+            f"have no captions in {annotations}; score against the annotations of these pictures"
+        )
+    return score_captions(references, hypotheses, metrics, time_limit)
+
+
+def read_results(path: Path) -> dict[ImageId, str]:
+    """Return the captions of a COCO results file by image id, in its order.
+
+    Raises PipelineError that names the file, the value and the mend.
+    """
+    try:
+        entries = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise PipelineError(f"{path}: is not JSON ({error}); expected {FORMAT}") from error
+    captions: dict[ImageId, str] = {}
+    taken: set[str] = set()
+    for place, image_id, caption in _entries(path, entries):
+        if str(image_id) in taken:
+            raise PipelineError(
+                f"{path}: {place} is a second caption of image_id {shown(image_id)}; keep one"
+            )
+        taken.add(str(image_id))
+        captions[image_id] = caption
+    return captions
+
+
+def write_scores(folder: Path, scores: Scores) -> None:
+    """Write ``scores.json`` (of the whole set) and ``per_image.json`` into ``folder``.
+
+    ``per_image.json`` is a list in the form of pycocoevalcap's ``evalImgs``, which keeps the
+    type of the image ids. It is written first: where ``scores.json`` is, both are whole.
+    """
+    each = [{"image_id": image_id, **values} for image_id, values in scores.per_image.items()]
+    for name, content in ((PER_IMAGE_FILE, each), (SCORES_FILE, scores.corpus)):
+        with atomic_write(folder / name) as file:
+            file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:
+    if not isinstance(entries, list):
+        raise PipelineError(f"{path}: holds {shown(entries)}; expected {FORMAT}")
+    if not entries:
+        raise PipelineError(f"{path}: holds no captions; expected {FORMAT}")
+    for index, entry in enumerate(entries):
+        place = f"entry {index}"
+        if not isinstance(entry, dict):
+            raise PipelineError(f"{path}: {place} is {shown(entry)}; expected {FORMAT}")
+        for field in ("image_id", "caption"):
+            if field not in entry:
+                raise PipelineError(f"{path}: {place} has no {field!r}; expected {FORMAT}")
+        image_id, caption = entry["image_id"], entry["caption"]
+        # bool is a subclass of int, and no picture is called true
+        if not isinstance(image_id, int | str) or isinstance(image_id, bool):
+            raise PipelineError(
+                f"{path}: image_id {shown(image_id)} of {place} is neither a whole number nor "
+                "text; write the id that the annotations have"
+            )
+        if not isinstance(caption, str):
+            raise PipelineError(
+                f"{path}: caption {shown(caption)} of {place} is not text; write one caption "
+                "a picture, as text"
+            )
+        yield place, image_id, caption

@@ -1,0 +1,49 @@
+"""How a system in training does on captions that it does not learn from."""
+
+import numpy as np
+import torch
+from pycocoevalcap.cider.cider import Cider
+
+from data.batches import Pairs
+from data.vocabulary import Vocabulary
+from model.systems import System
+from pipeline.captioning import caption_features
+from pipeline.options import TrainOptions
+
+END = 10**9  # an optimiser step at which every schedule has reached its end
+
+
+@torch.no_grad()
+def validate(
+    system: System, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
+) -> dict[str, float]:
+    """Return loss, its terms, and the CIDEr of greedy captions on a split.
+
+    The loss is taken with every schedule at its end, so that it is one yardstick all through
+    training. CIDEr here splits at white space and is for selection only.
+    """
+    system.eval()
+    device = system.feature_mean.device
+    torch.manual_seed(options.seed)
+    totals = np.zeros(4)
+    for batch in pairs.sequential(2 * options.batch_size):
+        batch = batch.to(device)
+        loss = system.loss(batch.features, batch.inputs, batch.targets, batch.active, step=END)
+        totals += batch.captions * np.array([float(term) for term in loss])
+    names = ("loss", "recon", "kl_z", "kl_c")
+    numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
+    captions = caption_features(system, pairs.features, vocabulary)
+    return {**numbers, "cider": quick_cider(pairs, captions)}
+
+
+def quick_cider(pairs: Pairs, captions: list[str]) -> float:
+    """Return the CIDEr of one caption a picture over lower-cased words, without Java."""
+    references = pairs.captions.references()
+    ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]
+    said = {i: [_plain(caption)] for i, caption in zip(ids, captions, strict=True)}
+    known = {i: [_plain(text) for text in references[i]] for i in ids}
+    return float(Cider().compute_score(known, said)[0])
+
+
+def _plain(text: str) -> str:
+    return " ".join(word for w in text.lower().split() if (word := w.strip(".,;:!?\"'()")))
