@@ -95,10 +95,14 @@ def shapes(as_json: bool, **options: Any) -> None:
 
     made = generate_shapes(**options)
     if as_json:
-        _print_json({"out": str(options["out"]), "splits": made.splits})
+        _print_json(asdict(made))
     else:
-        for split, count in made.splits.items():
-            click.echo(f"{split:10} {count:7} pictures  {options['out']}/annotations/{split}.json")
+        files = [made.out / "annotations" / f"{split}.json" for split in made.pictures]
+        _print_table(
+            ["split", "pictures", "annotations"],
+            [[split, count, file]
+             for (split, count), file in zip(made.pictures.items(), files, strict=True)],
+        )  # fmt: skip
 
 
 @main.command()
@@ -333,7 +337,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """Run all of it on generated pictures: offline, in minutes."""
     from pipeline.demo import demo
 
-    result = demo(out, seed)
+    result = demo(out, seed, say=lambda line: click.echo(line, err=True))
     if as_json:
         _print_json(result.to_json())
         return

@@ -1,6 +1,6 @@
 """A feature cache: opening it to read, and the one writer that may extend it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from data.errors import (
     ShardError,
     VocabularyError,
 )
-from data.manifest import NAME, SPLIT_NAME, Manifest, read_manifest, write_manifest
+from data.manifest import NAME, SHARD_FILE, SPLIT_NAME, Manifest, read_manifest, write_manifest
 from data.shard import Shard, ShardEntry, open_shard, read_shard, write_shard
 from data.spec import FeatureSpec
 from data.vocabulary import Vocabulary
@@ -55,7 +55,8 @@ class Cache:
     def shards(self) -> tuple[Shard, ...]:
         """All shards, each checked against its digest.
 
-        :raises ShardError: a shard is missing or damaged, or of another spec.
+        :raises DamagedFileError: a shard is missing, or not the bytes that the manifest lists.
+        :raises ShardError: a shard does not keep to the format, or is of another spec.
         """
         shards = tuple(open_shard(self.root, entry) for entry in self.manifest.shards)
         for shard in shards:
@@ -70,16 +71,18 @@ class Cache:
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
 
+        :raises CacheError: the cache holds captions only.
         :raises MissingFeatureError: a key has no vector; names the first and the mend.
         """
+        spec = self.spec
         absent = [key for key in keys if key not in self.rows]
         if absent:
             raise MissingFeatureError(
                 f"{self.root}: {len(absent)} pictures have no vector, the first is {absent[0]}"
                 f"{self._reason(absent[0])}; run `preprocess` on them"
             )
-        dtype = np.result_type(*(shard.features.dtype for shard in self.shards))
-        gathered = np.empty((len(keys), self.spec.dimension), dtype)
+        dtype = np.result_type(spec.dtype, *(shard.features.dtype for shard in self.shards))
+        gathered = np.empty((len(keys), spec.dimension), dtype)
         places = np.array([self.rows[key] for key in keys], dtype=np.int64).reshape(-1, 2)
         for number, shard in enumerate(self.shards):
             here = np.flatnonzero(places[:, 0] == number)
@@ -151,15 +154,20 @@ class CacheWriter:
 
         :param image_sha256: uint8 (N, 32)
         :param features: float (N, D)
+        :raises CacheError: a key has a row already, or the spec is of another meaning.
+        :raises ShardError: a row cannot be stored.
         """
-        if len(keys):
+        self.begin(spec)
+        if held := [key for key in keys if key in self.digests]:
+            raise CacheError(f"{self.root}: {held[0]} has a vector already; leave it out")
+        if keys:
             folder = self.root / "features"
             number = 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
             entry = write_shard(folder, number, spec, keys, image_sha256, features)
             self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
             self.digests.update(zip(keys, map(bytes, image_sha256), strict=True))
-        kept = {k: v for k, v in self.manifest.failures.items() if k not in self.digests}
-        self.manifest = replace(self.manifest, failures={**kept, **failures})
+        failures = _without(self.digests, {**self.manifest.failures, **failures})
+        self.manifest = replace(self.manifest, failures=failures)
         self.save()
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> None:
@@ -190,6 +198,7 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
     wrong is dropped, so that its pictures count as missing.
 
     :raises CacheError: another process writes to it, or its manifest is damaged.
+    :raises ShardError: a shard is damaged in a way that no killed run leaves behind.
     """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".lock")  # held by the kernel for the process: a dead one frees it
@@ -203,8 +212,11 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
         for folder in (root, root / "features", root / "captions"):
             remove_partial(folder)
         manifest = read_manifest(root) if (root / NAME).exists() else Manifest()
-        manifest, shards = _settle(root, manifest)
-        yield CacheWriter(root, manifest, shards)
+        settled, shards = _settle(root, manifest)
+        writer = CacheWriter(root, settled, shards)
+        if settled != manifest:
+            writer.save()
+        yield writer
     finally:
         lock.release()
 
@@ -230,9 +242,12 @@ def _settle(root: Path, manifest: Manifest) -> tuple[Manifest, list[Shard]]:
         else:
             entries.append(entry)
     listed = {entry.file for entry in entries}
-    for path in sorted((root / "features").glob("[0-9]*-*.h5")):
-        if f"features/{path.name}" in listed:
+    for path in sorted((root / "features").glob("*.h5")):
+        name = f"features/{path.name}"
+        if name in listed or not SHARD_FILE.fullmatch(name):
             continue
+        if path.is_symlink() or not path.is_file():
+            raise ShardError(f"{path}: not listed, and not a plain file; delete it")
         found = describe(root, path)
         if not path.stem.endswith(found.sha256[:8]):
             raise ShardError(f"{path}: not listed, and its bytes do not match its name; delete it")
@@ -243,8 +258,12 @@ def _settle(root: Path, manifest: Manifest) -> tuple[Manifest, list[Shard]]:
     for shard in shards:
         assert spec is not None
         _same_meaning(spec, shard)
-    _index(shards)
-    return replace(manifest, spec=spec, shards=tuple(entries)), shards
+    failures = _without(_index(shards), manifest.failures)
+    return replace(manifest, spec=spec, shards=tuple(entries), failures=failures), shards
+
+
+def _without(keys: Container[str], failures: Mapping[str, str]) -> dict[str, str]:
+    return {key: reason for key, reason in failures.items() if key not in keys}
 
 
 def _index(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
@@ -253,7 +272,9 @@ def _index(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
         seen: set[str] = set()
         for shard in shards:
             if twice := seen.intersection(shard.keys):
-                raise ShardError(f"{shard.path}: {min(twice)} is in another shard too")
+                raise ShardError(
+                    f"{shard.path}: {min(twice)} is in another shard too; delete one of them"
+                )
             seen.update(shard.keys)
     return rows
 
@@ -262,7 +283,7 @@ def _same_meaning(spec: FeatureSpec, shard: Shard) -> None:
     if shard.spec.fingerprint != spec.fingerprint:
         raise ShardError(
             f"{shard.path}: its vectors were made otherwise: "
-            f"{'; '.join(spec.differences(shard.spec))} (cache and shard)"
+            f"{'; '.join(spec.differences(shard.spec))} (cache and shard); delete it"
         )
 
 

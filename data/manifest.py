@@ -23,7 +23,7 @@ FORMAT = "multispace-feature-cache"
 VERSION = 1
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_SHARD_FILE = re.compile(r"features/\d{5,9}-[0-9a-f]{8}\.h5")
+SHARD_FILE = re.compile(r"features/[0-9]{5,9}-[0-9a-f]{8}\.h5")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,13 +82,22 @@ def read_manifest(root: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise CacheError(f"{path}: not JSON ({error}); {_mend(root)}") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CacheError(f"{path}: not a feature cache; its format is not {FORMAT!r}")
+        raise CacheError(
+            f"{path}: not a feature cache; its format is not {FORMAT!r}; {_mend(root)}"
+        )
     if value.get("version") != VERSION:
         raise CacheError(
             f"{path}: version {value.get('version')!r}, this software reads {VERSION}; update it"
         )
-    manifest = _parse(value, str(path))
-    if manifest.to_bytes() != content:
+    try:
+        manifest = _parse(value, str(path))
+    except CacheError as error:
+        raise CacheError(f"{error}; {_mend(root)}") from error
+    try:
+        same = manifest.to_bytes() == content
+    except UnicodeEncodeError:  # JSON's escapes can spell what is no text
+        same = False
+    if not same:
         raise CacheError(f"{path}: its content does not match its digest; {_mend(root)}")
     return manifest
 
@@ -152,7 +161,7 @@ def _shard_entry(value: object, where: str) -> ShardEntry:
     rows = rest.pop("rows", None)
     if type(rows) is not int or rows < 1:
         raise CacheError(f"{where}: rows is {rows!r}, expected a positive number")
-    entry = _entry(rest, where, _SHARD_FILE)
+    entry = _entry(rest, where, SHARD_FILE)
     if entry.file.split("-")[1][:8] != entry.sha256[:8]:
         raise CacheError(f"{where}: {entry.file} is not named by its digest")
     return ShardEntry(entry.file, entry.sha256, entry.bytes, rows)

@@ -7,24 +7,26 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.errors import PictureError
 
 NO_FILE = "no such file"
 DECODING = "pillow, exif orientation applied, first frame, rgb"
 
-# What Pillow's decoders raise on damaged files, beside OSError.
+# What Pillow's decoders raise on damaged files: found by altering files of sixteen formats.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
+    TypeError,
+    RuntimeError,
     EOFError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
     struct.error,
     zlib.error,
-    IndexError,
-    OverflowError,
-    MemoryError,
     Image.DecompressionBombError,
 )
 
@@ -51,7 +53,7 @@ def digest(content: bytes) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> Image.Image:
-    """Return the picture in RGB, upright, 8 bits a channel.
+    """Return the first frame in RGB, upright, 8 bits a channel; transparency is left out.
 
     :raises PictureError: it is not a whole picture; names ``path`` and the decoder's reason.
     """
@@ -59,9 +61,17 @@ def decode(content: bytes, path: Path) -> Image.Image:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16") or upright.mode == "I":
+            if upright.mode == "F":
+                raise ValueError("floating-point pixels, which have no range of their own")
+            if upright.mode.startswith("I"):
                 # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
-                upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
+                pixels = np.asarray(upright).clip(0, 65535) // 257
+                upright = Image.fromarray(pixels.astype(np.uint8))
+            if upright.mode == "P":
+                upright = upright.convert("RGBA")  # Pillow warns on the direct way
             return upright.convert("RGB")
+    except UnidentifiedImageError:  # its own text names no reason but an object's address
+        raise PictureError(f"{path}: not a picture of a known format") from None
     except _DECODER_ERRORS as error:
-        raise PictureError(f"{path}: not a readable picture ({error})") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{path}: not a readable picture ({reason})") from error

@@ -8,22 +8,29 @@ HDF5 library sees it, and its structure is checked before any array is read.
 import hashlib
 import io
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from data.annotations.collection import check_key
 from data.atomic import atomic_write
 from data.entry import Entry, check_entry
-from data.errors import ShardError
+from data.errors import CacheError, ShardError
 from data.spec import FeatureSpec
 
 FORMAT_VERSION = 1
 MAX_KEY_BYTES = 4096
+
+_NAMES = {"features", "key", "image_sha256"}
+_MEND = "fetch it anew, or delete it and run `preprocess` again"
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,18 @@ def write_shard(
 
     :param image_sha256: uint8 (N, 32), digests of the pictures' bytes.
     :param features: (N, D) in any float type; stored in ``spec.dtype``.
-    :raises ShardError: a vector is not finite or does not fit the storage type.
+    :raises ShardError: a vector is not finite or does not fit the storage type, or a key is not
+        one that can be stored.
     """
-    rows = features.astype(spec.dtype)
+    shapes = (len(keys), spec.dimension), (len(keys), 32)
+    if not keys or (features.shape, image_sha256.shape) != shapes:
+        raise ShardError(
+            f"shard {number}: {len(keys)} keys, digests {image_sha256.shape} and features "
+            f"{features.shape} do not belong together; the spec says {spec.dimension} a vector"
+        )
+    _check_keys(keys)
+    with np.errstate(over="ignore"):  # what overflows is named below
+        rows = features.astype(spec.dtype)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise ShardError(
@@ -98,11 +114,14 @@ def package_version() -> str:
 def open_shard(root: Path, entry: ShardEntry) -> Shard:
     """Check the bytes of a listed shard, then its structure, and map its features.
 
-    :raises ShardError: the bytes differ from the manifest or the format is not kept.
+    :raises DamagedFileError: the bytes are not those that the manifest lists.
+    :raises ShardError: the format is not kept.
     """
     shard = read_shard(check_entry(root, entry))
     if len(shard.keys) != entry.rows:
-        raise ShardError(f"{shard.path}: {len(shard.keys)} rows, the manifest says {entry.rows}")
+        raise ShardError(
+            f"{shard.path}: {len(shard.keys)} rows, the manifest says {entry.rows}; {_MEND}"
+        )
     return shard
 
 
@@ -112,96 +131,114 @@ def read_shard(path: Path) -> Shard:
     :raises ShardError: the file does not keep to the format.
     """
     with _hdf5(path) as file:
-        names = {"features", "key", "image_sha256"}
-        if set(file) != names:
-            raise ShardError(f"{path}: holds {sorted(file)}, expected {sorted(names)}")
-        layouts = {name: _contiguous(file, name, path) for name in names}
-        spec = _read_spec(file, path)
-        rows, dimension = _matrix(layouts["features"], "features", path)
-        if (rows, 32) != _matrix(layouts["image_sha256"], "image_sha256", path):
-            raise ShardError(f"{path}: image_sha256 is not ({rows}, 32)")
-        if layouts["key"].shape != (rows,):
-            raise ShardError(f"{path}: key has shape {layouts['key'].shape}, expected ({rows},)")
-        dtype = layouts["features"].dtype
-        if dimension != spec.dimension or dtype != np.dtype(spec.dtype):
+        if set(file) != _NAMES:
+            raise ShardError(f"holds {sorted(file)}, expected {sorted(_NAMES)}")
+        size = path.stat().st_size
+        features, key, image_sha256 = (
+            _contiguous(file, name, size) for name in ("features", "key", "image_sha256")
+        )
+        spec = _read_spec(file)
+        dtype = np.dtype(spec.dtype)
+        rows = key.size
+        if not rows or key.shape != (rows,):
+            raise ShardError(f"key has shape {key.shape}, expected (N,)")
+        # By HDF5's own type: numpy has no name for every float that HDF5 knows.
+        if features.id.get_type() != h5py.h5t.py_create(dtype):
+            raise ShardError(f"features are not the {dtype} that the spec says")
+        if features.shape != (rows, spec.dimension):
+            raise ShardError(f"features are {features.shape}, not ({rows}, {spec.dimension})")
+        if image_sha256.dtype != np.uint8 or image_sha256.shape != (rows, 32):
             raise ShardError(
-                f"{path}: features are {dtype} x {dimension}, "
-                f"the spec says {spec.dtype} x {spec.dimension}"
+                f"image_sha256 is {image_sha256.dtype} {image_sha256.shape}, not uint8 ({rows}, 32)"
             )
-        if layouts["image_sha256"].dtype != np.uint8:
-            raise ShardError(f"{path}: image_sha256 is not uint8")
-        keys = _read_keys(layouts["key"], path)
-        digests = layouts["image_sha256"][()]
-        offset = layouts["features"].id.get_offset()
-    features = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(rows, dimension))
-    return Shard(path, spec, keys, digests, features)
+        keys = _read_keys(key)
+        digests = image_sha256[()]
+        offset = features.id.get_offset()
+    mapped = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(rows, spec.dimension))
+    return Shard(path, spec, keys, digests, mapped)
 
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a shard; what goes wrong in the block is reported with its path and the mend."""
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except CacheError as error:
+        raise ShardError(f"{path}: {error}; {_MEND}") from error
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
         # h5py reports a broken structure as any of these, depending on where it breaks.
-        raise ShardError(f"{path}: not a readable shard ({error})") from error
+        reason = " ".join(str(error).split())
+        raise ShardError(f"{path}: not a readable shard ({reason}); {_MEND}") from error
 
 
-def _contiguous(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+def _contiguous(file: h5py.File, name: str, file_size: int) -> h5py.Dataset:
     """Return a dataset that is stored in this file, in one piece, as it is."""
-    link = file.id.links.get_info(name.encode())
-    if link.type != h5py.h5l.TYPE_HARD:
-        raise ShardError(f"{path}: {name} is a soft or external link")
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise ShardError(f"{name} is a soft or external link")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise ShardError(f"{path}: {name} is not a dataset")
+        raise ShardError(f"{name} is not a dataset")
     plan = dataset.id.get_create_plist()
-    offset = dataset.id.get_offset()
-    size = dataset.dtype.itemsize * int(np.prod(dataset.shape, dtype=object))
-    if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_external_count() or offset is None:
-        raise ShardError(f"{path}: {name} is not stored contiguously inside the file")
-    if dataset.dtype.hasobject or offset + size > path.stat().st_size:
-        raise ShardError(f"{path}: {name} declares more than the file holds")
+    if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_external_count():
+        raise ShardError(f"{name} is not stored contiguously inside the file")
+    offset, size = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if offset is None or dataset.dtype.hasobject or offset + size > file_size:
+        raise ShardError(f"{name} declares more than the file holds")
+    if size != (needed := math.prod(dataset.shape) * dataset.dtype.itemsize):
+        raise ShardError(f"{name} holds {size} bytes, its shape and type need {needed}")
     return dataset
 
 
-def _matrix(dataset: h5py.Dataset, name: str, path: Path) -> tuple[int, int]:
-    if len(dataset.shape) != 2 or 0 in dataset.shape:
-        raise ShardError(f"{path}: {name} has shape {dataset.shape}, expected a filled matrix")
-    return dataset.shape
-
-
-def _read_spec(file: h5py.File, path: Path) -> FeatureSpec:
-    version = file.attrs.get("format_version")
+def _read_spec(file: h5py.File) -> FeatureSpec:
+    version = int(_attribute(file, "format_version", "iu"))
     if version != FORMAT_VERSION:
         raise ShardError(
-            f"{path}: format version {version}, this software reads {FORMAT_VERSION}; update it"
+            f"format version {version}, this software reads {FORMAT_VERSION}: update it"
         )
     try:
-        spec = FeatureSpec.from_json(json.loads(_text_attribute(file, "spec", path)), str(path))
+        value = json.loads(_text(file, "spec"))
     except json.JSONDecodeError as error:
-        raise ShardError(f"{path}: attribute spec is not JSON ({error})") from error
-    if _text_attribute(file, "fingerprint", path) != spec.fingerprint:
-        raise ShardError(f"{path}: the fingerprint does not belong to the spec beside it")
+        raise ShardError(f"attribute spec is not JSON ({error})") from error
+    spec = FeatureSpec.from_json(value, "attribute spec")
+    if _text(file, "fingerprint") != spec.fingerprint:
+        raise ShardError("the fingerprint does not belong to the spec beside it")
     return spec
 
 
-def _text_attribute(file: h5py.File, name: str, path: Path) -> str:
-    value = file.attrs.get(name)
-    if isinstance(value, bytes):
-        value = value.decode(errors="strict")
-    if not isinstance(value, str):
-        raise ShardError(f"{path}: attribute {name} is {value!r}, expected text")
-    return value
+def _text(file: h5py.File, name: str) -> str:
+    return bytes(_attribute(file, name, "S")).decode()
 
 
-def _read_keys(dataset: h5py.Dataset, path: Path) -> tuple[str, ...]:
-    if dataset.dtype.kind != "S" or dataset.dtype.itemsize > MAX_KEY_BYTES:
-        raise ShardError(f"{path}: key is {dataset.dtype}, expected fixed-length UTF-8")
+def _attribute(file: h5py.File, name: str, kinds: str) -> Any:
+    """Return a single value; text is of fixed length, for on a damaged heap HDF5 may hang."""
+    if name not in file.attrs:
+        raise ShardError(f"attribute {name} is missing")
+    held = file.attrs.get_id(name)
+    if held.dtype.kind not in kinds or held.shape != ():
+        raise ShardError(f"attribute {name} is {held.dtype} {held.shape}, of another type")
+    return file.attrs[name]
+
+
+def _read_keys(dataset: h5py.Dataset) -> tuple[str, ...]:
+    if dataset.dtype.kind != "S":
+        raise ShardError(f"key is {dataset.dtype}, expected fixed-length UTF-8")
     try:
         keys = tuple(key.decode() for key in dataset[()].tolist())
     except UnicodeDecodeError as error:
-        raise ShardError(f"{path}: a key is not UTF-8 ({error})") from error
-    if len(set(keys)) != len(keys):
-        raise ShardError(f"{path}: a key occurs twice")
+        raise ShardError(f"a key is not UTF-8 ({error})") from error
+    _check_keys(keys)
     return keys
+
+
+def _check_keys(keys: Sequence[str]) -> None:
+    try:
+        for key in keys:
+            check_key(key)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
+    if (longest := max(len(key.encode()) for key in keys)) > MAX_KEY_BYTES:
+        raise ShardError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
+    if len(set(keys)) != len(keys):
+        twice = Counter(keys).most_common(1)[0][0]
+        raise ShardError(f"key {twice} occurs twice")

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -17,6 +18,8 @@ class Transform:
 
     The shorter side is resized to ``resize`` pixels, the middle ``crop`` x ``crop`` pixels are
     cut out, and each channel of [0, 1] has ``mean`` subtracted and is divided by ``std``.
+
+    :raises CacheError: a value is of the wrong kind.
     """
 
     resize: int
@@ -26,6 +29,9 @@ class Transform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        _check(self, "feature spec.transform")
+
 
 @dataclass(frozen=True)
 class FeatureSpec:
@@ -34,6 +40,8 @@ class FeatureSpec:
     The first fields change the meaning of a vector and make up the fingerprint. ``dtype``,
     ``precision`` and ``versions`` are numeric detail: recorded, reported, free to differ.
     ``weights`` names where the weights came from; only their digest is part of the meaning.
+
+    :raises CacheError: a value is of the wrong kind.
     """
 
     architecture: str
@@ -48,10 +56,7 @@ class FeatureSpec:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise CacheError(f"feature spec: dtype is {self.dtype!r}; use one of {DTYPES}")
-        if self.dimension < 1:
-            raise CacheError(f"feature spec: dimension is {self.dimension}; it must be at least 1")
+        _check(self, "feature spec")
 
     @property
     def meaning(self) -> dict[str, Any]:
@@ -77,11 +82,15 @@ class FeatureSpec:
 
         :raises CacheError: a field is missing, unknown or of the wrong type; names ``source``.
         """
-        outer = _checked(cls, value, f"{source}: feature spec")
-        inner = _checked(Transform, outer.pop("transform"), f"{source}: feature spec.transform")
-        for name in ("mean", "std"):
-            inner[name] = tuple(inner[name])
-        return cls(transform=Transform(**inner), **outer)
+        try:
+            outer = _named(cls, value, "feature spec")
+            inner = _named(Transform, outer.pop("transform"), "feature spec.transform")
+            for name in ("mean", "std"):
+                if isinstance(inner[name], list):
+                    inner[name] = tuple(inner[name])
+            return cls(transform=Transform(**inner), **outer)
+        except CacheError as error:
+            raise CacheError(f"{source}: {error}") from None
 
     def differences(self, other: "FeatureSpec") -> list[str]:
         """Say field by field where the meanings of two specs differ."""
@@ -89,40 +98,60 @@ class FeatureSpec:
         return [f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
 
 
-_PLAIN_TYPES: dict[str, tuple[type, ...]] = {
-    "architecture": (str,),
-    "weights_sha256": (str,),
-    "transform": (dict,),
-    "decode": (str,),
-    "pooling": (str,),
-    "dimension": (int,),
-    "weights": (str,),
-    "dtype": (str,),
-    "precision": (str,),
-    "versions": (dict,),
-    "resize": (int,),
-    "crop": (int,),
-    "interpolation": (str,),
-    "antialias": (bool,),
-    "mean": (list, tuple),
-    "std": (list, tuple),
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        type(number) is int or (isinstance(number, float) and math.isfinite(number))
+        for number in value
+    )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, (*value, *value.values())))
+
+
+# Text is one printable line because errors quote it; numbers are finite for JSON has no others.
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "architecture": ("text", _is_text),
+    "weights_sha256": ("text", _is_text),
+    "transform": ("a transform", lambda value: isinstance(value, Transform)),
+    "decode": ("text", _is_text),
+    "pooling": ("text", _is_text),
+    "dimension": ("a whole number from 1 up", _is_count),
+    "weights": ("text", _is_text),
+    "dtype": (f"one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
+    "precision": ("text", _is_text),
+    "versions": ("an object of texts", _are_texts),
+    "resize": ("a whole number from 1 up", _is_count),
+    "crop": ("a whole number from 1 up", _is_count),
+    "interpolation": ("text", _is_text),
+    "antialias": ("true or false", lambda value: isinstance(value, bool)),
+    "mean": ("finite numbers", _are_numbers),
+    "std": ("finite numbers", _are_numbers),
 }
 
 
-def _checked(kind: type, value: object, where: str) -> dict[str, Any]:
+def _check(record: FeatureSpec | Transform, where: str) -> None:
+    for place in fields(record):
+        value = getattr(record, place.name)
+        expected, fits = _KINDS[place.name]
+        if not fits(value):
+            raise CacheError(f"{where}.{place.name} is {value!r}, expected {expected}")
+
+
+def _named(kind: type, value: object, where: str) -> dict[str, Any]:
     """Return ``value`` as a dictionary with exactly the fields of ``kind``."""
     if not isinstance(value, dict):
         raise CacheError(f"{where} is {type(value).__name__}, expected an object")
-    names = [f.name for f in fields(kind)]
-    if odd := sorted(set(names) ^ set(value)):
-        raise CacheError(f"{where}: missing or unknown field {odd[0]!r}; is it of a newer version?")
-    for name in names:
-        entry: Any = value[name]
-        expected = _PLAIN_TYPES[name]
-        if not isinstance(entry, expected) or (isinstance(entry, bool) and bool not in expected):
-            raise CacheError(f"{where}.{name} is {entry!r}, expected {expected[0].__name__}")
-        if name in ("mean", "std") and not all(isinstance(x, int | float) for x in entry):
-            raise CacheError(f"{where}.{name} is {entry!r}, expected numbers")
-        if name == "versions" and not all(isinstance(x, str) for x in entry.values()):
-            raise CacheError(f"{where}.{name} is {entry!r}, expected texts")
+    if odd := {f.name for f in fields(kind)} ^ set(value):
+        raise CacheError(
+            f"{where}: missing or unknown field {min(odd)!r}; is it of another version?"
+        )
     return dict(value)

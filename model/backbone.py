@@ -7,11 +7,12 @@ into the convolutions, which leaves the function as it was and nearly doubles th
 import hashlib
 import importlib.util
 import pickle
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from PIL import Image
@@ -26,7 +27,22 @@ from model.vision import models
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 POOLING = "global average"
 
-_FIRST = "conv1.weight"  # the key that shows the prefix of a state dict
+_LANDMARK = "layer1.0.conv1.weight"  # in every ResNet, once: it shows the prefix of the keys
+
+# What safetensors and torch.load raise, by the place where a file is cut or altered.
+_UNREADABLE = (
+    OSError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    EOFError,
+    AssertionError,
+)
 
 
 @dataclass(frozen=True)
@@ -91,21 +107,21 @@ def load_backbone(
     if architecture not in ARCHITECTURES:
         raise WeightsError(f"--backbone {architecture}: use one of {', '.join(ARCHITECTURES)}")
     kinds = models.get_model_weights(architecture)
-    network = models.get_model(architecture, weights=None)
     chosen = kinds["IMAGENET1K_V1"]
     if weights == "imagenet" or weights in kinds.__members__:
         chosen = chosen if weights == "imagenet" else kinds[weights]
         weights = chosen.name
         state = _downloaded(chosen)
     elif weights.split(":")[0] == "random":
-        network = _random_network(architecture, weights)
-        state = network.state_dict()
+        state = _random_state(architecture, weights)
     else:
         state = _read_state(_locate(weights, kinds.__members__))
+    with torch.device("meta"):  # shapes only: the state brings the numbers
+        network = models.get_model(architecture, weights=None)
     dimension = network.fc.in_features
     network.fc = nn.Identity()
     state = _fit(state, network.state_dict(), weights)
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     _fold_batch_norms(network.eval())
     network.requires_grad_(False).to(device, precision, memory_format=torch.channels_last)
     return Backbone(
@@ -137,21 +153,24 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 def _downloaded(chosen: Any) -> Mapping[str, Tensor]:
     try:
-        return chosen.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+        return chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (HTTPException, *_UNREADABLE) as error:
         raise WeightsError(
-            f"{chosen}: cannot be downloaded from {chosen.url} ({error}); "
+            f"{chosen}: cannot be downloaded from {chosen.url} ({_reason(error)}); "
             "fetch the file elsewhere and give --weights FILE"
         ) from error
 
 
-def _random_network(architecture: str, weights: str) -> nn.Module:
+def _random_state(architecture: str, weights: str) -> Mapping[str, Tensor]:
+    """Draw weights from the seed, and leave the caller's generator as it was."""
     seed = weights.removeprefix("random").removeprefix(":") or "0"
-    if not seed.isdecimal():
-        raise WeightsError(f"--weights {weights}: the seed must be a whole number, as in random:0")
+    if not seed.isdecimal() or int(seed) >= 2**63:
+        raise WeightsError(
+            f"--weights {weights}: the seed must be a whole number below 2 ** 63, as in random:0"
+        )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        return models.get_model(architecture, weights=None)
+        torch.default_generator.manual_seed(int(seed))
+        return models.get_model(architecture, weights=None).state_dict()
 
 
 def _locate(weights: str, known: Mapping[str, object]) -> Path:
@@ -180,15 +199,16 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"{path}: not a readable weights file ({_line(error)})") from error
-    except (SafetensorError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         raise WeightsError(
-            f"{path}: not plain weights ({_line(error)}); save the state dict alone"
+            f"{path}: not readable as plain weights ({_reason(error)}); "
+            "fetch it anew, or save `model.state_dict()` alone"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
         raise WeightsError(f"{path}: not a plain state dict; save `model.state_dict()` alone")
     return state
 
@@ -200,13 +220,13 @@ def _fit(
 
     :raises WeightsError: one is missing, unexpected, of another shape, or not finite.
     """
-    firsts = [name for name in state if name == _FIRST or name.endswith("." + _FIRST)]
-    prefix = min(firsts, key=len).removesuffix(_FIRST) if firsts else ""
+    marks = [name for name in state if f".{name}".endswith(f".{_LANDMARK}")]
+    prefix = min(marks, key=len).removesuffix(_LANDMARK) if marks else ""
     bare = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     fitted = {}
     for name, like in wanted.items():
         if name not in bare and name.endswith("num_batches_tracked"):
-            fitted[name] = like
+            fitted[name] = torch.zeros_like(like, device="cpu")
             continue
         tensor = bare.pop(name, None)
         if tensor is None:
@@ -238,10 +258,12 @@ def _fold_batch_norms(module: nn.Module) -> None:
 
 def _preparation(preset: Callable[..., Any], resize: int | None, crop: int | None) -> Preparation:
     own = preset()
-    resize = resize or own.resize_size[0]
-    crop = crop or min(own.crop_size[0], resize)
-    if crop > resize:
-        raise WeightsError(f"--crop {crop} is larger than --resize {resize}; lower it")
+    resize = own.resize_size[0] if resize is None else resize
+    crop = min(own.crop_size[0], resize) if crop is None else crop
+    if not 1 <= crop <= resize:
+        raise WeightsError(
+            f"--crop {crop} and --resize {resize}: the crop must be from 1 to the resize"
+        )
     function = preset(resize_size=resize, crop_size=crop)
     return Preparation(
         resize=resize,
@@ -254,5 +276,9 @@ def _preparation(preset: Callable[..., Any], resize: int | None, crop: int | Non
     )
 
 
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    name = type(error).__name__
+    if isinstance(error, OSError):
+        return f"{name}: {error}"
+    # Of the others only the name: torch's text advises to switch off what protects from pickle.
+    return name

@@ -1,7 +1,7 @@
 """Checkpoints on disk: safetensors and JSON, whole or not at all, never pickle.
 
 A checkpoint is a folder. It is written beside its place and then moved there; what was there
-before becomes ``NAME.previous`` until the move is done, so that at any moment one whole
+before becomes ``NAME.previous`` and stays until the next one, so that at any moment one whole
 checkpoint can be read.
 """
 
@@ -35,7 +35,10 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` as ``folder``; a crash leaves the old one or the new one."""
+    """Write ``checkpoint`` as ``folder``; a crash leaves the old one or the new one.
+
+    :raises CheckpointError: there is no room for it; names the file.
+    """
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -44,7 +47,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         files[OPTIMISER] = checkpoint.optimiser
     digests = {}
     for name, tensors in files.items():
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / name)
+        _write_tensors(partial / name, tensors)
         digests[name] = _sha256(partial / name)
     text = json.dumps({**checkpoint.state, "files": digests}, indent=1, allow_nan=False)
     (partial / STATE).write_text(text + "\n")
@@ -105,6 +108,13 @@ def _read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected an object; the file is damaged")
     return state
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not written ({error}); make room and resume") from error
 
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:

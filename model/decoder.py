@@ -54,11 +54,14 @@ class Decoder(nn.Module):
         :param active: captions that have a token at each step, not rising
         :return: (N, V)
         """
-        words = self.word_gates(self.dropout(self.embedding(inputs))).split(list(active))
+        # A batch repeats its words: each distinct one goes through the product once. Dropout is
+        # then alike for all places of a word in the batch, as Gal & Ghahramani 2016 propose.
+        distinct, place = inputs.unique(return_inverse=True)
+        gates = self.word_gates(self.dropout(self.embedding(distinct)))[place]
         state = self.start(condition)
         outputs = []
-        for count, gates in zip(active, words, strict=True):
-            state = self._cell(State(*(part[:count] for part in state)), gates)
+        for count, words in zip(active, gates.split(list(active)), strict=True):
+            state = self._cell(State(*(part[:count] for part in state)), words)
             outputs.append(state.hidden)
         return self.output(self.dropout(torch.cat(outputs)))
 

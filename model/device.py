@@ -1,5 +1,7 @@
 """Where the arithmetic runs, and in which precision."""
 
+from collections.abc import Mapping
+
 import torch
 
 from model.errors import ModelError
@@ -15,9 +17,9 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=device).item()  # names that torch knows need not compute
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ModelError(f"--device {name}: not usable here ({reason}); use cpu") from error
     return device
 
@@ -41,6 +43,7 @@ def _native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
+        # Older releases of torch cannot tell; float32 is never wrong.
+        able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return False

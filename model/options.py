@@ -1,5 +1,6 @@
 """What a system is made of, checked before anything is built. No torch: options are cheap."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -36,6 +37,9 @@ class SystemOptions:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             raise ModelError(f"system {self.system!r}: use one of {', '.join(SYSTEMS)}")
+        for name, value in self.to_json().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ModelError(f"{name} is {value}: it must be a finite number")
         for name in ("words", "feature_size", "embedding", "hidden", "z_size"):
             if getattr(self, name) < 1:
                 raise ModelError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -45,7 +49,7 @@ class SystemOptions:
             raise ModelError(f"temperature is {self.temperature}: it must be above 0")
         if not 0 <= self.dropout < 1:
             raise ModelError(f"dropout is {self.dropout}: it must be in [0, 1)")
-        for name in ("gamma_z", "gamma_c"):
+        for name in ("gamma_z", "gamma_c", "capacity_steps"):
             if getattr(self, name) < 0:
                 raise ModelError(f"{name} is {getattr(self, name)}: it must be 0 or more")
         for channel in ("z", "c"):

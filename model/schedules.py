@@ -16,7 +16,7 @@ class LogisticAnnealing:
     slope: float = 0.0025
 
     def __call__(self, step: int) -> float:
-        """Return the weight at ``step`` optimiser steps, within (0, 1)."""
+        """Return the weight at ``step`` optimiser steps, within [0, 1]."""
         return 0.5 * (1 + math.tanh(0.5 * self.slope * (step - self.midpoint)))
 
 

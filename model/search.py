@@ -38,14 +38,16 @@ def sample(
     max_words: int = MAX_WORDS,
 ) -> Tensor:
     """Draw each word from the decoder's distribution. (B, C) -> int64 (B, <= max_words)"""
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, it must be above 0")
     state = decoder.start(condition)
     words = torch.full((len(condition),), marks.bos, device=condition.device)
     done = torch.zeros_like(words, dtype=torch.bool)
     out = []
     for _ in range(max_words):
         state, logits = decoder.step(state, words)
-        forbidden = _forbid(logits.float(), marks) / temperature
-        words = torch.multinomial(forbidden.softmax(-1), 1).squeeze(1)
+        allowed = _forbid(logits.float(), marks) / temperature
+        words = torch.multinomial(allowed.softmax(-1), 1).squeeze(1)
         words = words.masked_fill(done, marks.pad)
         out.append(words)
         done = done | (words == marks.eos)

@@ -3,6 +3,7 @@
 All share :class:`System`; each says what its posterior is and what its loss is.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -78,8 +79,13 @@ class System(nn.Module):
         self.feature_deviation.copy_(deviation)
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Return features of mean 0 and deviation 1 over the training pictures. (B, D)"""
-        return (features.float() - self.feature_mean) / self.feature_deviation
+        """Return features of mean 0 and, over the training pictures, length 1 on average. (B, D)
+
+        Were each feature of deviation 1, a step of Adam would move a sum over D of them by up to
+        D times the learning rate, and an early step would drive the LSTM into saturation.
+        """
+        centred = (features.float() - self.feature_mean) / self.feature_deviation
+        return centred / math.sqrt(self.options.feature_size)
 
     def posterior(self, features: Tensor) -> Posterior:
         """Return what the latent space holds for pictures, features (B, D)."""
@@ -130,7 +136,7 @@ class Base(System):
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options, condition=options.embedding)
-        self.embed = nn.Linear(options.feature_size, options.embedding)
+        self.embed = _read_features(options, options.embedding)
 
     def posterior(self, features: Tensor) -> Posterior:
         """Return a posterior without channels."""
@@ -166,7 +172,7 @@ class Latent(System):
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options, condition=options.z_size)
-        self.z_parameters = nn.Linear(options.feature_size, 2 * options.z_size)
+        self.z_parameters = _read_features(options, 2 * options.z_size)
         self.annealing = LogisticAnnealing(options.annealing_midpoint, options.annealing_slope)
 
     def posterior(self, features: Tensor) -> Posterior:
@@ -188,8 +194,8 @@ class Multispace(System):
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options, condition=options.z_size + sum(options.categories))
-        self.z_parameters = nn.Linear(options.feature_size, 2 * options.z_size)
-        self.c_parameters = nn.Linear(options.feature_size, sum(options.categories))
+        self.z_parameters = _read_features(options, 2 * options.z_size)
+        self.c_parameters = _read_features(options, sum(options.categories))
         self.capacity_z = Capacity(
             options.capacity_z_min, options.capacity_z_max, options.capacity_steps
         )
@@ -223,6 +229,14 @@ class Multispace(System):
             "gamma_c": self.options.gamma_c,
             "temperature": self.options.temperature,
         }
+
+
+def _read_features(options: SystemOptions, size: int) -> nn.Linear:
+    """Return a linear map of standardised features whose outputs begin at a deviation of 0.6."""
+    linear = nn.Linear(options.feature_size, size)
+    nn.init.uniform_(linear.weight, -1, 1)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {

@@ -70,7 +70,7 @@ class Meter:
 
     def count(self, loss: Loss, norm: Tensor, captions: int, tokens: int) -> None:
         """Add a step."""
-        self._sums += [float(term) for term in (*loss, norm)]
+        self._sums += [term.item() for term in (*loss, norm)]
         self._batches += 1
         self._captions += captions
         self._tokens += tokens

@@ -92,6 +92,8 @@ def preprocess(options: PreprocessOptions) -> Summary:
             _extract(collection, backbone, options, writer, summary)
         if summary.skipped:
             write_json(summary.skipped_file, summary.skipped)
+        else:
+            summary.skipped_file.unlink(missing_ok=True)
     return summary
 
 

@@ -232,12 +232,12 @@ def _seed_step(seed: int, step: int) -> None:
 
 
 def _check_finite(loss: Loss, position: Position, run: Path) -> None:
-    if not math.isfinite(loss.total):
+    if not torch.isfinite(loss.total):
         term = next(name for name in ("reconstruction", "kl_z", "kl_c", "total")
-                    if not math.isfinite(getattr(loss, name)))  # fmt: skip
+                    if not torch.isfinite(getattr(loss, name)))  # fmt: skip
         last = run / LAST
         raise PipelineError(
-            f"{run}: {term} is {float(getattr(loss, term))} at step {position.step}; "
+            f"{run}: {term} is {getattr(loss, term).item()} at step {position.step}; "
             + (f"the last good checkpoint is {last}; " if last.exists() else "")
             + "try a lower --learning-rate or --clip"
         )

@@ -29,7 +29,7 @@ def validate(
     for batch in pairs.sequential(2 * options.batch_size):
         batch = batch.to(device)
         loss = system.loss(batch.features, batch.inputs, batch.targets, batch.active, step=END)
-        totals += batch.captions * np.array([float(term) for term in loss])
+        totals += batch.captions * np.array([term.item() for term in loss])
     names = ("loss", "recon", "kl_z", "kl_c")
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
     captions = caption_features(system, pairs.features, vocabulary)

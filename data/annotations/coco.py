@@ -1,5 +1,6 @@
 """MS-COCO captions: ``{"images": [{"id", "file_name"}], "annotations": [{"image_id", ...}]}``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,11 @@ def _label(path: Path, document: dict[str, Any], split: str | None, notes: list[
     return own or split_in_name(path)
 
 
-def _entries(path: Path, document: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+def _entries(path: Path, document: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
     entries = document[name]
     if not isinstance(entries, list):
         raise fault(path, name, entries, "a list")
-    return [(f"{name}[{index}]", entry) for index, entry in enumerate(entries)]
+    return ((f"{name}[{index}]", entry) for index, entry in enumerate(entries))
 
 
 def _keys(

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from data.errors import AnnotationError
@@ -116,12 +116,12 @@ def safe_key(name: str) -> str:
         raise ValueError("holds a control character or a backslash; write / between folders")
     if not is_unicode(name):
         raise ValueError("cannot be written as UTF-8")
-    path = PurePosixPath(name)
-    if path.is_absolute() or name[1:2] == ":" or ".." in path.parts:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or name[1:2] == ":" or ".." in parts:
         raise ValueError("leaves the picture folder")
-    if not path.parts:
+    if not parts:
         raise ValueError("names no file")
-    return str(path)
+    return "/".join(parts)
 
 
 def check_key(key: str) -> None:

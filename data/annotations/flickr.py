@@ -164,7 +164,13 @@ def _split_lists(
     """Return ``(split, file, bytes)`` of the lists beside ``path``: train first, test last."""
     lists = []
     stems = _stems(captions)
-    for file in sorted(path.parent.iterdir()):
+    try:
+        files = sorted(path.parent.iterdir())
+    except OSError as error:
+        raise AnnotationError(
+            f"{path.parent}: cannot be searched for lists ({error.strerror}); check its rights"
+        ) from error
+    for file in files:
         labels = {SYNONYMS.get(s, s) for s in (*SPLITS, *SYNONYMS) if s in file.name.lower()}
         if not labels or file.suffix.lower() not in LIST_SUFFIXES or not file.is_file():
             continue

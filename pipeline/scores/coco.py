@@ -19,6 +19,7 @@ from pipeline.scores.java import JavaError, JavaProgram
 
 METRICS = ("bleu", "meteor", "rouge", "cider")
 BLEU_NAMES = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4")
+NAMES = (*BLEU_NAMES, "METEOR", "ROUGE_L", "CIDEr")
 TIME_LIMIT = 600.0  # seconds for each Java program
 
 ImageId = int | str
@@ -37,8 +38,8 @@ class Scores:
     """What the metrics say of a set of captions.
 
     Attributes:
-        corpus: score of the whole set by pycocoevalcap's name, in the order ``Bleu_1`` to
-            ``Bleu_4``, ``METEOR``, ``ROUGE_L``, ``CIDEr``; those asked for.
+        corpus: score of the whole set by pycocoevalcap's name, those of NAMES that were asked
+            for, in its order.
         per_image: the same names for each picture, in the order of the hypotheses.
         notes: what a reader of the numbers should know, one line each.
     """
@@ -102,23 +103,24 @@ def score_captions(
                 f"picture {image_id!r} has no reference captions; leave it out of the captions"
             )
     with ExitStack() as stack:
-        # METEOR takes seconds to load its tables, so it starts while the others work.
+        # METEOR takes seconds to load its tables, so it starts first and is asked last.
         meteor = stack.enter_context(_start_meteor(time_limit)) if "meteor" in metrics else None
         gts, res = _tokenize_both(references, hypotheses, time_limit)
         columns: dict[str, tuple[float, Sequence[float]]] = {}
         if "bleu" in metrics:
             corpus, each = Bleu(4).compute_score(gts, res, verbose=0)
             columns.update(zip(BLEU_NAMES, zip(corpus, each, strict=True), strict=True))
-        if meteor is not None:
-            columns["METEOR"] = _score_meteor(meteor, gts, res)
         if "rouge" in metrics:
             columns["ROUGE_L"] = _score_rouge(gts, res)
         if "cider" in metrics:
             columns["CIDEr"] = Cider().compute_score(gts, res)
+        if meteor is not None:
+            columns["METEOR"] = _score_meteor(meteor, gts, res)
+    names = [name for name in NAMES if name in columns]
     return Scores(
-        corpus={name: float(corpus) for name, (corpus, _) in columns.items()},
+        corpus={name: float(columns[name][0]) for name in names},
         per_image={
-            image_id: {name: float(each[row]) for name, (_, each) in columns.items()}
+            image_id: {name: float(columns[name][1][row]) for name in names}
             for row, image_id in enumerate(hypotheses)
         },
         notes=_notes(res, metrics),

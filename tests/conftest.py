@@ -1,0 +1,1 @@
+"""Collections and caches small enough to make anew for each test."""

@@ -1,0 +1,149 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tiny import SPLITS, make_collection
+
+from cli import main
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",
+         "--min-count", "1"]  # fmt: skip
+SMALL = ["--batch-size", "8", "--embedding", "32", "--hidden", "32", "--z-size", "4",
+         "--categories", "3x2"]  # fmt: skip
+
+
+def call(*arguments: object, expect: int = 0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == expect, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    make_collection(folder / "collection")
+    for split in SPLITS:
+        call("preprocess", "--annotations", folder / "collection" / f"{split}.json", "--images",
+             folder / "collection" / "images", "--cache", folder / "cache", *QUICK)  # fmt: skip
+    call("train", "multispace", "--cache", folder / "cache", "--run", folder / "run",
+         "--steps", 12, *SMALL)  # fmt: skip
+    return folder
+
+
+def test_the_commands_from_pictures_to_scores(folder):
+    result = call("evaluate", folder / "run", "--cache", folder / "cache", "--split", "test",
+                  "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
+    printed = json.loads(result.stdout)
+    assert list(printed["scores"]) == ["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr"]
+    results = folder / "run" / "evaluation" / "test" / "captions.json"
+    again = call("score", results, "--annotations", folder / "collection" / "test.json",
+                 "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
+    assert json.loads(again.stdout)["scores"] == printed["scores"]
+    picture = next((folder / "collection" / "images").iterdir())
+    assert call("caption", folder / "run", picture).stdout.startswith(str(picture))
+
+
+def test_preprocess_prints_vocabulary_and_unknown_share(folder, tmp_path):
+    result = call("preprocess", "--annotations", folder / "collection" / "train.json",
+                  "--captions-only", "--cache", tmp_path / "c", "--min-count", 9)  # fmt: skip
+    assert "vocabulary made: 5 words" in result.stdout  # each colour occurs eight times only
+    row = result.stdout.splitlines()[-1].split()
+    assert row[0] == "train"
+    assert row[-1] == f"{24 / 84:.2%}"
+
+
+def test_json_is_all_there_is_on_stdout(folder, tmp_path):
+    asked = ("preprocess", "--annotations", folder / "collection" / "train.json",
+             "--captions-only", "--cache", tmp_path / "c", "--min-count", 1, "--json")  # fmt: skip
+    assert json.loads(call(*asked).stdout)["words"] == 8
+    trained = call("train", "base", "--cache", folder / "cache", "--run", tmp_path / "r",
+                   "--steps", 2, *SMALL, "--json")  # fmt: skip
+    assert json.loads(trained.stdout)["steps"] == 2
+    assert json.loads(call("cache", "info", folder / "cache", "--json").stdout)["rows"] == 20
+
+
+def test_cache_info_tells_spec_and_splits(folder):
+    out = call("cache", "info", folder / "cache").stdout
+    for text in ("20 vectors in 3 shards", "resnet18", "random", "fingerprint", "float16",
+                 "tokenizer: whitespace", "train", "val", "test"):  # fmt: skip
+        assert text in out
+
+
+def test_skipped_inputs_are_named_and_the_status_is_3(folder, tmp_path):
+    collection = make_collection(tmp_path / "collection")
+    (collection / "images" / "train-002.png").unlink()
+    (collection / "images" / "train-004.png").write_bytes(b"")
+    result = call("preprocess", "--annotations", collection / "train.json", "--images",
+                  collection / "images", "--cache", tmp_path / "c", *QUICK, expect=3)  # fmt: skip
+    assert "train-002.png: no such file" in result.stderr
+    assert "train-004.png: empty file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["preprocess", "--annotations", "{f}/nowhere.json", "--captions-only", "--cache", "{t}"],
+         1, "nowhere.json"),
+        (["preprocess", "--annotations", "{f}/collection/train.json", "--cache", "{t}"],
+         2, "--images DIR or --captions-only"),
+        (["preprocess", "--annotations", "{f}/collection/train.json", "--captions-only",
+          "--cache", "{f}/cache", "--min-count", "4"], 2, "made with 1"),
+        (["train", "base", "--cache", "{t}", "--run", "{t}/r"], 1, "cache.json: not found"),
+        (["train", "base", "--cache", "{f}/cache", "--run", "{f}/run"], 2, "holds a run"),
+        (["train", "base", "--cache", "{f}/cache", "--run", "{t}/r", "--steps", "1", "--epochs",
+          "1"], 2, "--epochs and --steps"),
+        (["train", "gan", "--cache", "{f}/cache", "--run", "{t}/r"], 2, "gan"),
+        (["evaluate", "{f}/run", "--cache", "{f}/cache", "--split", "dev"], 1,
+         "no captions of split 'dev'; there are: test, train, val"),
+        (["evaluate", "{f}/run", "--cache", "{f}/cache", "--metrics", "spice"], 2, "spice"),
+        (["caption", "{f}/run", "{f}/nothing.png"], 1, "no such file"),
+        (["caption", "{t}", "{f}/nothing.png"], 1, "is not a run folder"),
+        (["cache", "info", "{t}"], 1, "cache.json: not found"),
+        (["shapes", "{t}/s", "--images", "3"], 1, "at least 10"),
+        (["shapes", "{t}/s", "--hold-out", "purple cow"], 1, "cow"),
+        (["score", "{f}/collection/train.json", "--annotations", "{f}/collection/train.json"],
+         1, "train.json"),
+    ],
+)  # fmt: skip
+def test_failures_are_one_line_and_a_status(folder, tmp_path, arguments, status, message):
+    filled = [a.format(f=folder, t=tmp_path) for a in arguments]
+    result = CliRunner().invoke(main, filled)
+    assert result.exit_code == status, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= (4 if "Usage" in result.stderr else 1)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = CliRunner().invoke(main, ["cache", "info", str(tmp_path), "--debug"])
+    assert (result.exit_code, "Traceback" in result.stderr) == (1, True)
+
+
+def test_help_does_not_load_torch():
+    script = "import sys; sys.argv=['x','train','--help']; import cli\ntry: cli.main()\n" \
+             "finally: assert 'torch' not in sys.modules"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--learning-rate" in done.stdout
+
+
+def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):
+    arguments = ["train", "base", "--cache", str(folder / "cache"), "--run", str(tmp_path / "r"),
+                 "--steps", "100000", *SMALL]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "cli.py", *arguments], cwd=ROOT, text=True,
+                               stderr=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()) and process.poll() is None:
+        os.sched_yield()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert f"train base --run {tmp_path / 'r'} --resume" in stderr
+    assert (tmp_path / "r" / "checkpoints" / "last" / "weights.safetensors").exists()

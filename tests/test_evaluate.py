@@ -1,0 +1,149 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import SPLITS, make_cache, make_collection, options as preprocess_options
+
+from data.cache import Cache
+from pipeline.caption import caption
+from pipeline.errors import OptionError, PipelineError
+from pipeline.evaluate import EvaluateOptions, evaluate
+from pipeline.options import TrainOptions
+from pipeline.preprocess import preprocess
+from pipeline.run import load_run
+from pipeline.score import score_results
+from pipeline.scores.latents import latent_lines, latent_summary
+from pipeline.train import train
+
+NO_JAVA = ("rouge", "cider")  # what these tests are about needs no METEOR; scores have their own
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A cache and three runs that have learnt the tiny collection."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    make_cache(folder / "cache", make_collection(folder / "collection"))
+    for system in ("base", "multispace"):
+        train(
+            TrainOptions(system, folder / "cache", folder / system, epochs=25, batch_size=8,
+                         embedding=32, hidden=32, z_size=8, categories=(6,), device="cpu",
+                         precision="float32", learning_rate=5e-3)
+        )  # fmt: skip
+    return folder
+
+
+def ask(folder: Path, system: str = "base", **other) -> EvaluateOptions:
+    values = {"cache": folder / "cache", "split": "test", "metrics": NO_JAVA, **other}
+    return EvaluateOptions(folder / system, **values)
+
+
+def test_evaluation_is_written_whole_and_scores_again_alike(folder):
+    result = evaluate(ask(folder, "multispace", samples=3))
+    written = folder / "multispace" / "evaluation" / "test"
+    captions = json.loads((written / "captions.json").read_text())
+    assert [entry["caption"] for entry in captions] == list(result.captions)
+    assert len(captions) == SPLITS["test"] == len(result.scores.per_image)
+    assert json.loads((written / "scores.json").read_text()) == result.scores.corpus
+    samples = json.loads((written / "samples.json").read_text())
+    assert [s["image_id"] for s in samples] == [c["image_id"] for c in captions]
+    assert {len(s["captions"]) for s in samples} == {3}
+    assert json.loads((written / "latents.json").read_text()) == result.latents
+    again = score_results(
+        written / "captions.json", folder / "collection" / "test.json", NO_JAVA
+    )
+    assert again.corpus == result.scores.corpus
+
+
+def test_captions_belong_to_their_pictures(folder):
+    result = evaluate(ask(folder))
+    captions = Cache.open(folder / "cache").captions("test")
+    truth = {key: captions.texts[2 * i].split()[1] for i, key in enumerate(captions.keys)}
+    right = [truth[k] in c for k, c in zip(result.keys, result.captions, strict=True)]
+    assert sum(right) >= 3  # colour is plain even to untrained features
+
+
+def test_captions_are_the_same_in_any_company(folder):
+    run = load_run(folder / "base", torch.device("cpu"))
+    files = sorted((folder / "collection" / "images").glob("test-*.png"))
+    result = evaluate(ask(folder))
+    together = caption(folder / "base", files, device="cpu")
+    said = dict(zip(result.keys, result.captions, strict=True))
+    assert {Path(file).name: text for file, text in together.captions.items()} == said
+    assert caption(run.folder, files[:1], device="cpu").captions == {
+        str(files[0]): said[files[0].name]
+    }
+
+
+def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    good = next((folder / "collection" / "images").glob("*.png"))
+    done = caption(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
+    assert list(done.captions) == [str(good)]
+    assert "not a picture" in done.failures[str(text)]
+    assert "no such file" in done.failures[str(tmp_path / "none.png")]
+
+
+def test_other_weights_are_refused(folder):
+    good = next((folder / "collection" / "images").glob("*.png"))
+    with pytest.raises(PipelineError, match="weights_sha256.*use the same"):
+        caption(folder / "base", [good], weights="random:4", device="cpu")
+
+
+def test_a_cache_of_other_features_is_refused(folder, tmp_path):
+    for split in SPLITS:
+        preprocess(
+            preprocess_options(tmp_path / "other", folder / "collection", split, crop=24)
+        )
+    with pytest.raises(PipelineError, match="trained on features.*transform"):
+        evaluate(ask(folder, cache=tmp_path / "other"))
+
+
+def test_a_cache_of_other_words_is_refused(folder, tmp_path):
+    collection = shutil.copytree(folder / "collection", tmp_path / "collection")
+    changed = (collection / "train.json").read_text().replace("red", "ruby")
+    (collection / "train.json").write_text(changed)
+    make_cache(tmp_path / "other", collection)
+    with pytest.raises(PipelineError, match="trained with vocabulary"):
+        evaluate(ask(folder, cache=tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beam": 0}, "--beam 0"),
+        ({"samples": -1}, "--samples -1"),
+        ({"metrics": ("spice",)}, "spice"),
+        ({"samples": 2}, "base has no latent space"),
+    ],
+)
+def test_options_are_checked(folder, change, message):
+    with pytest.raises(OptionError, match=message):
+        evaluate(ask(folder, **change))
+
+
+def test_what_is_no_run_is_said_to_be_none(folder, tmp_path):
+    with pytest.raises(PipelineError, match="is not a run folder"):
+        evaluate(EvaluateOptions(tmp_path, folder / "cache", "test"))
+
+
+def test_a_damaged_checkpoint_is_named(folder, tmp_path):
+    run = shutil.copytree(folder / "base", tmp_path / "run")
+    weights = run / "checkpoints" / "best" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(Exception, match=r"weights\.safetensors: does not match its digest"):
+        load_run(run, torch.device("cpu"))
+
+
+def test_latent_summary_of_known_posteriors(folder):
+    run = load_run(folder / "multispace", torch.device("cpu"))
+    features = torch.randn(200, 512)
+    summary = latent_summary(run.system.posterior(features))
+    posterior = run.system.posterior(features)
+    assert summary["z"]["kl"] == pytest.approx(posterior.kl_z().item(), rel=1e-5)
+    assert summary["c"]["kl"] == pytest.approx(posterior.kl_c().item(), rel=1e-5)
+    assert 1 <= summary["c"]["usage_perplexity"][0] <= 6
+    assert len(latent_lines(summary)) == 2
+    assert latent_summary(load_run(folder / "base", torch.device("cpu")).system.posterior(features)) == {}

@@ -1,0 +1,323 @@
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Normal, kl_divergence
+
+from model import options, systems
+from model.errors import ModelError
+from model.objective import Loss
+from model.options import SystemOptions
+from model.search import Marks, greedy
+from model.systems import Multispace, System, build
+
+FEATURES, WORDS, SIZES = 6, 12, (5, 3)
+NAMES = ("base", "latent", "multispace")
+WITH_LATENTS = NAMES[1:]
+MARKS = Marks()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Three captions of 4, 3 and 1 tokens, laid out step by step."""
+
+    features: Tensor
+    inputs: Tensor
+    targets: Tensor
+    active: tuple[int, ...]
+
+
+@pytest.fixture
+def batch() -> Packed:
+    generator = torch.Generator().manual_seed(5)
+    active = (3, 2, 2, 1)
+    return Packed(
+        features=torch.randn(3, FEATURES, generator=generator),
+        inputs=torch.randint(WORDS, (sum(active),), generator=generator),
+        targets=torch.randint(WORDS, (sum(active),), generator=generator),
+        active=active,
+    )
+
+
+def make(system: str, **values: object) -> System:
+    torch.manual_seed(0)
+    return build(
+        SystemOptions(
+            system=system,
+            words=WORDS,
+            feature_size=FEATURES,
+            **{"embedding": 4, "hidden": 5, "z_size": 7, "categories": SIZES, **values},
+        )
+    )
+
+
+def loss(system: System, batch: Packed, step: int = 0) -> Loss:
+    torch.manual_seed(1)
+    return system.loss(batch.features, batch.inputs, batch.targets, batch.active, step)
+
+
+def z_kl(system: System, features: Tensor) -> Tensor:
+    """Return the batch mean KL of z, from the layer's output and torch.distributions."""
+    mean, log_variance = system.z_parameters(system.standardise(features)).chunk(2, -1)
+    q = Normal(mean, (log_variance / 2).exp())
+    return kl_divergence(q, Normal(torch.zeros(()), torch.ones(()))).sum(-1).mean()
+
+
+def c_kl(system: System, features: Tensor) -> Tensor:
+    """Return the batch mean KL of c, from the layer's output and torch.distributions."""
+    return sum(
+        kl_divergence(Categorical(logits=part), Categorical(logits=torch.zeros_like(part))).mean()
+        for part in system.c_parameters(system.standardise(features)).split(SIZES, -1)
+    )
+
+
+def test_the_systems_are_those_that_options_know():
+    assert tuple(systems.SYSTEMS) == options.SYSTEMS == NAMES
+
+
+def test_an_unknown_system_is_refused_with_those_there_are():
+    with pytest.raises(ModelError, match="'vae': use one of base, latent, multispace"):
+        make("vae")
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(("name", "size"), [("base", 4), ("latent", 7), ("multispace", 7 + 5 + 3)])
+def test_the_condition_has_the_size_that_the_decoder_reads(name, size, batch):
+    system = make(name)
+    condition = system.condition(batch.features)
+    assert condition.shape == (3, size)
+    assert system.decoder.condition_gates.in_features == size
+    assert system.decoder(condition, batch.inputs, batch.active).shape == (8, WORDS)
+
+
+def test_the_condition_of_base_is_a_linear_map_of_the_features(batch):
+    system = make("base")
+    expected = system.standardise(batch.features) @ system.embed.weight.T + system.embed.bias
+    torch.testing.assert_close(system.condition(batch.features), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mode_is_deterministic(name, batch):
+    system = make(name)
+    assert torch.equal(system.condition(batch.features), system.condition(batch.features))
+
+
+def test_the_mode_is_the_mean_of_z_and_the_likeliest_c(batch):
+    system = make("multispace")
+    z, *cs = system.condition(batch.features).split((7, *SIZES), -1)
+    standard = system.standardise(batch.features)
+    torch.testing.assert_close(z, system.z_parameters(standard)[:, :7])
+    logits = system.c_parameters(standard).split(SIZES, -1)
+    for c, part in zip(cs, logits, strict=True):
+        assert torch.equal(c, torch.nn.functional.one_hot(part.argmax(-1), part.shape[-1]).float())
+
+
+@pytest.mark.parametrize("name", WITH_LATENTS)
+def test_samples_differ_and_centre_on_the_posterior(name, batch):
+    system = make(name)
+    rows = batch.features[:1].expand(20_000, -1)
+    with torch.no_grad():
+        draws = system.condition(rows, sample=True)
+        one = system.standardise(rows[:1])
+        mean, log_variance = system.z_parameters(one).chunk(2, -1)
+    assert not torch.equal(draws[0], draws[1])
+    error = (draws[:, :7].mean(0) - mean[0]).abs()
+    assert (error < 5 * (log_variance[0] / 2).exp() / math.sqrt(20_000)).all()
+    if name == "multispace":
+        assert set(draws[:, 7:].unique().tolist()) == {0.0, 1.0}
+        assert (draws[:, 7:].sum(-1) == len(SIZES)).all()
+        with torch.no_grad():
+            parts = system.c_parameters(one).split(SIZES, -1)
+        p = torch.cat([part.softmax(-1) for part in parts], -1)[0]
+        error = (draws[:, 7:].mean(0) - p).abs()
+        assert (error < 5 * (p * (1 - p) / 20_000).sqrt()).all()
+
+
+def test_base_has_nothing_to_sample(batch):
+    with pytest.raises(ModelError, match=r"base has no latent space .* use latent or multispace"):
+        make("base").condition(batch.features, sample=True)
+
+
+def test_standardised_features_are_of_mean_0_and_of_length_1_on_average():
+    system = make("base")
+    torch.manual_seed(0)
+    features = torch.randn(500, FEATURES) * torch.arange(1.0, 7.0) + torch.arange(6.0)
+    system.set_feature_moments(features.mean(0), features.std(0, correction=0))
+    standard = system.standardise(features)
+    torch.testing.assert_close(standard.mean(0), torch.zeros(FEATURES))
+    assert standard.square().sum(-1).mean().item() == pytest.approx(1, rel=1e-5)
+    share = standard.square().mean(0)  # no feature counts for more than another
+    torch.testing.assert_close(share, torch.full((FEATURES,), 1 / FEATURES))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_sees_features_only_as_standardised(name, batch):
+    plain, moved = make(name), make(name)
+    mean, deviation = torch.arange(6.0), torch.arange(1.0, 7.0)
+    moved.set_feature_moments(mean, deviation)
+    there = replace(batch, features=batch.features * deviation + mean)
+    torch.testing.assert_close(moved.condition(there.features), plain.condition(batch.features))
+    torch.testing.assert_close(loss(moved, there), loss(plain, batch))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_moments_travel_with_the_weights(name, batch):
+    system, other = make(name), make(name)
+    system.set_feature_moments(torch.full((6,), 2.0), torch.full((6,), 3.0))
+    other.load_state_dict(system.state_dict())
+    assert torch.equal(other.condition(batch.features), system.condition(batch.features))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_may_come_as_they_are_stored(name, batch):
+    system = make(name)
+    stored = batch.features.half()
+    condition = system.condition(stored)
+    assert condition.dtype == torch.float32
+    torch.testing.assert_close(condition, system.condition(stored.float()))
+
+
+# Losses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_total_is_the_reconstruction_and_the_penalty(name, batch):
+    system = make(name)
+    terms = loss(system, batch, step=2000)
+    penalty = system.penalty(terms.kl_z, terms.kl_c, 2000)
+    torch.testing.assert_close(terms.total, terms.reconstruction + penalty)
+
+
+def test_the_reconstruction_is_that_of_the_drawn_condition(batch):
+    system = make("multispace")
+    reconstruction = loss(system, batch).reconstruction
+    torch.manual_seed(1)
+    condition = system.posterior(batch.features).relaxed(system.options.temperature)
+    c = condition[:, 7:]
+    assert ((c > 0) & (c < 1)).all()  # soft, in training
+    logits = system.decoder(condition, batch.inputs, batch.active)
+    nats = -sum(row.log_softmax(-1)[t] for row, t in zip(logits, batch.targets, strict=True))
+    torch.testing.assert_close(reconstruction, nats / 3)
+
+
+def test_the_kls_are_those_of_the_posterior(batch):
+    base, latent, multispace = (loss(make(name), batch) for name in NAMES)
+    assert base.kl_z == base.kl_c == latent.kl_c == 0
+    torch.testing.assert_close(latent.kl_z, z_kl(make("latent"), batch.features))
+    torch.testing.assert_close(multispace.kl_z, z_kl(make("multispace"), batch.features))
+    torch.testing.assert_close(multispace.kl_c, c_kl(make("multispace"), batch.features))
+
+
+KL_Z, KL_C = torch.tensor(10.0), torch.tensor(2.0)
+
+
+def test_base_pays_nothing_for_a_latent_space(batch):
+    terms = loss(make("base"), batch, step=2500)
+    assert terms.total == terms.reconstruction
+
+
+@pytest.mark.parametrize(("step", "penalty"), [(0, 0.0193), (2500, 5.0), (5000, 9.9807)])
+def test_latent_pays_the_annealed_kl(step, penalty):
+    assert make("latent").penalty(KL_Z, KL_C, step).item() == pytest.approx(penalty, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "penalty"),
+    [
+        (0, 3 * abs(10 - 4) + 7 * abs(2 - 0)),
+        (50, 3 * abs(10 - 12) + 7 * abs(2 - 1)),
+        (100, 3 * abs(10 - 20) + 7 * abs(2 - 2)),
+        (5000, 3 * abs(10 - 20) + 7 * abs(2 - 2)),
+    ],
+)
+def test_multispace_pays_the_distance_of_each_channel_from_its_capacity(step, penalty):
+    system = make(
+        "multispace",
+        gamma_z=3.0,
+        gamma_c=7.0,
+        capacity_z_min=4.0,
+        capacity_z_max=20.0,
+        capacity_c_min=0.0,
+        capacity_c_max=2.0,
+        capacity_steps=100,
+    )
+    assert system.penalty(KL_Z, KL_C, step).item() == pytest.approx(penalty)
+
+
+def test_the_discrete_capacity_stops_at_what_the_categories_carry():
+    system = make("multispace", capacity_c_max=50.0)
+    assert isinstance(system, Multispace)
+    assert system.capacity_c.capped
+    assert system.schedule(10**6)["capacity_c"] == pytest.approx(math.log(5 * 3))
+    assert not make("multispace", capacity_c_max=2.0).capacity_c.capped
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("base", {}),
+        ("latent", {"weight_kl": 0.5}),
+        (
+            "multispace",
+            {
+                "capacity_z": 30.0,
+                "capacity_c": math.log(15),
+                "gamma_z": 0.05,
+                "gamma_c": 0.05,
+                "temperature": 0.67,
+            },
+        ),
+    ],
+)
+def test_the_schedule_names_what_is_in_force(name, schedule):
+    assert make(name).schedule(2500) == pytest.approx(schedule)
+
+
+# Training
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name, batch):
+    system = make(name)
+    loss(system, batch, step=2500).total.backward()
+    for parameter, value in system.named_parameters():
+        assert value.grad is not None, parameter
+        assert value.grad.abs().max() > 0, parameter
+        assert torch.isfinite(value.grad).all(), parameter
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_is_a_function_of_the_seed(name, batch):
+    system = make(name)
+    assert loss(system, batch).total == loss(system, batch).total
+    again = system.loss(batch.features, batch.inputs, batch.targets, batch.active, 0)
+    assert (again.total == loss(system, batch).total) == (name == "base")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_captions_can_be_learnt_by_heart(name):
+    # They begin alike: only the picture tells how each goes on.
+    captions = torch.tensor([[4, 5, MARKS.eos], [4, 6, MARKS.eos], [4, 7, MARKS.eos]])
+    features = torch.eye(3, FEATURES)
+    inputs = torch.cat((torch.full((3,), MARKS.bos), captions.T[:-1].flatten()))
+    system = make(name, gamma_z=0.001, gamma_c=0.001, annealing_midpoint=10**6, hidden=16)
+    optimiser = torch.optim.Adam(system.parameters(), lr=0.1)
+    for step in range(100):
+        terms = system.loss(features, inputs, captions.T.flatten(), (3, 3, 3), step)
+        optimiser.zero_grad()
+        terms.total.backward()
+        optimiser.step()
+    assert torch.equal(greedy(system.decoder, system.condition(features), marks=MARKS), captions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kls_stay_in_float32_under_autocast(name, batch):
+    system = make(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = loss(system, batch)
+    assert {term.dtype for term in terms} == {torch.float32}
+    torch.testing.assert_close(terms.total, loss(system, batch).total, rtol=0.03, atol=0.03)

@@ -1,0 +1,216 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import make_cache, make_collection, options as preprocess_options
+
+from data.cache import Cache
+from data.vocabulary import Vocabulary
+from model.systems import Base
+from pipeline.errors import OptionError, PipelineError
+from pipeline.options import TrainOptions, resolve
+from pipeline.preprocess import preprocess
+from pipeline.run import load_run
+from pipeline.train import train
+
+ROOT = Path(__file__).parents[1]
+SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), log_every=2,
+             device="cpu", precision="float32", dropout=0.1)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    make_cache(folder / "cache", make_collection(folder / "collection"))
+    return folder / "cache"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+def options(cache: Path, run: Path, system: str = "multispace", **other) -> TrainOptions:
+    return TrainOptions(system=system, cache=cache, run=run, **{**SMALL, **other})
+
+
+def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / which / "weights.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def metrics(run: Path, split: str) -> list[dict]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["split"] == split]
+
+
+@pytest.mark.parametrize("system", ["base", "latent", "multispace"])
+def test_the_loss_falls_and_the_run_is_whole(cache, run, system):
+    trained = train(options(cache, run, system, epochs=12, learning_rate=5e-3))
+    lines = metrics(run, "train")
+    assert lines[-1]["recon"] < 0.6 * lines[0]["recon"]
+    assert {"step", "loss", "recon", "kl_z", "kl_c", "tokens_per_second"} <= set(lines[0])
+    assert trained.steps == 12 * 5
+    assert trained.best == max(line["cider"] for line in metrics(run, "val"))
+    assert list((run / "tensorboard").iterdir())
+    assert load_run(run, torch.device("cpu")).system.options.system == system
+
+
+def test_the_log_tells_targets_and_weights(cache, run, tmp_path):
+    train(options(cache, run, steps=4, capacity_c_max=1.5, capacity_steps=4))
+    last = metrics(run, "train")[-1]
+    assert (last["step"], last["capacity_c"], last["capacity_z"]) == (4, 1.5, 30.0)
+    train(options(cache, tmp_path / "latent", "latent", steps=4, annealing_midpoint=4))
+    assert metrics(tmp_path / "latent", "train")[-1]["weight_kl"] == 0.5
+
+
+def test_the_same_seed_gives_the_same_weights(cache, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(options(cache, tmp_path / name, steps=7, seed=seed))
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_a_longer_resume_is_the_same_run(cache, tmp_path):
+    train(options(cache, tmp_path / "whole", steps=13))
+    train(options(cache, tmp_path / "parts", steps=7))
+    train(options(cache, tmp_path / "parts", steps=13), resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    steps = [line["step"] for line in metrics(tmp_path / "parts", "train")]
+    assert steps == [2, 4, 6, 8, 10, 12]
+
+
+CHILD = """
+import os, signal, sys
+sys.path[:0] = [{root!r}]
+import pipeline.train as module
+from pathlib import Path
+from pipeline.options import TrainOptions
+real, seen = module._seed_step, 0
+def seed_step(seed, step):
+    if step == {step}:
+        os.kill(os.getpid(), {signal})
+    real(seed, step)
+module._seed_step = seed_step
+done = module.train(TrainOptions(system="multispace", cache=Path({cache!r}), run=Path({run!r}),
+                                 steps=13, save_every=3, **{small!r}), resume={resume})
+print(done.stopped, done.steps)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, 8])
+def test_an_interrupted_run_goes_on_bit_by_bit(cache, tmp_path, number, step):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(options(cache, whole, steps=13, save_every=3))
+
+    def child(at: int, resume: bool) -> subprocess.CompletedProcess:
+        script = CHILD.format(root=str(ROOT), step=at, signal=int(number), cache=str(cache),
+                              run=str(parts), small=SMALL, resume=resume)  # fmt: skip
+        return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                              timeout=120, check=False, env={**os.environ})  # fmt: skip
+
+    first = child(step, resume=False)
+    if number == signal.SIGKILL:
+        assert first.returncode == -signal.SIGKILL
+    else:  # the step in hand is finished and saved
+        assert first.stdout.split() == [number.name, str(step + 1)], first.stderr
+    second = child(-1, resume=True)
+    assert second.stdout.split() == ["None", "13"], second.stderr
+    assert same(weights(whole), weights(parts))
+    assert same(weights(whole, "best"), weights(parts, "best"))
+    assert metrics(whole, "val") == metrics(parts, "val")
+
+
+def test_a_corrupt_last_checkpoint_falls_back(cache, tmp_path, capsys):
+    train(options(cache, tmp_path / "whole", steps=13))
+    train(options(cache, tmp_path / "parts", steps=8, save_every=3))
+    file = tmp_path / "parts" / "checkpoints" / "last" / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    train(options(cache, tmp_path / "parts", steps=13), resume=True)
+    assert "does not match its digest" in capsys.readouterr().err
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_run_is_not_overwritten(cache, run):
+    train(options(cache, run, steps=1))
+    with pytest.raises(OptionError, match="holds a run; add --resume"):
+        train(options(cache, run, steps=2))
+
+
+def test_a_run_is_resumed_as_it_was_begun(cache, run):
+    train(options(cache, run, steps=1))
+    with pytest.raises(OptionError, match="--hidden 17.*begun with 32"):
+        train(options(cache, run, steps=2, hidden=17), resume=True)
+    with pytest.raises(OptionError, match="--system latent.*begun with multispace"):
+        train(options(cache, run, "latent", steps=2), resume=True)
+
+
+def test_a_run_is_not_resumed_on_other_words(cache, run, tmp_path):
+    train(options(cache, run, steps=1))
+    collection = make_collection(tmp_path / "collection")
+    text = (collection / "train.json").read_text().replace("red", "ruby")
+    (collection / "train.json").write_text(text)
+    preprocess(preprocess_options(tmp_path / "cache", collection))
+    with pytest.raises(PipelineError, match="vocabulary_digest"):
+        train(options(tmp_path / "cache", run, steps=2), resume=True)
+
+
+def test_config_reproduces_the_run(cache, tmp_path):
+    train(options(cache, tmp_path / "a", steps=4))
+    given = {"system": "multispace", "run": tmp_path / "b"}
+    train(resolve(given, tmp_path / "a" / "config.json"))
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["fingerprint"] == Cache.open(cache).spec.fingerprint
+    assert config["vocabulary_digest"] == Cache.open(cache).vocabulary().digest
+    assert config["versions"]["torch"] == torch.__version__
+
+
+def test_training_stops_when_nothing_gets_better(cache, run):
+    trained = train(options(cache, run, "base", epochs=50, patience=2, learning_rate=1e-9))
+    assert (trained.steps, trained.best_step) == (3 * 5, 5)
+
+
+def test_the_best_checkpoint_is_the_best_by_loss(cache, run):
+    trained = train(options(cache, run, "base", epochs=12, learning_rate=0.2, select="loss"))
+    losses = {line["step"]: line["loss"] for line in metrics(run, "val")}
+    assert trained.best == min(losses.values())
+    assert trained.best_step == min(losses, key=losses.get) < trained.steps  # steps too long
+    assert not same(weights(run, "best"), weights(run, "last"))
+
+
+def test_without_validation_the_last_is_the_best(tmp_path, run):
+    make_cache(tmp_path / "cache", make_collection(tmp_path / "collection"), ("train",))
+    trained = train(options(tmp_path / "cache", run, steps=3))
+    assert trained.selected_by == "last step"
+    assert same(weights(run, "best"), weights(run, "last"))
+
+
+def test_numbers_that_blow_up_stop_the_run(cache, run, monkeypatch):
+    real = Base.condition
+    calls = []
+
+    def condition(self, features, *, sample=False):
+        calls.append(1)
+        return real(self, features) * (torch.nan if len(calls) == 6 else 1)
+
+    monkeypatch.setattr(Base, "condition", condition)
+    with pytest.raises(PipelineError, match=r"reconstruction is nan at step 5; .*checkpoints/last"):
+        train(options(cache, run, "base", steps=20, save_every=2, val_split="none"))
+
+
+def test_the_vocabulary_travels_with_the_run(cache, run):
+    train(options(cache, run, steps=1))
+    assert Vocabulary.load(run / "vocabulary.json") == Cache.open(cache).vocabulary()
