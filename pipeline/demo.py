@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from data.shapes import caption_accuracy, generate_shapes, read_factors
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
 from pipeline.options import SYSTEMS, TrainOptions
 from pipeline.preprocess import PreprocessOptions, preprocess
 from pipeline.train import train
 
-IMAGES = 3000
+IMAGES = 2000
 PIXELS = 96
 EXAMPLES = 3
 # Chosen by measurement: untrained ResNet-18 features of pictures this small carry colour and
@@ -23,7 +23,7 @@ FEATURES: dict[str, Any] = {
     "resize": PIXELS,
     "crop": PIXELS,
 }
-TRAINING: dict[str, Any] = {"epochs": 10, "embedding": 256, "hidden": 256}
+TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 64, "embedding": 256, "hidden": 256}
 SYSTEM: dict[str, dict[str, Any]] = {
     "base": {},
     "latent": {"annealing_midpoint": 500, "annealing_slope": 0.0125},
@@ -70,7 +70,9 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
     for system in SYSTEMS:
         say(f"train {system}")
         run = out / "runs" / system
-        train(TrainOptions(system, cache, run, seed=seed, **TRAINING, **SYSTEM[system]))
+        trained = train(TrainOptions(system, cache, run, seed=seed, **TRAINING, **SYSTEM[system]))
+        if trained.stopped:
+            raise PipelineError(f"stopped by {trained.stopped}; remove {out} and run it again")
         say(f"evaluate {system}")
         result = evaluate(EvaluateOptions(run, cache, "test"))
         said[system] = dict(zip(result.keys, result.captions, strict=True))
