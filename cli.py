@@ -72,6 +72,9 @@ main.command_class = Command
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout.")
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
+threads = click.option(
+    "--threads", type=click.IntRange(1), default=8, show_default=True, help="Files at a time."
+)
 metrics = click.option(
     "--metrics",
     default="bleu,meteor,rouge,cider",
@@ -296,7 +299,7 @@ def caption(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) 
 
 @main.group()
 def cache() -> None:
-    """Look at a feature cache."""
+    """Look at, check, mend, unite and move feature caches."""
 
 
 cache.command_class = Command
@@ -325,8 +328,196 @@ def info(folder: Path, as_json: bool) -> None:
         [[name, s["pictures"], s["captions"], s["tokens"], f"{s['unknown']:.2%}"]
          for name, s in held["splits"].items()],
     )  # fmt: skip
-    for key, reason in list(held["failures"].items())[:NAMED]:
-        click.echo(f"failed: {key}: {reason}")
+    failures = [f"failed: {key}: {reason}" for key, reason in held["failures"].items()]
+    for line in failures[:NAMED]:
+        click.echo(line)
+    if len(failures) > NAMED:
+        click.echo(f"... and {len(failures) - NAMED} more: --json lists them all")
+
+
+@cache.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--quick", is_flag=True, help="Only the manifest and the sizes of the files.")
+@as_json
+def verify(folder: Path, quick: bool, as_json: bool) -> None:
+    """Check every byte of the cache in FOLDER, and write nothing."""
+    from data.verify import verify_cache
+
+    found = verify_cache(folder, quick=quick)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        for fault in found.faults:
+            click.echo(f"fault: {fault}")
+        for note in found.notes:
+            click.echo(f"note: {note}", err=True)
+        how = "looked at" if quick else "checked"
+        click.echo(f"{found.files} files, {found.rows} vectors, {found.bytes / 1e6:.1f} MB {how}: "
+                   f"{len(found.faults)} faults")  # fmt: skip
+    if found.faults:
+        sys.exit(1)
+
+
+@cache.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--images", type=FOLDER, help="The pictures, to extract lost vectors again.")
+@click.option("--weights", help="Where the weights are now, if not where the cache says.")
+@device
+@click.option("--workers", type=int, help="Decoding threads.  [default: one a core]")
+@as_json
+def repair(folder: Path, as_json: bool, **options: Any) -> None:
+    """Mend the cache in FOLDER: what is bad goes, and is made again from --images."""
+    from pipeline.repair import repair
+
+    mended = repair(folder, **options)
+    if as_json:
+        _print_json(mended.to_json())
+    else:
+        for line in mended.done or ("nothing to mend",):
+            click.echo(line)
+        for line in mended.left:
+            click.echo(f"left: {line}", err=True)
+    if mended.left:
+        sys.exit(SKIPPED)
+
+
+@cache.command()
+@click.argument("a", type=FOLDER)
+@click.argument("b", type=FOLDER)
+@as_json
+def diff(a: Path, b: Path, as_json: bool) -> None:
+    """Compare the caches in A and B: how they were made, what they hold, their vectors."""
+    from data.compare import compare_caches
+
+    found = compare_caches(a, b)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    for title, rows in (("meaning", found.meaning), ("detail", found.detail),
+                        ("", (found.vocabulary,)), ("split", found.splits)):  # fmt: skip
+        for row in rows:
+            values = row.a if row.same else f"{row.a} | {row.b}"
+            click.echo(f"{' ' if row.same else '*'} {title:8}{row.name:26}{values}")
+    click.echo(f"{found.both} pictures in both, {found.only_a} only in A, {found.only_b} only in B")
+    if found.cosine is not None:
+        click.echo(f"cosine: least {found.cosine.minimum:.6f}, median {found.cosine.median:.6f}")
+        for key, value in found.cosine.worst:
+            click.echo(f"  {value:.6f}  {key}")
+    for key in found.changed[:NAMED]:
+        click.echo(f"another picture: {key}")
+    if len(found.changed) > NAMED:
+        click.echo(f"... and {len(found.changed) - NAMED} more: --json lists them all")
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+@cache.command()
+@click.argument("sources", type=FOLDER, nargs=-1, required=True)
+@click.option("--into", type=FOLDER, required=True, help="The cache to make or extend.")
+@click.option("--prefer", type=FOLDER, help="The cache that wins where rows differ.")
+@as_json
+def merge(sources: tuple[Path, ...], into: Path, prefer: Path | None, as_json: bool) -> None:
+    """Unite the caches SOURCES, of one fingerprint, in another."""
+    from data.merge import ConflictError, merge_caches
+
+    try:
+        done = merge_caches(sources, into, prefer)
+    except ConflictError as error:
+        if as_json:
+            _print_json(error.to_json())
+        raise
+    if as_json:
+        _print_json(done.to_json())
+        return
+    click.echo(f"{done.rows} vectors in {done.into}, {done.added} of them new; {done.identical} "
+               f"met again, {done.rounded} equal but for rounding")  # fmt: skip
+    click.echo(f"shards: {done.linked} linked, {done.copied} copied, {done.rewritten} rewritten")
+    for conflict in done.settled[:NAMED]:
+        click.echo(f"settled: {conflict.key}: {conflict.first} before {conflict.second} "
+                   f"({conflict.reason})")  # fmt: skip
+    if len(done.settled) > NAMED:
+        click.echo(f"  ... and {len(done.settled) - NAMED} more (--json lists all)")
+    for entry in done.left_out:
+        click.echo(f"left out: split {entry.split!r} of {entry.cache}: {entry.reason}", err=True)
+
+
+@cache.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--into", type=FOLDER, required=True, help="The cache to make or extend.")
+@click.option("--architecture", required=True, help="The network, as you state it.")
+@click.option("--weights", required=True, help="A name for its weights, as you state it.")
+@click.option("--weights-sha256", help="Digest of the weights, if known.")
+@click.option("--pooling", default="unknown", show_default=True, help="As you state it.")
+@click.option("--names", type=FILE, help="Keys of a matrix, one a line.")
+@click.option("--extension", default="", help='Appended to each name: ".jpg".')
+@click.option("--images", type=FOLDER, help="The pictures, to record their digests.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32",
+              show_default=True, help="Of the stored vectors.")  # fmt: skip
+@click.option("--shard-size", default=4096, show_default=True, help="Pictures a shard.")
+@as_json
+def import_(as_json: bool, **options: Any) -> None:
+    """Take vectors from SOURCE: a folder of .npy files, a matrix (.npy, .npz), or HDF5."""
+    from data.foreign import ImportOptions, import_features
+
+    done = import_features(ImportOptions(**options))
+    if as_json:
+        _print_json(done.to_json())
+        return
+    click.echo(f"{done.added} vectors of {done.dimension} numbers ({done.dtype}) added to "
+               f"{done.into}, {done.already} were there already")  # fmt: skip
+    click.echo(f"{done.origin}; fingerprint {done.fingerprint}")
+
+
+@cache.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=FILE, required=True, help="The matrix to write, .npy.")
+@click.option("--names", type=FILE, required=True, help="The keys to write, one a line.")
+@click.option("--split", help="Only the pictures of this split, in its order.")
+@as_json
+def export(folder: Path, as_json: bool, **options: Any) -> None:
+    """Write the vectors of the cache in FOLDER as one matrix and a file of keys."""
+    from data.foreign import export_features
+
+    done = export_features(folder, **options)
+    if as_json:
+        _print_json(done.to_json())
+        return
+    click.echo(f"{done.rows} x {done.dimension} {done.dtype} in {done.out}, keys in {done.names}")
+
+
+@cache.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("url")
+@threads
+@as_json
+def push(folder: Path, url: str, threads: int, as_json: bool) -> None:
+    """Send the cache in FOLDER to URL: a path, s3://, gs:// ..."""
+    from pipeline.transfer import push_cache
+
+    _print_transferred(push_cache(folder, url, threads), as_json)
+
+
+@cache.command()
+@click.argument("url")
+@click.argument("folder", type=FOLDER)
+@click.option("--digest", help="sha256:HEX of the cache.json that is expected.")
+@threads
+@as_json
+def pull(url: str, folder: Path, digest: str | None, threads: int, as_json: bool) -> None:
+    """Fetch the cache at URL into FOLDER; what is whole there stays."""
+    from pipeline.transfer import pull_cache
+
+    _print_transferred(pull_cache(url, folder, digest, threads), as_json)
+
+
+def _print_transferred(done: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(asdict(done))
+        return
+    click.echo(f"{len(done.sent)} files, {done.bytes / 1e6:.1f} MB; {done.present} already there")
+    click.echo(f"the source's digest: sha256:{done.digest}")
+    if not done.whole:
+        click.echo("the folder's own manifest differs from the source's")
 
 
 @main.command()

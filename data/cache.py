@@ -1,5 +1,8 @@
 """A feature cache: opening it to read, and the one writer that may extend it."""
 
+import errno
+import os
+import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from data.atomic import remove_partial
+from data.atomic import atomic_write, remove_partial, sync_folder
 from data.captions import Captions, load_captions, save_captions
 from data.entry import check_entry, describe
 from data.errors import (
@@ -24,6 +27,9 @@ from data.manifest import NAME, SHARD_FILE, SPLIT_NAME, Manifest, read_manifest,
 from data.shard import Shard, ShardEntry, open_shard, read_shard, write_shard
 from data.spec import FeatureSpec
 from data.vocabulary import Vocabulary
+
+# Another file system, one without hard links, or one that refuses them: a copy does as well.
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
@@ -157,18 +163,46 @@ class CacheWriter:
         :raises CacheError: a key has a row already, or the spec is of another meaning.
         :raises ShardError: a row cannot be stored.
         """
-        self.begin(spec)
-        if held := [key for key in keys if key in self.digests]:
-            raise CacheError(f"{self.root}: {held[0]} has a vector already; leave it out")
+        self._expect(spec, keys)
         if keys:
             folder = self.root / "features"
-            number = 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
-            entry = write_shard(folder, number, spec, keys, image_sha256, features)
-            self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
-            self.digests.update(zip(keys, map(bytes, image_sha256), strict=True))
+            entry = write_shard(folder, self._next, spec, keys, image_sha256, features)
+            self._list(entry, keys, image_sha256)
         failures = _without(self.digests, {**self.manifest.failures, **failures})
         self.manifest = replace(self.manifest, failures=failures)
         self.save()
+
+    def take(self, shard: Shard, entry: ShardEntry) -> bool:
+        """Add a checked shard of another cache whole, under the next number.
+
+        Return whether it is a hard link to the other's file, and no copy. A link is as safe as
+        a copy: shards are never written again in place.
+
+        :param entry: what the other cache lists it as.
+        :raises CacheError: a key has a row already, or the spec is of another meaning.
+        """
+        self._expect(shard.spec, shard.keys)
+        file = f"features/{self._next:05d}-{entry.sha256[:8]}.h5"
+        linked = _link_or_copy(shard.path, self.root / file)
+        self._list(replace(entry, file=file), shard.keys, shard.image_sha256)
+        self.manifest = replace(
+            self.manifest, failures=_without(self.digests, self.manifest.failures)
+        )
+        self.save()
+        return linked
+
+    @property
+    def _next(self) -> int:
+        return 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
+
+    def _expect(self, spec: FeatureSpec, keys: Sequence[str]) -> None:
+        self.begin(spec)
+        if held := [key for key in keys if key in self.digests]:
+            raise CacheError(f"{self.root}: {held[0]} has a vector already; leave it out")
+
+    def _list(self, entry: ShardEntry, keys: Sequence[str], image_sha256: np.ndarray) -> None:
+        self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
+        self.digests.update(zip(keys, map(bytes, image_sha256), strict=True))
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Store the vocabulary; captions of another one are no longer listed."""
@@ -200,6 +234,23 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
     :raises CacheError: another process writes to it, or its manifest is damaged.
     :raises ShardError: a shard is damaged in a way that no killed run leaves behind.
     """
+    with lock_cache(root):
+        for folder in (root, root / "features", root / "captions"):
+            remove_partial(folder)
+        manifest = read_manifest(root) if (root / NAME).exists() else Manifest()
+        settled, shards = _settle(root, manifest)
+        writer = CacheWriter(root, settled, shards)
+        if settled != manifest:
+            writer.save()
+        yield writer
+
+
+@contextmanager
+def lock_cache(root: Path) -> Iterator[None]:
+    """Hold the writer's lock of the folder ``root``, which is made if need be.
+
+    :raises CacheError: another process holds it.
+    """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".lock")  # held by the kernel for the process: a dead one frees it
     try:
@@ -209,14 +260,7 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
             f"{root}: another process is writing to this cache; wait until it ends"
         ) from None
     try:
-        for folder in (root, root / "features", root / "captions"):
-            remove_partial(folder)
-        manifest = read_manifest(root) if (root / NAME).exists() else Manifest()
-        settled, shards = _settle(root, manifest)
-        writer = CacheWriter(root, settled, shards)
-        if settled != manifest:
-            writer.save()
-        yield writer
+        yield
     finally:
         lock.release()
 
@@ -285,6 +329,20 @@ def _same_meaning(spec: FeatureSpec, shard: Shard) -> None:
             f"{shard.path}: its vectors were made otherwise: "
             f"{'; '.join(spec.differences(shard.spec))} (cache and shard); delete it"
         )
+
+
+def _link_or_copy(source: Path, path: Path) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        with source.open("rb") as held, atomic_write(path) as file:
+            shutil.copyfileobj(held, file, 1 << 20)
+        return False
+    sync_folder(path.parent)
+    return True
 
 
 def _number(file: str) -> int:

@@ -29,13 +29,18 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a cache holds. ``failures`` maps a picture's key to why it has no row."""
+    """What a cache holds.
+
+    ``failures`` maps a picture's key to why it has no row. ``keys`` is the file of all keys in
+    the order of the shards and their rows, one a line; a cache may be without.
+    """
 
     spec: FeatureSpec | None = None
     shards: tuple[ShardEntry, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     vocabulary: Entry | None = None
     captions: Mapping[str, Entry] = field(default_factory=dict)
+    keys: Entry | None = None
 
     @property
     def rows(self) -> int:
@@ -58,6 +63,8 @@ class Manifest:
             "vocabulary": asdict(self.vocabulary) if self.vocabulary else None,
             "captions": {name: asdict(e) for name, e in sorted(self.captions.items())},
         }
+        if self.keys:  # a cache without is spelled as before there were key lists
+            body["keys"] = asdict(self.keys)
         return json_bytes({**body, "digest": hashlib.sha256(json_bytes(body)).hexdigest()})
 
 
@@ -70,44 +77,48 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
 def read_manifest(root: Path) -> Manifest:
     """Read and check ``cache.json``. Nothing else is opened.
 
-    :raises CacheError: there is none, it is damaged, of an unknown version, or names files
-        that are not inside a cache.
+    :raises CacheError: there is none, or :func:`parse_manifest` refuses it.
     """
     path = root / NAME
     if not path.is_file():
         raise CacheError(f"{path}: not found; `preprocess --cache {root}` makes a cache")
-    content = path.read_bytes()
+    mend = f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
+    return parse_manifest(path.read_bytes(), str(path), mend)
+
+
+def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
+    """Check the bytes of a manifest.
+
+    :param source: the path or URL of the bytes, and
+    :param mend: what to do about a fault in them; both are for the message.
+    :raises CacheError: they are damaged, of an unknown version, or name files that are not
+        inside a cache.
+    """
     try:
         value = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise CacheError(f"{path}: not JSON ({error}); {_mend(root)}") from error
+        raise CacheError(f"{source}: not JSON ({error}); {mend}") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CacheError(
-            f"{path}: not a feature cache; its format is not {FORMAT!r}; {_mend(root)}"
-        )
+        raise CacheError(f"{source}: not a feature cache; its format is not {FORMAT!r}; {mend}")
     if value.get("version") != VERSION:
         raise CacheError(
-            f"{path}: version {value.get('version')!r}, this software reads {VERSION}; update it"
+            f"{source}: version {value.get('version')!r}, this software reads {VERSION}; update it"
         )
     try:
-        manifest = _parse(value, str(path))
+        manifest = _parse(value, source)
     except CacheError as error:
-        raise CacheError(f"{error}; {_mend(root)}") from error
+        raise CacheError(f"{error}; {mend}") from error
     try:
         same = manifest.to_bytes() == content
     except UnicodeEncodeError:  # JSON's escapes can spell what is no text
         same = False
     if not same:
-        raise CacheError(f"{path}: its content does not match its digest; {_mend(root)}")
+        raise CacheError(f"{source}: its content does not match its digest; {mend}")
     return manifest
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
-
-
-def _mend(root: Path) -> str:
-    return f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
 
 
 def _parse(value: dict[str, Any], path: str) -> Manifest:
@@ -139,6 +150,9 @@ def _parse(value: dict[str, Any], path: str) -> Manifest:
             )
             for split, entry in captions.items()
         },
+        keys=_entry(value["keys"], f"{path}: keys", re.compile(r"keys\.txt"))
+        if "keys" in value
+        else None,
     )
 
 

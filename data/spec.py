@@ -11,6 +11,13 @@ from data.errors import CacheError
 
 DTYPES = ("float16", "float32")
 
+EXTRACTED = "extracted"
+IMPORTED = "imported, provenance as stated by the user"
+IMPORTED_UNSEEN = f"{IMPORTED}, pictures not seen: image_sha256 is zero"
+ORIGINS = (EXTRACTED, IMPORTED, IMPORTED_UNSEEN)
+
+_DETAIL = ("weights", "dtype", "precision", "versions")
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -41,12 +48,16 @@ class FeatureSpec:
     ``precision`` and ``versions`` are numeric detail: recorded, reported, free to differ.
     ``weights`` names where the weights came from; only their digest is part of the meaning.
 
+    ``origin`` says who vouches for all this: this software, which extracted the vectors, or the
+    user who imported them. It is part of the meaning, so that the two are never mixed. The
+    transform of imported vectors is not known; that of extracted ones always is.
+
     :raises CacheError: a value is of the wrong kind.
     """
 
     architecture: str
     weights_sha256: str
-    transform: Transform
+    transform: Transform | None
     decode: str
     pooling: str
     dimension: int
@@ -54,17 +65,20 @@ class FeatureSpec:
     dtype: str = "float16"
     precision: str = "float32"
     versions: Mapping[str, str] = field(default_factory=dict)
+    origin: str = EXTRACTED
 
     def __post_init__(self) -> None:
         _check(self, "feature spec")
+        if (self.transform is not None) != (self.origin == EXTRACTED):
+            raise CacheError(
+                f"feature spec.transform is {self.transform!r} and its origin {self.origin!r}; "
+                f"it is known for {EXTRACTED!r} and for no other"
+            )
 
     @property
     def meaning(self) -> dict[str, Any]:
         """The fields that two caches must share before their vectors may be mixed."""
-        whole = asdict(self)
-        for detail in ("weights", "dtype", "precision", "versions"):
-            del whole[detail]
-        return whole
+        return {name: value for name, value in self.to_json().items() if name not in _DETAIL}
 
     @property
     def fingerprint(self) -> str:
@@ -73,8 +87,14 @@ class FeatureSpec:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; :meth:`from_json` is the way back."""
-        return asdict(self)
+        """Return plain values; :meth:`from_json` is the way back.
+
+        ``origin`` is left out where it says nothing new: of vectors that were extracted.
+        """
+        whole = asdict(self)
+        if self.origin == EXTRACTED:
+            del whole["origin"]
+        return whole
 
     @classmethod
     def from_json(cls, value: object, source: str) -> "FeatureSpec":
@@ -83,19 +103,27 @@ class FeatureSpec:
         :raises CacheError: a field is missing, unknown or of the wrong type; names ``source``.
         """
         try:
+            if isinstance(value, dict):
+                value = {"origin": EXTRACTED, **value}
             outer = _named(cls, value, "feature spec")
-            inner = _named(Transform, outer.pop("transform"), "feature spec.transform")
-            for name in ("mean", "std"):
-                if isinstance(inner[name], list):
-                    inner[name] = tuple(inner[name])
-            return cls(transform=Transform(**inner), **outer)
+            if outer["transform"] is not None or outer["origin"] == EXTRACTED:
+                outer["transform"] = _transform(outer["transform"])
+            return cls(**outer)
         except CacheError as error:
             raise CacheError(f"{source}: {error}") from None
 
     def differences(self, other: "FeatureSpec") -> list[str]:
         """Say field by field where the meanings of two specs differ."""
-        mine, theirs = self.meaning, other.meaning
+        mine, theirs = ({**spec.meaning, "origin": spec.origin} for spec in (self, other))
         return [f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+
+
+def _transform(value: object) -> Transform:
+    inner = _named(Transform, value, "feature spec.transform")
+    for name in ("mean", "std"):
+        if isinstance(inner[name], list):
+            inner[name] = tuple(inner[name])
+    return Transform(**inner)
 
 
 def _is_text(value: object) -> bool:
@@ -121,7 +149,7 @@ def _are_texts(value: object) -> bool:
 _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "architecture": ("text", _is_text),
     "weights_sha256": ("text", _is_text),
-    "transform": ("a transform", lambda value: isinstance(value, Transform)),
+    "transform": ("a transform", lambda value: value is None or isinstance(value, Transform)),
     "decode": ("text", _is_text),
     "pooling": ("text", _is_text),
     "dimension": ("a whole number from 1 up", _is_count),
@@ -129,6 +157,7 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "dtype": (f"one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
     "precision": ("text", _is_text),
     "versions": ("an object of texts", _are_texts),
+    "origin": (f"one of {', '.join(map(repr, ORIGINS))}", lambda value: value in ORIGINS),
     "resize": ("a whole number from 1 up", _is_count),
     "crop": ("a whole number from 1 up", _is_count),
     "interpolation": ("text", _is_text),

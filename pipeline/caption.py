@@ -41,6 +41,11 @@ def caption(
     where = choose_device(device)
     run = load_run(run_folder, where, checkpoint)
     spec = run.spec
+    if spec.transform is None:
+        raise PipelineError(
+            f"{run_folder}: trained on vectors that were {spec.origin}; none can be made of other "
+            "pictures; train on a cache that `preprocess` extracted"
+        )
     if spec.decode != DECODING:
         raise PipelineError(
             f"{run_folder}: its pictures were decoded as {spec.decode!r}, this software does "

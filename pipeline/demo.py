@@ -23,7 +23,13 @@ FEATURES: dict[str, Any] = {
     "resize": PIXELS,
     "crop": PIXELS,
 }
-TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 64, "embedding": 256, "hidden": 256}
+TRAINING: dict[str, Any] = {
+    "epochs": 8,
+    "batch_size": 64,
+    "learning_rate": 3e-3,
+    "embedding": 128,
+    "hidden": 128,
+}
 SYSTEM: dict[str, dict[str, Any]] = {
     "base": {},
     "latent": {"annealing_midpoint": 500, "annealing_slope": 0.0125},

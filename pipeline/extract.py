@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.cache import CacheWriter
 from data.errors import PictureError
-from data.pictures import DECODING, decode, digest, read_bytes
+from data.pictures import DECODING, NO_FILE, decode, digest, read_bytes
 from data.spec import FeatureSpec, Transform
 from model.backbone import POOLING, Backbone
 from pipeline.progress import Progress
@@ -72,7 +72,9 @@ def extract(
     """
     spec = describe(backbone, dtype)
     writer.begin(spec)
-    keys = sorted(pictures)
+    keys = sorted(key for key, path in pictures.items() if path.exists())
+    if absent := dict.fromkeys(pictures.keys() - set(keys), NO_FILE):
+        _store(writer, spec, Rows(failures=absent))
     workers = workers or os.cpu_count() or 1
     with (
         ThreadPoolExecutor(workers) as pool,

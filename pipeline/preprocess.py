@@ -8,6 +8,7 @@ from data.annotations import Collection, read_collection
 from data.atomic import write_json
 from data.cache import CacheWriter, check_split_name, write_cache
 from data.captions import encode_captions
+from data.entry import check_entry
 from data.errors import VocabularyError
 from data.pictures import NO_FILE
 from data.vocabulary import SPECIALS, Vocabulary, build_vocabulary
@@ -115,14 +116,20 @@ def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
 def _backbone(options: PreprocessOptions, writer: CacheWriter) -> Backbone:
     """Load the backbone: what the command says, else what the cache was made with."""
     held = writer.manifest.spec
+    transform = held.transform if held else None
+    if held is not None and transform is None:
+        raise OptionError(
+            f"{writer.root}: its vectors were {held.origin}; no others can be added to them: "
+            "give --captions-only, or use another --cache"
+        )
     device = choose_device(options.device)
     return load_backbone(
         options.backbone or (held.architecture if held else "resnet50"),
         options.weights or (held.weights if held else "imagenet"),
         device=device,
         precision=choose_precision(options.precision, device),
-        resize=options.resize or (held.transform.resize if held else None),
-        crop=options.crop or (held.transform.crop if held else None),
+        resize=options.resize or (transform.resize if transform else None),
+        crop=options.crop or (transform.crop if transform else None),
     )
 
 
@@ -130,7 +137,7 @@ def _vocabulary(
     collection: Collection, options: PreprocessOptions, writer: CacheWriter, summary: Summary
 ) -> Vocabulary:
     if (entry := writer.manifest.vocabulary) is not None:
-        vocabulary = Vocabulary.load(writer.root / entry.file)
+        vocabulary = Vocabulary.load(check_entry(writer.root, entry))
         for name, asked, held in (
             ("--tokenizer", options.tokenizer, vocabulary.tokenizer),
             ("--min-count", options.min_count, vocabulary.min_count),

@@ -29,11 +29,10 @@ def score_results(
     Only the pictures in the results are scored, in the order of the annotations. Image ids are
     compared as text, so 42 and "42" name the same picture; the scores carry the annotations'.
 
-    Args:
-        results: COCO results format, one caption a picture.
-        annotations: captions in any format that ``read_collection`` knows.
-        metrics: names from METRICS.
-        time_limit: seconds for each of the Java programs behind the metrics.
+    :param results: COCO results format, one caption a picture.
+    :param annotations: captions in any format that ``read_collection`` knows.
+    :param metrics: names from METRICS.
+    :param time_limit: seconds for each of the Java programs behind the metrics.
 
     Raises PipelineError for a results file that cannot be used, AnnotationError for such
     annotations, and what ``score_captions`` raises.

@@ -121,6 +121,12 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         _stop_signals() as stop,
         Progress(steps, "steps", options.system, meter.text, position.step) as progress,
     ):
+        for part in filter(None, (pairs, validation)):
+            if part.without_vector:
+                progress.note(
+                    f"{part.captions.split}: {part.without_vector} of {part.captions.pictures} "
+                    "pictures have no vector (see `cache info`) and are left out"
+                )
         while position.step < steps and not stop.name:
             batches = pairs.epoch(options.batch_size, options.seed, position.epoch)
             meter.start()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SPLITS, make_cache, make_collection, options as preprocess_options
+from tiny import SPLITS, make_cache, make_collection
+from tiny import options as preprocess_options
 
 from data.cache import Cache
 from pipeline.caption import caption
@@ -50,9 +51,7 @@ def test_evaluation_is_written_whole_and_scores_again_alike(folder):
     assert [s["image_id"] for s in samples] == [c["image_id"] for c in captions]
     assert {len(s["captions"]) for s in samples} == {3}
     assert json.loads((written / "latents.json").read_text()) == result.latents
-    again = score_results(
-        written / "captions.json", folder / "collection" / "test.json", NO_JAVA
-    )
+    again = score_results(written / "captions.json", folder / "collection" / "test.json", NO_JAVA)
     assert again.corpus == result.scores.corpus
 
 
@@ -94,9 +93,7 @@ def test_other_weights_are_refused(folder):
 
 def test_a_cache_of_other_features_is_refused(folder, tmp_path):
     for split in SPLITS:
-        preprocess(
-            preprocess_options(tmp_path / "other", folder / "collection", split, crop=24)
-        )
+        preprocess(preprocess_options(tmp_path / "other", folder / "collection", split, crop=24))
     with pytest.raises(PipelineError, match="trained on features.*transform"):
         evaluate(ask(folder, cache=tmp_path / "other"))
 
@@ -146,4 +143,5 @@ def test_latent_summary_of_known_posteriors(folder):
     assert summary["c"]["kl"] == pytest.approx(posterior.kl_c().item(), rel=1e-5)
     assert 1 <= summary["c"]["usage_perplexity"][0] <= 6
     assert len(latent_lines(summary)) == 2
-    assert latent_summary(load_run(folder / "base", torch.device("cpu")).system.posterior(features)) == {}
+    base = load_run(folder / "base", torch.device("cpu"))
+    assert latent_summary(base.system.posterior(features)) == {}

@@ -217,7 +217,9 @@ preprocess(options(Path({cache!r}), Path({collection!r}), shard_size=4))
         ("write_manifest", 3, True),
     ],
 )
-def test_a_killed_run_is_finished_by_the_same_command(collection, cache, tmp_path, place, count, after):
+def test_a_killed_run_is_finished_by_the_same_command(
+    collection, cache, tmp_path, place, count, after
+):
     script = KILL.format(
         root=str(ROOT), tests=str(ROOT / "tests"), place=place, count=count, after=after,
         cache=str(cache), collection=str(collection),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import make_cache, make_collection, options as preprocess_options
+from tiny import make_cache, make_collection
+from tiny import options as preprocess_options
 
 from data.cache import Cache
 from data.vocabulary import Vocabulary

@@ -1,4 +1,4 @@
-"""The generated collection on disk: pictures, and COCO annotations with their true factors."""
+"""The generated collection on disk: pictures, and COCO annotations that hold their factors."""
 
 import json
 import os
@@ -11,11 +11,18 @@ from typing import Any
 
 from data.atomic import sync_folder
 from data.errors import AnnotationError, DataError
+from data.shapes.captions import CAPTIONS_PER_PICTURE, captions_of
+from data.shapes.picture import render
+from data.shapes.scene import draw_scene, factor_values, parse_combinations
+
+FEWEST_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
+LEAST_SIZE = 16  # pixels
+HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
 class ShapesSummary:
-    """What :func:`generate_shapes` wrote: pictures of each split, and captions in all."""
+    """What was written: the pictures of each split, the captions in all, what is held out."""
 
     out: Path
     pictures: dict[str, int]
@@ -24,61 +31,57 @@ class ShapesSummary:
 
 
 def generate_shapes(
-    out: Path, images: int, seed: int, hold_out: Sequence[str] = (), size: int = PICTURE_SIDE
+    out: Path, images: int, seed: int, hold_out: Sequence[str] = (), size: int = 128
 ) -> ShapesSummary:
     """Write a collection of ``images`` pictures of ``size`` x ``size`` pixels in COCO form.
 
-    ``out`` gets ``images/*.png`` and ``annotations/{train,val,test}.json`` (80, 10 and 10 per
-    cent). Each combination in ``hold_out`` ("red circle": a colour, size or pattern and a shape)
-    is kept out of these; ``annotations/held-out.json`` then has a further ``images // 10``
-    pictures (at least one a combination), each of which shows one of them, in the main object
-    unless the combination says small. An image entry holds ``factors`` (see
-    :meth:`Scene.factors`). Equal arguments give equal bytes under equal versions of Pillow, and a
-    picture that no combination touches is the same with and without ``hold_out``.
+    ``out`` gets ``images/*.png``, named alike for all splits, and
+    ``annotations/{train,val,test}.json`` (80, 10 and 10 per cent). No picture of these shows a
+    combination of ``hold_out`` ("red circle": a colour, size or pattern, and a shape) in either
+    object. ``annotations/held-out.json`` then has ``images // 10`` pictures more (at least one a
+    combination) that show the combinations in turn, in the main object unless it is a small
+    one. An image entry holds ``factors`` (:meth:`data.shapes.scene.Scene.factors`).
 
-    ``out`` appears only when whole. Raises :class:`DataError` where ``out`` has contents,
-    ``images`` is below 10, ``size`` is below 16, a combination is not known, or the combinations
-    leave nothing to draw.
+    Equal arguments give equal bytes under equal versions of Pillow. A picture that shows nothing
+    held out is the same whatever is held out. ``out`` appears only when whole.
+
+    Raises :class:`DataError` where ``out`` has contents, ``images`` is below 10, ``size`` is below
+    16, a combination is not known, or no picture is without them all.
     """
     if images < FEWEST_IMAGES:
-        raise DataError(f"images is {images}; give at least {FEWEST_IMAGES}, so no split is empty")
-    if size < 16:
-        raise DataError(f"size is {size} pixels; give at least 16, so that shapes can be told")
+        raise DataError(f"{images} images leave a split empty; ask for at least {FEWEST_IMAGES}")
+    if size < LEAST_SIZE:
+        raise DataError(f"size {size}: too few pixels to tell shapes; ask for {LEAST_SIZE} or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: already has contents; give another folder, or remove it first")
-    held = _parse_hold_out(hold_out)
+        raise DataError(f"{out}: exists and is not an empty folder; choose another, or remove it")
+    held = parse_combinations(hold_out)
     tenth = images // 10
-    counts = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
+    pictures = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
     if held:
-        counts["held-out"] = max(tenth, len(held))
-    names = tuple(f"{attribute} {shape}" for attribute, shape in held)
+        pictures[HELD_OUT] = max(tenth, len(held))
+    names = tuple(map(str, held))
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        whole = Path(temporary) / "collection"
+    place = out.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
+        whole = Path(temporary) / place.name
         (whole / "images").mkdir(parents=True)
         (whole / "annotations").mkdir()
-        first = 0
-        for split, count in counts.items():
+        start = 0
+        for split, count in pictures.items():
+            shown = held if split == HELD_OUT else ()
             entries, annotations = [], []
-            for index in range(first, first + count):
+            for index in range(start, start + count):
                 rng = random.Random(f"{seed}/{index}")
-                show = held[index % len(held)] if split == "held-out" else None
-                scene = _draw_scene(rng, held, show)
-                file_name = f"{index:06d}.png"
-                render(scene, size).save(whole / "images" / file_name, compress_level=3)
-                entries.append(
-                    {
-                        "id": index,
-                        "file_name": file_name,
-                        "width": size,
-                        "height": size,
-                        "factors": scene.factors(),
-                    }
-                )
-                for number, caption in enumerate(captions_of(scene, rng)):
-                    identity = index * CAPTIONS_PER_PICTURE + number
-                    annotations.append({"id": identity, "image_id": index, "caption": caption})
+                if shown:
+                    scene = draw_scene(rng, showing=shown[index % len(shown)])
+                else:
+                    scene = draw_scene(rng, without=held)
+                name = f"{index:06d}.png"
+                render(scene, size).save(whole / "images" / name, compress_level=3)
+                entry = {"id": index, "file_name": name, "width": size, "height": size}
+                entries.append({**entry, "factors": scene.factors()})
+                annotations += _annotations(index, captions_of(scene, rng))
             info = {
                 "description": "generated shapes",
                 "split": split,
@@ -87,21 +90,32 @@ def generate_shapes(
                 "factors": factor_values(),
             }
             document = {"info": info, "images": entries, "annotations": annotations}
-            text = json.dumps(document, indent=None, separators=(",", ":"))
-            (whole / "annotations" / f"{split}.json").write_text(text, encoding="utf-8")
-            first += count
+            file = whole / "annotations" / f"{split}.json"
+            file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+            start += count
         os.sync()  # once for thousands of small files, instead of one fsync for each
-        os.replace(whole, out)
-    sync_folder(out.parent)
-    return ShapesSummary(out, counts, first * CAPTIONS_PER_PICTURE, names)
+        os.replace(whole, place)
+    sync_folder(place.parent)
+    return ShapesSummary(out, pictures, start * CAPTIONS_PER_PICTURE, names)
 
 
 def read_factors(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the true factors of a generated annotation file, by the pictures' file names."""
+    """Return the true factors in a generated annotation file, by the pictures' file names.
+
+    Raises :class:`AnnotationError` where it is missing, not JSON, or has no factors.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {entry["file_name"]: entry["factors"] for entry in document["images"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AnnotationError(
-            f"{path}: no factors can be read ({error!r}); give an annotation file of `shapes`"
+            f"{path}: no factors to read ({error!r}); give an annotation file of `shapes`"
         ) from error
+
+
+def _annotations(image_id: int, captions: Sequence[str]) -> list[dict[str, Any]]:
+    first = image_id * CAPTIONS_PER_PICTURE
+    return [
+        {"id": first + number, "image_id": image_id, "caption": caption}
+        for number, caption in enumerate(captions)
+    ]

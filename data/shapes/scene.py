@@ -1,4 +1,8 @@
-"""What a generated picture shows: two objects and their relation, every factor drawn freely."""
+"""What a generated picture shows: two objects and their relation.
+
+The main object is large or medium; a small one is above, below, left or right of it. Every
+factor of both is drawn independently and uniformly, so that none tells of another.
+"""
 
 import itertools
 import random
@@ -8,61 +12,24 @@ from typing import Any
 
 from data.errors import DataError
 
-Colour = tuple[int, int, int]
+SHAPES = ("circle", "square", "triangle", "star", "cross")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
+MAIN_SIZES = ("large", "medium")
+SIZES = (*MAIN_SIZES, "small")
+PATTERNS = ("plain", "striped", "dotted")
+RELATIONS = ("above", "below", "left", "right")  # of the main object to the other
 
-COLOURS: dict[str, Colour] = {
-    "red": (205, 40, 60),
-    "orange": (244, 134, 36),
-    "yellow": (250, 222, 70),
-    "green": (40, 168, 88),
-    "blue": (48, 100, 206),
-    "purple": (130, 62, 188),
-    "pink": (236, 120, 200),
-    "black": (50, 50, 56),
-}
-# The first word of each tuple is the value's own name, the others its synonyms in captions.
-SHAPES = {
-    "circle": ("circle", "disc"),
-    "square": ("square", "box"),
-    "triangle": ("triangle",),
-    "star": ("star",),
-    "cross": ("cross",),
-}
-SIZES = {
-    "large": ("large", "big"),
-    "medium": ("medium",),
-    "small": ("small", "little", "tiny"),
-}
-PATTERNS = {
-    "plain": ("plain", "solid"),
-    "striped": ("striped", "stripes"),
-    "dotted": ("dotted", "spotted", "dots", "spots"),
-}
-NOUNS = {"stripes", "dots", "spots"}  # pattern words that follow "with"
-RELATIONS = {
-    "above": ("above", "over"),
-    "below": ("below", "under", "beneath"),
-    "left": ("to the left of", "left of", "beside"),
-    "right": ("to the right of", "right of", "beside"),
-}
-OPPOSITE = {"above": "below", "below": "above", "left": "right", "right": "left"}
-ARTICLES = ("a", "an", "the")
-
-MAIN_SIZES = ("large", "medium")  # the other object is always small
-RADIUS = {"large": 0.29, "medium": 0.23, "small": 0.08}  # of the picture's side
-PLACE_JITTER = 0.02  # of the picture's side
-SIZE_JITTER = 0.04  # of the radius
-PATTERN_TINT = 0.5  # how far stripes and dots are from the colour towards white
-BACKGROUND: Colour = (247, 245, 240)
-PICTURE_SIDE = 128  # pixels
-SUPERSAMPLING = 3
-CAPTIONS_PER_PICTURE = 5
-FEWEST_IMAGES = 10  # below it the 80/10/10 division leaves a split empty
+# In sides of the picture. Places vary little: average pooling mixes place with shape, and an
+# untrained network's features then tell shapes apart far less well.
+RADIUS = {"large": 0.29, "medium": 0.23, "small": 0.08}
+MAIN_PLACE, OTHER_PLACE = 0.38, 0.87
+PLACE_JITTER = 0.02
+RADIUS_JITTER = 0.04  # of the radius
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; ``x``, ``y`` (centre) and ``radius`` are fractions of the picture's side."""
+    """One object; ``x``, ``y`` (centre) and ``radius`` are in sides of the picture."""
 
     shape: str
     colour: str
@@ -75,15 +42,16 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows: the main object stands ``relation`` the other."""
+    """What one picture shows: ``main`` is ``relation`` (above, below, left, right of) ``other``."""
 
     main: Thing
     other: Thing
     relation: str
 
     def factors(self) -> dict[str, Any]:
-        """Give the true factors: ``objects`` (main first), ``relation``, and ``flat``.
+        """Return the true factors as JSON values.
 
+        ``objects`` lists every field of both objects, the main one first; ``relation`` is theirs;
         ``flat`` maps the names of :func:`factor_values`, in that order, to this picture's values.
         """
         main, other = asdict(self.main), asdict(self.other)
@@ -94,82 +62,101 @@ class Scene:
 
 
 def factor_values() -> dict[str, tuple[str, ...]]:
-    """Give the flat factors of a picture and the values that each can take."""
-    every = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "pattern": tuple(PATTERNS)}
-    main = {"shape": every["shape"], "colour": every["colour"], "size": MAIN_SIZES}
-    main |= {"pattern": every["pattern"], "relation": tuple(RELATIONS)}
-    return main | {f"other_{name}": values for name, values in every.items()}
+    """Return the names of the flat factors of every picture, with the values each can take."""
+    return {
+        "shape": SHAPES,
+        "colour": COLOURS,
+        "size": MAIN_SIZES,
+        "pattern": PATTERNS,
+        "relation": RELATIONS,
+        "other_shape": SHAPES,
+        "other_colour": COLOURS,
+        "other_pattern": PATTERNS,
+    }
 
 
-def _parse_hold_out(hold_out: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Give (attribute, shape) pairs without repeats."""
-    known = (*COLOURS, *SIZES, *PATTERNS)
-    pairs: dict[tuple[str, str], None] = {}
-    for text in hold_out:
-        words = text.split()
-        if len(words) != 2 or words[0] not in known or words[1] not in SHAPES:
+@dataclass(frozen=True)
+class Combination:
+    """An attribute (a colour, size or pattern) and a shape, in one object: "red circle"."""
+
+    attribute: str
+    shape: str
+
+    def __post_init__(self) -> None:
+        known = (*COLOURS, *SIZES, *PATTERNS)
+        if self.attribute not in known or self.shape not in SHAPES:
             raise DataError(
-                f"hold-out {text!r} is not an attribute and a shape; "
+                f"combination {str(self)!r}: not an attribute and a shape; "
                 f"attributes: {', '.join(known)}; shapes: {', '.join(SHAPES)}"
             )
-        pairs[words[0], words[1]] = None
+
+    def __str__(self) -> str:
+        return f"{self.attribute} {self.shape}".strip()
+
+    def is_in(self, thing: Thing) -> bool:
+        """Tell whether ``thing`` shows this combination."""
+        attributes = (thing.colour, thing.size, thing.pattern)
+        return self.shape == thing.shape and self.attribute in attributes
+
+    def put_in(self, main: Thing, other: Thing) -> tuple[Thing, Thing]:
+        """Return both objects with this combination in one: the main one, unless it is small."""
+        if self.attribute == "small":
+            return main, replace(other, shape=self.shape)
+        if self.attribute in COLOURS:
+            return replace(main, shape=self.shape, colour=self.attribute), other
+        if self.attribute in SIZES:
+            return replace(main, shape=self.shape, size=self.attribute), other
+        return replace(main, shape=self.shape, pattern=self.attribute), other
+
+
+def parse_combinations(texts: Sequence[str]) -> tuple[Combination, ...]:
+    """Read combinations such as "red circle", dropping repeats.
+
+    Raises :class:`DataError` where one is not known, or where no picture is without them all.
+    """
+    found: dict[Combination, None] = {}
+    for text in texts:
+        attribute, _, shape = text.strip().partition(" ")
+        found[Combination(attribute, shape.strip())] = None
     for sizes in (MAIN_SIZES, ("small",)):
         every = itertools.starmap(Thing, itertools.product(SHAPES, COLOURS, sizes, PATTERNS))
-        if all(_shows(thing, tuple(pairs)) for thing in every):
-            raise DataError(f"hold-outs {list(hold_out)} leave nothing to draw; hold out fewer")
-    return tuple(pairs)
+        if all(any(held.is_in(thing) for held in found) for thing in every):
+            raise DataError(f"nothing is left to draw without {list(texts)}; hold out fewer")
+    return tuple(found)
 
 
-def _shows(thing: Thing, pairs: Sequence[tuple[str, str]]) -> bool:
-    attributes = (thing.colour, thing.size, thing.pattern)
-    return any(thing.shape == shape and attribute in attributes for attribute, shape in pairs)
-
-
-def _draw_scene(
-    rng: random.Random, held: Sequence[tuple[str, str]], show: tuple[str, str] | None
+def draw_scene(
+    rng: random.Random,
+    without: Sequence[Combination] = (),
+    showing: Combination | None = None,
 ) -> Scene:
-    """Draw a scene with none of ``held`` in it or, where ``show`` is given, with that one."""
-    avoided = () if show else held
-    main = _draw_thing(rng, MAIN_SIZES, avoided)
-    other = _draw_thing(rng, ("small",), avoided)
-    if show:
-        attribute, shape = show
-        if attribute == "small":
-            other = replace(other, shape=shape)
-        elif attribute in COLOURS:
-            main = replace(main, shape=shape, colour=attribute)
-        elif attribute in SIZES:
-            main = replace(main, shape=shape, size=attribute)
-        else:
-            main = replace(main, shape=shape, pattern=attribute)
-    relation = rng.choice(list(RELATIONS))
-    # Positions vary little: average pooling mixes place with shape, and an untrained network
-    # then tells shapes apart far less well.
-    along = (0.38, 0.87) if relation in ("above", "left") else (0.62, 0.13)
-    for_x = relation in ("left", "right")
-    placed = []
-    for thing, middle in zip((main, other), along, strict=True):
-        x, y = (middle, 0.5) if for_x else (0.5, middle)
-        placed.append(
-            replace(
-                thing,
-                x=round(x + rng.uniform(-PLACE_JITTER, PLACE_JITTER), 4),
-                y=round(y + rng.uniform(-PLACE_JITTER, PLACE_JITTER), 4),
-                radius=round(RADIUS[thing.size] * rng.uniform(1 - SIZE_JITTER, 1 + SIZE_JITTER), 4),
-            )
-        )
-    return Scene(placed[0], placed[1], relation)
+    """Draw a scene that shows none of ``without`` and, where it is given, ``showing``."""
+    main = _draw_thing(rng, MAIN_SIZES, without)
+    other = _draw_thing(rng, ("small",), without)
+    if showing:
+        main, other = showing.put_in(main, other)
+    relation = rng.choice(RELATIONS)
+    return Scene(
+        _place(main, MAIN_PLACE, relation, rng), _place(other, OTHER_PLACE, relation, rng), relation
+    )
 
 
-def _draw_thing(
-    rng: random.Random, sizes: Sequence[str], avoided: Sequence[tuple[str, str]]
-) -> Thing:
+def _draw_thing(rng: random.Random, sizes: Sequence[str], without: Sequence[Combination]) -> Thing:
     while True:
-        thing = Thing(
-            shape=rng.choice(list(SHAPES)),
-            colour=rng.choice(list(COLOURS)),
-            size=rng.choice(sizes),
-            pattern=rng.choice(list(PATTERNS)),
-        )
-        if not _shows(thing, avoided):
+        thing = Thing(rng.choice(SHAPES), rng.choice(COLOURS), rng.choice(sizes),
+                      rng.choice(PATTERNS))  # fmt: skip
+        if not any(held.is_in(thing) for held in without):
             return thing
+
+
+def _place(thing: Thing, place: float, relation: str, rng: random.Random) -> Thing:
+    """Put ``thing`` near ``place``, counted from the side that ``relation`` names."""
+    if relation in ("below", "right"):
+        place = 1 - place
+    x, y = (place, 0.5) if relation in ("left", "right") else (0.5, place)
+    return replace(
+        thing,
+        x=round(x + rng.uniform(-PLACE_JITTER, PLACE_JITTER), 4),
+        y=round(y + rng.uniform(-PLACE_JITTER, PLACE_JITTER), 4),
+        radius=round(RADIUS[thing.size] * (1 + rng.uniform(-RADIUS_JITTER, RADIUS_JITTER)), 4),
+    )

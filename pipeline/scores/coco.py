@@ -37,11 +37,10 @@ LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
 class Scores:
     """What the metrics say of a set of captions.
 
-    Attributes:
-        corpus: score of the whole set by pycocoevalcap's name, those of NAMES that were asked
-            for, in its order.
-        per_image: the same names for each picture, in the order of the hypotheses.
-        notes: what a reader of the numbers should know, one line each.
+    :param corpus: score of the whole set by pycocoevalcap's name, those of NAMES that were asked
+        for, in its order.
+    :param per_image: the same names for each picture, in the order of the hypotheses.
+    :param notes: what a reader of the numbers should know, one line each.
     """
 
     corpus: dict[str, float]
@@ -85,11 +84,10 @@ def score_captions(
     The values are those of pycocoevalcap's ``COCOEvalCap`` on the same pictures in the same
     order, but for captions without a word, which score 0 by every metric.
 
-    Args:
-        references: captions by people; pictures without a hypothesis are left out.
-        hypotheses: the caption of each picture to score.
-        metrics: names from METRICS.
-        time_limit: seconds for each of the two Java programs.
+    :param references: captions by people; pictures without a hypothesis are left out.
+    :param hypotheses: the caption of each picture to score.
+    :param metrics: names from METRICS.
+    :param time_limit: seconds for each of the two Java programs.
 
     Raises OptionError for an unknown metric, PipelineError for no hypotheses or a picture
     without a usable reference, JavaError when a Java program fails.

@@ -54,10 +54,9 @@ class JavaProgram:
     The program's stderr is read all the time, so that a talkative program does not stall, and
     its last lines are shown when the program fails.
 
-    Args:
-        arguments: what follows ``java`` and its flags, such as ``-jar FILE``.
-        name: what error messages call the program.
-        time_limit: seconds.
+    :param arguments: what follows ``java`` and its flags, such as ``-jar FILE``.
+    :param name: what error messages call the program.
+    :param time_limit: seconds.
 
     Raises JavaError, here and in every method: no Java, a program that does not start, fails,
     answers too little, or runs out of time.

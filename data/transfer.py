@@ -1,0 +1,349 @@
+"""Caches from one place to another: push to a URL, pull from one.
+
+What is pulled is checked against the manifest before it gets its name, and the manifest is
+written last, on both ways: whoever finds a manifest finds what it lists.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+from data.atomic import TEMPORARY_PREFIX, remove_partial, sync_folder
+from data.cache import lock_cache
+from data.captions import load_captions
+from data.entry import Entry, check_entry, file_sha256
+from data.errors import CacheError, DamagedFileError
+from data.manifest import NAME, Manifest, parse_manifest, read_manifest, write_manifest
+from data.shard import ShardEntry
+from data.store import Store
+from data.vocabulary import Vocabulary
+
+THREADS = 8
+MAX_MANIFEST = 64 << 20  # bytes; a million failures fit
+
+Watch = Callable[[int], Callable[[int], None]]
+"""Called with the bytes to come; what it returns is called with bytes that came."""
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What was done.
+
+    ``digest`` is the SHA-256 of the source's ``cache.json``; after a partial pull (``whole`` is
+    false) the folder's own is another. ``sent`` names the files that went over, of ``bytes``
+    in all; ``present`` more were there already.
+    """
+
+    url: str
+    folder: Path
+    digest: str
+    sent: tuple[str, ...]
+    bytes: int
+    present: int
+    whole: bool = True
+
+
+def pull(
+    url: str,
+    folder: Path,
+    *,
+    digest: str | None = None,
+    only: str | None = None,
+    threads: int = THREADS,
+    watch: Watch | None = None,
+) -> Transferred:
+    """Fetch the cache at ``url`` into ``folder``; what is whole there already stays.
+
+    :param digest: ``sha256:HEX`` of the ``cache.json`` that is expected.
+    :param only: a split: vocabulary, captions of that split, and the shards with its pictures.
+    :param watch: called before the shards are fetched.
+    :raises CacheError: the digest is another, ``folder`` holds another cache, or a file is
+        missing, too long, or not the bytes that the manifest lists.
+    """
+    store = Store(url)
+    content = store.read(NAME, MAX_MANIFEST)
+    found = hashlib.sha256(content).hexdigest()
+    if digest is not None and _hexadecimal(digest) != found:
+        raise CacheError(
+            f"{store.where(NAME)}: its digest is sha256:{found}, expected {digest}; "
+            "ask its owner which is right"
+        )
+    source = parse_manifest(content, store.where(NAME), "ask its owner to push it anew")
+    with lock_cache(folder):
+        held = read_manifest(folder) if (folder / NAME).exists() else Manifest()
+        _check_joins(folder, held, store, source)
+        captions = source.captions if only is None else {only: _captions_entry(store, source, only)}
+        text = [*captions.values(), *([source.vocabulary] if source.vocabulary else [])]
+        fetched = _fetch_all(store, folder, text, threads, None)
+        shards = source.shards
+        if only is not None:
+            shards = _shards_of(store, source, _split_keys(folder, source, only), held.shards)
+        whole = shards == source.shards
+        keys = [source.keys] if source.keys and whole else []
+        fetched += _fetch_all(store, folder, [*shards, *keys], threads, watch)
+        manifest = replace(
+            source,
+            spec=source.spec or held.spec,
+            shards=shards,
+            vocabulary=source.vocabulary or held.vocabulary,
+            captions={**held.captions, **captions},
+            keys=source.keys if whole else None,
+        )
+        for place in (folder, folder / "features", folder / "captions"):
+            remove_partial(place)
+        if manifest != held or not (folder / NAME).exists():
+            write_manifest(folder, manifest)
+    return Transferred(
+        url=store.url,
+        folder=folder,
+        digest=found,
+        sent=tuple(sorted(entry.file for entry in fetched)),
+        bytes=sum(entry.bytes for entry in fetched),
+        present=len(text) + len(shards) + len(keys) - len(fetched),
+        whole=manifest.to_bytes() == content,
+    )
+
+
+def push(
+    folder: Path, url: str, *, threads: int = THREADS, watch: Watch | None = None
+) -> Transferred:
+    """Send the cache in ``folder`` to ``url``, the manifest last.
+
+    A shard that is there with the listed size is not sent again, for its name carries its
+    digest; all else is small and always sent. Each file is checked before it is sent.
+
+    :raises CacheError: ``url`` takes no files, holds another cache or more than this one, or a
+        file of ``folder`` is damaged.
+    """
+    manifest = read_manifest(folder)
+    content = manifest.to_bytes()
+    store = Store(url)
+    store.check_writable()
+    if store.size(NAME) is not None:
+        mend = "delete it there to push anew"
+        there = parse_manifest(store.read(NAME, MAX_MANIFEST), store.where(NAME), mend)
+        _check_covers(folder, manifest, store, there)
+    optional = (manifest.keys, manifest.vocabulary)
+    small = [*manifest.captions.values(), *(entry for entry in optional if entry)]
+    with ThreadPoolExecutor(threads) as pool:
+        sizes = list(pool.map(lambda shard: store.size(shard.file), manifest.shards))
+    pairs = zip(manifest.shards, sizes, strict=True)
+    files = [*(shard for shard, size in pairs if size != shard.bytes), *small]
+    progress = _begin(files, watch)
+
+    def send(entry: Entry) -> None:
+        store.put(check_entry(folder, entry), entry.file)
+        progress(entry.bytes)
+
+    _each(store, send, files, threads)
+    store.write(NAME, content)
+    return Transferred(
+        url=store.url,
+        folder=folder,
+        digest=hashlib.sha256(content).hexdigest(),
+        sent=tuple(sorted(entry.file for entry in files)),
+        bytes=sum(entry.bytes for entry in files),
+        present=len(manifest.shards) + len(small) - len(files),
+    )
+
+
+def local_copy(
+    where: str | Path, cache_root: Path | None = None, watch: Watch | None = None
+) -> Path:
+    """Return a local folder with the cache at ``where``: a path as it is, a URL pulled first.
+
+    :param cache_root: where pulled caches are kept: by default ``$MULTISPACE_CACHE``, else
+        ``multispace`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    :raises CacheError: see :func:`pull`.
+    """
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where)
+    store = Store(where)
+    if store.folder is not None:
+        return store.folder
+    if cache_root is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache_root = Path(os.environ.get("MULTISPACE_CACHE") or Path(home) / "multispace")
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", store.url.split("://", 1)[1]).strip("-.")[-80:]
+    folder = cache_root / f"{name}-{hashlib.sha256(store.url.encode()).hexdigest()[:8]}"
+    pull(where, folder, watch=watch)
+    return folder
+
+
+def _hexadecimal(digest: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise CacheError(f"digest {digest!r}: expected sha256: and 64 hexadecimal digits")
+    return digest.removeprefix("sha256:")
+
+
+def _check_joins(folder: Path, held: Manifest, store: Store, source: Manifest) -> None:
+    """Refuse a folder whose cache would lose something, or mix with another."""
+    mend = "pull into another folder"
+    _check_same_meaning(folder, held, store, source, mend)
+    if extra := [shard.file for shard in held.shards if shard not in source.shards]:
+        raise CacheError(f"{folder}: holds {extra[0]}, which {store.url} does not list; {mend}")
+    both = held.vocabulary and source.vocabulary
+    if both and held.vocabulary != source.vocabulary:
+        raise CacheError(f"{folder}: its vocabulary is not that of {store.url}; {mend}")
+
+
+def _check_covers(folder: Path, manifest: Manifest, store: Store, there: Manifest) -> None:
+    """Refuse to push over what the pushed manifest would no longer list."""
+    mend = "pull that first, or push to another URL"
+    _check_same_meaning(folder, manifest, store, there, "push to another URL")
+    if extra := [shard.file for shard in there.shards if shard not in manifest.shards]:
+        raise CacheError(f"{store.url}: holds {extra[0]}, which {folder} does not list; {mend}")
+    if extra := sorted(set(there.captions) - set(manifest.captions)):
+        raise CacheError(f"{store.url}: holds captions of {extra[0]!r}, {folder} does not; {mend}")
+
+
+def _check_same_meaning(
+    folder: Path, here: Manifest, store: Store, there: Manifest, mend: str
+) -> None:
+    if here.spec and there.spec and here.spec.fingerprint != there.spec.fingerprint:
+        raise CacheError(
+            f"{folder}: its fingerprint is {here.spec.fingerprint}, that of {store.url} "
+            f"{there.spec.fingerprint} ({'; '.join(here.spec.differences(there.spec))}); {mend}"
+        )
+
+
+def _captions_entry(store: Store, source: Manifest, split: str) -> Entry:
+    if split not in source.captions:
+        known = ", ".join(source.captions) or "none"
+        raise CacheError(f"{store.url}: no captions of split {split!r}; there are: {known}")
+    return source.captions[split]
+
+
+def _split_keys(folder: Path, source: Manifest, split: str) -> set[str]:
+    """Return the keys of a split whose captions and vocabulary are fetched."""
+    vocabulary = Vocabulary.load(folder / source.vocabulary.file) if source.vocabulary else None
+    return set(load_captions(folder / source.captions[split].file, vocabulary).keys)
+
+
+def _shards_of(
+    store: Store, source: Manifest, wanted: Collection[str], held: Collection[ShardEntry]
+) -> tuple[ShardEntry, ...]:
+    """Return the shards that hold a wanted key, by the source's key list, and those held."""
+    if source.keys is None:
+        raise CacheError(
+            f"{store.url}: lists no keys.txt, so which shards hold a split cannot be known; "
+            "pull the whole cache"
+        )
+    content = store.read(source.keys.file, source.keys.bytes)
+    if hashlib.sha256(content).hexdigest() != source.keys.sha256:
+        where = store.where(source.keys.file)
+        raise DamagedFileError(f"{where}: not the bytes that {NAME} lists; pull the whole cache")
+    keys = content.decode(errors="replace").split("\n")[:-1]
+    if len(keys) != source.rows:
+        raise CacheError(f"{store.where(source.keys.file)}: {len(keys)} keys, {source.rows} rows")
+    needed, start = [], 0
+    for shard in source.shards:
+        rows = keys[start : start + shard.rows]
+        start += shard.rows
+        if shard in held or any(key in wanted for key in rows):
+            needed.append(shard)
+    return tuple(needed)
+
+
+def _fetch_all(
+    store: Store, folder: Path, entries: Iterable[Entry], threads: int, watch: Watch | None
+) -> list[Entry]:
+    """Fetch what is not whole in ``folder`` and return it."""
+    with ThreadPoolExecutor(threads) as pool:
+        entries = list(entries)
+        whole = pool.map(lambda entry: _is_whole(folder, entry), entries)
+        missing = [entry for entry, there in zip(entries, whole, strict=True) if not there]
+    needed = sum(entry.bytes for entry in missing)
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise CacheError(f"{folder}: {free} bytes are free, {store.url} needs {needed}; make room")
+    progress = _begin(missing, watch)
+    _each(store, lambda entry: _fetch(store, folder, entry, progress), missing, threads)
+    return missing
+
+
+def _is_whole(folder: Path, entry: Entry) -> bool:
+    try:
+        check_entry(folder, entry)
+    except DamagedFileError:
+        return False
+    return True
+
+
+def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], None]) -> None:
+    """Fetch one file to its final name, by way of a partial one that a later run goes on with."""
+    path = folder / entry.file
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(TEMPORARY_PREFIX + entry.sha256)
+    resumed = partial.exists()
+    if resumed and partial.stat().st_size > entry.bytes:
+        partial.unlink()
+    progress(partial.stat().st_size if partial.exists() else 0)
+    store.insist(lambda: _append(store, entry, partial, progress))
+    if resumed and file_sha256(partial) != entry.sha256:  # what it went on from was no good
+        progress(-entry.bytes)
+        partial.unlink()
+        store.insist(lambda: _append(store, entry, partial, progress))
+    if (digest := file_sha256(partial)) != entry.sha256:
+        partial.unlink()
+        raise DamagedFileError(
+            f"{store.where(entry.file)}: digest {digest[:12]}..., the manifest says "
+            f"{entry.sha256[:12]}...; pull again, or ask its owner to push it anew"
+        )
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def _append(store: Store, entry: Entry, partial: Path, progress: Callable[[int], None]) -> None:
+    """Bring ``partial`` to its full length, from where it is.
+
+    :raises ConnectionError: the connection ended before.
+    """
+    with partial.open("ab") as file:
+        if file.tell() == entry.bytes:
+            return
+        for block in store.blocks(entry.file, entry.bytes, start=file.tell()):
+            if not block:
+                progress(-file.tell())
+                file.seek(0)
+                file.truncate()
+            file.write(block)
+            progress(len(block))
+        if file.tell() < entry.bytes:
+            where = store.where(entry.file)
+            raise ConnectionError(f"{where}: ended after {file.tell()} of {entry.bytes} bytes")
+
+
+def _begin(files: Iterable[Entry], watch: Watch | None) -> Callable[[int], None]:
+    """Return what counts the bytes of ``files``, one thread at a time."""
+    if watch is None:
+        return lambda _count: None
+    count, lock = watch(sum(entry.bytes for entry in files)), Lock()
+
+    def progress(more: int) -> None:
+        with lock:
+            count(more)
+
+    return progress
+
+
+def _each(
+    store: Store, work: Callable[[Entry], None], entries: Iterable[Entry], threads: int
+) -> None:
+    """Do ``work`` on all entries in threads; the first failure ends the rest."""
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, entry) for entry in entries]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            store.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

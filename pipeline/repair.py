@@ -1,0 +1,129 @@
+"""Mending a cache: what is bad is taken away, and made again where the pictures are at hand."""
+
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data.cache import CacheWriter, write_cache
+from data.errors import CacheError
+from data.manifest import NAME
+from data.repair import NOT_FINITE, Settled, settle_damage
+from data.spec import FeatureSpec
+from model.backbone import Backbone, load_backbone
+from model.device import choose_device, choose_precision
+from model.options import PRECISIONS
+from pipeline.errors import OptionError
+from pipeline.extract import describe, extract
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done, and what is left for the user, a line each; ``added`` counts vectors."""
+
+    cache: Path
+    done: tuple[str, ...]
+    left: tuple[str, ...]
+    added: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "cache": str(self.cache)}
+
+
+def repair(
+    root: Path,
+    *,
+    images: Path | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Repair:
+    """Mend the cache at ``root``.
+
+    :param images: the folder of the pictures; what has captions or a recorded failure and no
+        vector is extracted from it. Without it such pictures are only counted.
+    :param weights: where the backbone's weights are now, if not where the spec says.
+    :raises OptionError: an option is of no use.
+    :raises CacheError: there is no cache, another process writes to it, it is of another
+        version, or the weights are not those that it was made with.
+    """
+    if images is not None and not images.is_dir():
+        raise OptionError(f"--images {images}: not a folder")
+    if images is None and weights is not None:
+        raise OptionError(f"--weights {weights}: of use only together with --images")
+    settled = settle_damage(root)
+    with write_cache(root) as writer:  # takes in the shards that the manifest does not list
+        return _extract(writer, settled, images, weights, device, workers)
+
+
+def _extract(
+    writer: CacheWriter,
+    settled: Settled,
+    images: Path | None,
+    weights: str | None,
+    device: str,
+    workers: int | None,
+) -> Repair:
+    """Extract what has captions or a recorded failure and no vector."""
+    done, left, added = list(settled.done), list(settled.left), 0
+    root, spec = shlex.quote(str(writer.root)), writer.manifest.spec
+    failures = writer.manifest.failures
+    wanted = sorted((settled.known | failures.keys()) - writer.digests.keys())
+    if settled.lost > len(wanted) or (settled.lost and spec is None):
+        left.append(
+            f"`preprocess --annotations FILE --images DIR --cache {root}`: at least {settled.lost} "
+            "vectors are lost, and no captions here name all their pictures"
+        )
+    if settled.rebuilt:
+        done.append(
+            f"{NAME}: made again from {len(writer.manifest.shards)} shards with "
+            f"{writer.manifest.rows} vectors, text files as they load; recorded failures are lost"
+        )
+    if spec is None:
+        return Repair(writer.root, tuple(done), tuple(left), 0)
+    here = {key: images / key for key in wanted if images and (images / key).is_file()}
+    if here:
+        backbone = _backbone(spec, weights, device)
+        before = len(writer.digests)
+        extract(writer, here, backbone, dtype=spec.dtype, workers=workers)
+        added = len(writer.digests) - before
+        done.append(f"{added} vectors extracted from {images}")
+    failed = writer.manifest.failures
+    for key in here:
+        if key in failed:
+            left.append(f"restore {images}/{key}: {failed[key]}")
+    recorded = {key for key, reason in failures.items() if reason != NOT_FINITE}
+    if away := [key for key in wanted if key not in here and key not in recorded]:
+        left.append(
+            f"`cache repair {root} --images DIR`: {len(away)} pictures have no vector"
+            f"{f' and are not under {images}' if images else ''}, the first is {away[0]}"
+        )
+    return Repair(writer.root, tuple(done), tuple(left), added)
+
+
+def _backbone(spec: FeatureSpec, weights: str | None, device: str) -> Backbone:
+    """Load the backbone of a spec.
+
+    :raises CacheError: what it would make is of another meaning; names the fields.
+    """
+    if spec.transform is None:
+        raise CacheError("the vectors were imported and cannot be extracted; import them again")
+    place = choose_device(device)
+    backbone = load_backbone(
+        spec.architecture,
+        weights or spec.weights,
+        device=place,
+        precision=choose_precision(
+            spec.precision if spec.precision in PRECISIONS else "auto", place
+        ),
+        resize=spec.transform.resize,
+        crop=spec.transform.crop,
+    )
+    made = describe(backbone, spec.dtype)
+    if made.fingerprint != spec.fingerprint:
+        raise CacheError(
+            f"--weights {weights or spec.weights}: not what the cache was made with: "
+            f"{'; '.join(spec.differences(made))} (cache and weights); give --weights FILE"
+        )
+    return backbone
