@@ -147,3 +147,35 @@ def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert f"train base --run {tmp_path / 'r'} --resume" in stderr
     assert (tmp_path / "r" / "checkpoints" / "last" / "weights.safetensors").exists()
+
+
+def test_a_cache_travels_is_checked_and_mended(folder, tmp_path):
+    cache, copy = folder / "cache", tmp_path / "copy"
+    assert "0 faults" in call("cache", "verify", cache).stdout
+    pushed = call("cache", "push", cache, tmp_path / "remote")
+    digest = pushed.stdout.split()[-1]
+    call("cache", "pull", tmp_path / "remote", copy, "--digest", digest)
+    wrong = "sha256:" + "0" * 64
+    refused = call(
+        "cache", "pull", tmp_path / "remote", tmp_path / "no", "--digest", wrong, expect=1
+    )
+    assert "0" * 12 in refused.stderr
+
+    shard = next((copy / "features").iterdir())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert shard.name in call("cache", "verify", copy, expect=1).stdout
+    images = folder / "collection" / "images"
+    call("cache", "repair", copy, "--images", images)
+    assert "0 faults" in call("cache", "verify", copy, "--quick").stdout
+    assert "20 pictures in both" in call("cache", "diff", cache, copy).stdout
+
+    call("cache", "merge", cache, copy, "--into", tmp_path / "both")
+    matrix, names = tmp_path / "v.npy", tmp_path / "names.txt"
+    call("cache", "export", tmp_path / "both", "--out", matrix, "--names", names)
+    call("cache", "import", matrix, "--names", names, "--into", tmp_path / "imported",
+         "--architecture", "resnet18", "--weights", "as stated")  # fmt: skip
+    info = call("cache", "info", tmp_path / "imported").stdout
+    assert "imported, provenance as stated by the user" in info
+    call("train", "base", "--cache", copy, "--run", tmp_path / "run", "--steps", 1, *SMALL)
