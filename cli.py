@@ -41,6 +41,8 @@ class Command(click.Command):
             return super().invoke(context)
         except OptionError as error:
             _fail(error, 2, debug)
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough; click ends quietly
         except (*FAILURES, OSError) as error:
             _fail(error, 1, debug)
         except KeyboardInterrupt:

@@ -1,1 +1,0 @@
-"""Collections and caches small enough to make anew for each test."""
