@@ -1,9 +1,12 @@
 """All of it on generated pictures: from nothing to three systems, compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from data.shapes import caption_accuracy, generate_shapes, read_factors
 from pipeline.errors import OptionError, PipelineError
@@ -73,21 +76,39 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
         )
     truth = read_factors(collection / "annotations" / "test.json")
     scores, accuracy, said = {}, {}, {}
-    for system in SYSTEMS:
-        say(f"train {system}")
-        run = out / "runs" / system
-        trained = train(TrainOptions(system, cache, run, seed=seed, **TRAINING, **SYSTEM[system]))
-        if trained.stopped:
-            raise PipelineError(f"stopped by {trained.stopped}; remove {out} and run it again")
-        say(f"evaluate {system}")
-        result = evaluate(EvaluateOptions(run, cache, "test"))
-        said[system] = dict(zip(result.keys, result.captions, strict=True))
-        scores[system] = result.scores.corpus
-        right = caption_accuracy(said[system], truth)
-        accuracy[system] = {**right, "distinct": len(set(result.captions))}
+    with _one_thread():
+        for system in SYSTEMS:
+            say(f"train {system}")
+            run = out / "runs" / system
+            trained = train(
+                TrainOptions(system, cache, run, seed=seed, **TRAINING, **SYSTEM[system])
+            )
+            if trained.stopped:
+                raise PipelineError(f"stopped by {trained.stopped}; remove {out} and run it again")
+            say(f"evaluate {system}")
+            result = evaluate(EvaluateOptions(run, cache, "test"))
+            said[system] = dict(zip(result.keys, result.captions, strict=True))
+            scores[system] = result.scores.corpus
+            right = caption_accuracy(said[system], truth)
+            accuracy[system] = {**right, "distinct": len(set(result.captions))}
     shown = sorted(truth)[:EXAMPLES]
     examples = {
         str(collection / "images" / key): {system: said[system][key] for system in SYSTEMS}
         for key in shown
     }
     return Demo(scores, accuracy, examples)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Train on one thread, which gives the same numbers whatever the number of cores.
+
+    Networks this small gain nothing from a second thread, and lose much by waiting for one where
+    the machine is busy.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
