@@ -18,7 +18,7 @@ import click
 from pipeline.options import SYSTEMS, TrainOptions, flag, resolve
 
 SKIPPED = 3
-NAMED = 10  # skipped inputs of a kind that are printed; the list is written whole
+NAMED = 10  # lines of a long list that are printed; JSON has them all
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -161,10 +161,7 @@ def preprocess(as_json: bool, **options: Any) -> None:
 def _name_skipped(skipped: Mapping[str, list[str]], file: Path) -> None:
     for kind, names in skipped.items():
         click.echo(f"skipped, {kind}: {len(names)}", err=True)
-        for name in names[:NAMED]:
-            click.echo(f"  {name}", err=True)
-        if len(names) > NAMED:
-            click.echo(f"  ... and {len(names) - NAMED} more: {file}", err=True)
+        _print_first([f"  {name}" for name in names], f"  ... and {{}} more: {file}", err=True)
 
 
 def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -330,11 +327,7 @@ def info(folder: Path, as_json: bool) -> None:
         [[name, s["pictures"], s["captions"], s["tokens"], f"{s['unknown']:.2%}"]
          for name, s in held["splits"].items()],
     )  # fmt: skip
-    failures = [f"failed: {key}: {reason}" for key, reason in held["failures"].items()]
-    for line in failures[:NAMED]:
-        click.echo(line)
-    if len(failures) > NAMED:
-        click.echo(f"... and {len(failures) - NAMED} more: --json lists them all")
+    _print_first([f"failed: {key}: {reason}" for key, reason in held["failures"].items()])
 
 
 @cache.command()
@@ -405,10 +398,7 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
         click.echo(f"cosine: least {found.cosine.minimum:.6f}, median {found.cosine.median:.6f}")
         for key, value in found.cosine.worst:
             click.echo(f"  {value:.6f}  {key}")
-    for key in found.changed[:NAMED]:
-        click.echo(f"another picture: {key}")
-    if len(found.changed) > NAMED:
-        click.echo(f"... and {len(found.changed) - NAMED} more: --json lists them all")
+    _print_first([f"another picture: {key}" for key in found.changed])
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
 
@@ -434,11 +424,9 @@ def merge(sources: tuple[Path, ...], into: Path, prefer: Path | None, as_json: b
     click.echo(f"{done.rows} vectors in {done.into}, {done.added} of them new; {done.identical} "
                f"met again, {done.rounded} equal but for rounding")  # fmt: skip
     click.echo(f"shards: {done.linked} linked, {done.copied} copied, {done.rewritten} rewritten")
-    for conflict in done.settled[:NAMED]:
-        click.echo(f"settled: {conflict.key}: {conflict.first} before {conflict.second} "
-                   f"({conflict.reason})")  # fmt: skip
-    if len(done.settled) > NAMED:
-        click.echo(f"  ... and {len(done.settled) - NAMED} more (--json lists all)")
+    _print_first(
+        [f"settled: {c.key}: {c.first} before {c.second} ({c.reason})" for c in done.settled]
+    )
     for entry in done.left_out:
         click.echo(f"left out: split {entry.split!r} of {entry.cache}: {entry.reason}", err=True)
 
@@ -549,6 +537,16 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _print_first(
+    lines: Sequence[str], rest: str = "... and {} more: --json lists them all", err: bool = False
+) -> None:
+    """Print the first lines of a list, and how many are not shown."""
+    for line in lines[:NAMED]:
+        click.echo(line, err=err)
+    if len(lines) > NAMED:
+        click.echo(rest.replace("{}", str(len(lines) - NAMED), 1), err=err)
 
 
 def _print_scores(rows: Mapping[str, Mapping[str, float]], notes: Iterable[str]) -> None:
