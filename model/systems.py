@@ -99,6 +99,10 @@ class System(nn.Module):
         """Return the weights and targets in force at an optimiser step, by name."""
         raise NotImplementedError
 
+    def warnings(self) -> list[str]:
+        """Return what is odd about the options, a line each."""
+        return []
+
     def condition(self, features: Tensor, *, sample: bool = False) -> Tensor:
         """Return the decoder's condition in use, (B, C): the posterior's mode, or a draw."""
         posterior = self.posterior(features)
@@ -205,6 +209,14 @@ class Multispace(System):
             options.capacity_steps,
             cap=categorical_cap(options.categories),
         )
+
+    def warnings(self) -> list[str]:
+        """Say so where the categories cannot carry the capacity that is asked of them."""
+        c = self.capacity_c
+        if not c.capped:
+            return []
+        return [f"capacity_c_max {c.maximum:g} is above the {c.cap:.3f} nats that categories "
+                f"{list(self.options.categories)} can carry; {c.cap:.3f} is used"]  # fmt: skip
 
     def posterior(self, features: Tensor) -> Posterior:
         """Return q(z, c | v) = q(z | v) q(c | v)."""

@@ -121,6 +121,8 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         _stop_signals() as stop,
         Progress(steps, "steps", options.system, meter.text, position.step) as progress,
     ):
+        for line in system.warnings():
+            progress.note(line)
         for part in filter(None, (pairs, validation)):
             if part.without_vector:
                 progress.note(

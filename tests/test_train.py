@@ -215,3 +215,11 @@ def test_numbers_that_blow_up_stop_the_run(cache, run, monkeypatch):
 def test_the_vocabulary_travels_with_the_run(cache, run):
     train(options(cache, run, steps=1))
     assert Vocabulary.load(run / "vocabulary.json") == Cache.open(cache).vocabulary()
+
+
+def test_a_capacity_above_the_cap_is_reported(cache, tmp_path, capsys):
+    train(options(cache, tmp_path / "a", steps=1, capacity_c_max=9.0, capacity_steps=0))
+    assert "capacity_c_max 9 is above the 1.792 nats" in capsys.readouterr().err  # log 6
+    assert metrics(tmp_path / "a", "val")
+    train(options(cache, tmp_path / "b", steps=1, capacity_c_max=1.5))
+    assert "capacity_c_max" not in capsys.readouterr().err
