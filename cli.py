@@ -186,7 +186,7 @@ def _plain(default: Any) -> str:
 
 @main.command()
 @click.argument("system", type=click.Choice(SYSTEMS))
-@click.option("--cache", type=FOLDER, help="The feature cache.  [required without --config]")
+@click.option("--cache", metavar="DIR|URL", help="The feature cache.  [required without --config]")
 @click.option("--run", type=FOLDER, required=True, help="The run folder to make.")
 @click.option("--config", type=FILE, help="Options from YAML, or from a run's config.json.")
 @click.option("--resume", is_flag=True, help="Go on with the run where it was left.")
@@ -218,7 +218,7 @@ def train(config: Path | None, resume: bool, as_json: bool, **options: Any) -> N
 
 @main.command()
 @click.argument("run", type=FOLDER)
-@click.option("--cache", type=FOLDER, required=True, help="The feature cache.")
+@click.option("--cache", metavar="DIR|URL", required=True, help="The feature cache.")
 @click.option("--split", default="test", show_default=True, help="Which pictures.")
 @click.option("--beam", default=5, show_default=True, help="Width of the search; 1 is greedy.")
 @click.option("--length-penalty", default=0.0, show_default=True,
@@ -491,13 +491,15 @@ def push(folder: Path, url: str, threads: int, as_json: bool) -> None:
 @click.argument("url")
 @click.argument("folder", type=FOLDER)
 @click.option("--digest", help="sha256:HEX of the cache.json that is expected.")
+@click.option("--only", metavar="SPLIT|FILE", help="Only the shards with the pictures of a split, "
+              "or of a file of keys, one a line.")  # fmt: skip
 @threads
 @as_json
-def pull(url: str, folder: Path, digest: str | None, threads: int, as_json: bool) -> None:
+def pull(url: str, folder: Path, as_json: bool, **options: Any) -> None:
     """Fetch the cache at URL into FOLDER; what is whole there stays."""
     from pipeline.transfer import pull_cache
 
-    _print_transferred(pull_cache(url, folder, digest, threads), as_json)
+    _print_transferred(pull_cache(url, folder, **options), as_json)
 
 
 def _print_transferred(done: Any, as_json: bool) -> None:
@@ -507,7 +509,7 @@ def _print_transferred(done: Any, as_json: bool) -> None:
     click.echo(f"{len(done.sent)} files, {done.bytes / 1e6:.1f} MB; {done.present} already there")
     click.echo(f"the source's digest: sha256:{done.digest}")
     if not done.whole:
-        click.echo("the folder's own manifest differs from the source's")
+        click.echo("not the same whole: the folder has a manifest of its own")
 
 
 @main.command()

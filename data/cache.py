@@ -1,6 +1,7 @@
 """A feature cache: opening it to read, and the one writer that may extend it."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from data.atomic import atomic_write, remove_partial, sync_folder
 from data.captions import Captions, load_captions, save_captions
-from data.entry import check_entry, describe
+from data.entry import Entry, check_entry, describe
 from data.errors import (
     CacheError,
     CaptionsError,
@@ -219,8 +220,20 @@ class CacheWriter:
         self.save()
 
     def save(self) -> None:
-        """Write the manifest."""
+        """Write the list of keys, if it is another now, and then the manifest that lists it."""
+        self.manifest = replace(self.manifest, keys=self._put_keys())
         write_manifest(self.root, self.manifest)
+
+    def _put_keys(self) -> Entry | None:
+        if not self.manifest.shards:
+            return None
+        content = "".join(f"{key}\n" for key in self.digests).encode()  # by shard, then by row
+        sha256 = hashlib.sha256(content).hexdigest()
+        entry = Entry(f"keys-{sha256[:8]}.txt", sha256, len(content))
+        if not (self.root / entry.file).exists():
+            with atomic_write(self.root / entry.file) as file:
+                file.write(content)
+        return entry
 
 
 @contextmanager
@@ -240,7 +253,7 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
         manifest = read_manifest(root) if (root / NAME).exists() else Manifest()
         settled, shards = _settle(root, manifest)
         writer = CacheWriter(root, settled, shards)
-        if settled != manifest:
+        if settled != manifest or (settled.shards and settled.keys is None):
             writer.save()
         yield writer
 

@@ -24,6 +24,7 @@ VERSION = 1
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHARD_FILE = re.compile(r"features/[0-9]{5,9}-[0-9a-f]{8}\.h5")
+_KEY_LIST = re.compile(r"keys-[0-9a-f]{8}\.txt")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,7 +33,8 @@ class Manifest:
     """What a cache holds.
 
     ``failures`` maps a picture's key to why it has no row. ``keys`` is the file of all keys in
-    the order of the shards and their rows, one a line; a cache may be without.
+    the order of the shards and their rows, one a line: it tells which shards a part of the
+    cache needs, and whose vectors a lost shard held. A cache may be without.
     """
 
     spec: FeatureSpec | None = None
@@ -69,9 +71,12 @@ class Manifest:
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write ``cache.json`` under ``root``, whole or not at all."""
+    """Write ``cache.json`` under ``root``, whole or not at all; key lists of old go after it."""
     with atomic_write(root / NAME) as file:
         file.write(manifest.to_bytes())
+    for path in root.glob("keys-*.txt"):
+        if manifest.keys is None or path.name != manifest.keys.file:
+            path.unlink()
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -150,9 +155,7 @@ def _parse(value: dict[str, Any], path: str) -> Manifest:
             )
             for split, entry in captions.items()
         },
-        keys=_entry(value["keys"], f"{path}: keys", re.compile(r"keys\.txt"))
-        if "keys" in value
-        else None,
+        keys=_named_entry(value["keys"], f"{path}: keys", _KEY_LIST) if "keys" in value else None,
     )
 
 
@@ -170,12 +173,18 @@ def _entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
     return Entry(file, sha256, size)
 
 
+def _named_entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
+    """Check a listed file whose name ends in its digest."""
+    entry = _entry(value, where, name)
+    if entry.sha256[:8] not in entry.file.rsplit("-", 1)[1]:
+        raise CacheError(f"{where}: {entry.file} is not named by its digest")
+    return entry
+
+
 def _shard_entry(value: object, where: str) -> ShardEntry:
     rest = dict(value) if isinstance(value, dict) else {}
     rows = rest.pop("rows", None)
     if type(rows) is not int or rows < 1:
         raise CacheError(f"{where}: rows is {rows!r}, expected a positive number")
-    entry = _entry(rest, where, SHARD_FILE)
-    if entry.file.split("-")[1][:8] != entry.sha256[:8]:
-        raise CacheError(f"{where}: {entry.file} is not named by its digest")
+    entry = _named_entry(rest, where, SHARD_FILE)
     return ShardEntry(entry.file, entry.sha256, entry.bytes, rows)

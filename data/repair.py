@@ -6,7 +6,7 @@ another name, for features are dear.
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from data.vocabulary import Vocabulary
 
 ASIDE = ".aside"
 NOT_FINITE = "its vector was not finite"
+LOST = "its vector was lost with its shard"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Settled:
     """What was done and what is left for the user, a line each.
 
     ``rebuilt`` says that there was no whole manifest. ``known`` has the keys that whole captions
-    and a whole key list name; ``lost`` counts the rows of deleted shards, those of a shard
-    that was not listed as one.
+    name; ``lost`` counts the rows of deleted shards, those of a shard that was not listed as
+    one. Pictures that a whole key list names and that lost their vectors are failures now.
     """
 
     done: tuple[str, ...]
@@ -146,23 +147,16 @@ class _Mender:
                 continue
             del whole[name]
         stay = (e for e in manifest.shards if e.file in whole and _rows(whole[e.file]) == e.rows)
-        manifest = replace(manifest, spec=spec, shards=tuple(stay), failures=failures)
-        return self._key_list(manifest, listed)
-
-    def _key_list(self, manifest: Manifest, listed: Mapping[str, ShardEntry]) -> Manifest:
-        """Take a key list that no longer fits off the list; learn from it whose rows are lost."""
-        if manifest.keys is None:
-            return manifest
-        path = self.root / manifest.keys.file
-        if not (wrong := damage(path, manifest.keys)):
-            keys = read_key_list(path)
-            if len(keys) == sum(entry.rows for entry in listed.values()):
-                self.known.update(filter(is_key, keys))
-            if listed == {entry.file: entry for entry in manifest.shards}:
-                return manifest
-            wrong = "of shards that are gone"
-        self.done.append(f"{manifest.keys.file}: {wrong}; taken off the list")
-        return replace(manifest, keys=None)
+        manifest = replace(manifest, spec=spec, shards=tuple(stay))
+        if (held := manifest.keys) is not None:
+            wrong = damage(self.root / held.file, held)
+            keys = [] if wrong else list(filter(is_key, read_key_list(self.root / held.file)))
+            failures |= {key: LOST for key in keys if key not in seen | failures.keys()}
+            if wrong or keys != [k for name in whole if name in listed for k in whole[name].keys]:
+                wrong = wrong or "no longer the keys of the shards"
+                self.done.append(f"{held.file}: {wrong}; made again")
+                manifest = replace(manifest, keys=None)  # a writer lists the keys anew
+        return replace(manifest, failures=failures)
 
     def _lose(self, path: Path, entry: ShardEntry | None, wrong: str) -> None:
         self.lost += entry.rows if entry else 1

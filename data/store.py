@@ -25,6 +25,11 @@ _TIMEOUT = {"sock_connect": 30, "sock_read": 60}  # seconds
 _T = TypeVar("_T")
 
 
+def without_password(url: str) -> str:
+    """Return ``url`` as it may be shown and written down."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
 class Store:
     """The files under one URL. Its methods may be called from several threads.
 
@@ -32,7 +37,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = re.sub(r"//[^/@]*@", "//", url).rstrip("/")  # messages show no passwords
+        self.url = without_password(url).rstrip("/")
         self._stopped = threading.Event()
         try:
             self._fs, base = fsspec.core.url_to_fs(url)

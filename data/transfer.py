@@ -61,7 +61,8 @@ def pull(
     """Fetch the cache at ``url`` into ``folder``; what is whole there already stays.
 
     :param digest: ``sha256:HEX`` of the ``cache.json`` that is expected.
-    :param only: a split: vocabulary, captions of that split, and the shards with its pictures.
+    :param only: what of it: the name of a split (vocabulary, captions of that split, and the
+        shards with its pictures), or a file of keys, one a line (vocabulary and shards).
     :param watch: called before the shards are fetched.
     :raises CacheError: the digest is another, ``folder`` holds another cache, or a file is
         missing, too long, or not the bytes that the manifest lists.
@@ -78,12 +79,21 @@ def pull(
     with lock_cache(folder):
         held = read_manifest(folder) if (folder / NAME).exists() else Manifest()
         _check_joins(folder, held, store, source)
-        captions = source.captions if only is None else {only: _captions_entry(store, source, only)}
+        captions = source.captions
+        if only is not None:
+            captions = {split: entry for split, entry in captions.items() if split == only}
+            if not captions and not Path(only).is_file():
+                known = ", ".join(source.captions) or "none"
+                raise CacheError(
+                    f"{store.url}: no captions of split {only!r}, and no file of keys is called "
+                    f"so; the splits are: {known}"
+                )
         text = [*captions.values(), *([source.vocabulary] if source.vocabulary else [])]
         fetched = _fetch_all(store, folder, text, threads, None)
         shards = source.shards
         if only is not None:
-            shards = _shards_of(store, source, _split_keys(folder, source, only), held.shards)
+            wanted = _split_keys(folder, source, only) if captions else _keys_in(Path(only))
+            shards = _shards_of(store, source, wanted, held.shards)
         whole = shards == source.shards
         keys = [source.keys] if source.keys and whole else []
         fetched += _fetch_all(store, folder, [*shards, *keys], threads, watch)
@@ -213,41 +223,45 @@ def _check_same_meaning(
         )
 
 
-def _captions_entry(store: Store, source: Manifest, split: str) -> Entry:
-    if split not in source.captions:
-        known = ", ".join(source.captions) or "none"
-        raise CacheError(f"{store.url}: no captions of split {split!r}; there are: {known}")
-    return source.captions[split]
-
-
 def _split_keys(folder: Path, source: Manifest, split: str) -> set[str]:
     """Return the keys of a split whose captions and vocabulary are fetched."""
     vocabulary = Vocabulary.load(folder / source.vocabulary.file) if source.vocabulary else None
     return set(load_captions(folder / source.captions[split].file, vocabulary).keys)
 
 
+def _keys_in(path: Path) -> set[str]:
+    try:
+        return set(path.read_text(encoding="utf-8").split("\n")) - {""}
+    except UnicodeDecodeError as error:
+        raise CacheError(f"{path}: not UTF-8 ({error}); write one key a line") from error
+
+
 def _shards_of(
-    store: Store, source: Manifest, wanted: Collection[str], held: Collection[ShardEntry]
+    store: Store, source: Manifest, wanted: set[str], held: Collection[ShardEntry]
 ) -> tuple[ShardEntry, ...]:
-    """Return the shards that hold a wanted key, by the source's key list, and those held."""
+    """Return the shards that hold a wanted key, by the source's key list, and those held.
+
+    Wanted keys without a vector are no fault here: captions name pictures that failed, too.
+    """
     if source.keys is None:
         raise CacheError(
-            f"{store.url}: lists no keys.txt, so which shards hold a split cannot be known; "
+            f"{store.url}: lists no keys, so which shards are needed cannot be known; "
             "pull the whole cache"
         )
+    where = store.where(source.keys.file)
     content = store.read(source.keys.file, source.keys.bytes)
     if hashlib.sha256(content).hexdigest() != source.keys.sha256:
-        where = store.where(source.keys.file)
         raise DamagedFileError(f"{where}: not the bytes that {NAME} lists; pull the whole cache")
     keys = content.decode(errors="replace").split("\n")[:-1]
     if len(keys) != source.rows:
-        raise CacheError(f"{store.where(source.keys.file)}: {len(keys)} keys, {source.rows} rows")
+        raise CacheError(f"{where}: {len(keys)} keys, {source.rows} rows; pull the whole cache")
+    if wanted.isdisjoint(keys):
+        raise CacheError(f"{store.url}: has a vector of none of the {len(wanted)} pictures wanted")
     needed, start = [], 0
     for shard in source.shards:
-        rows = keys[start : start + shard.rows]
-        start += shard.rows
-        if shard in held or any(key in wanted for key in rows):
+        if shard in held or not wanted.isdisjoint(keys[start : start + shard.rows]):
             needed.append(shard)
+        start += shard.rows
     return tuple(needed)
 
 

@@ -17,6 +17,7 @@ from pipeline.run import Run, load_run
 from pipeline.score import write_scores
 from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
 from pipeline.scores.latents import latent_summary
+from pipeline.transfer import local_cache
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class EvaluateOptions:
     """What `evaluate` is asked for."""
 
     run: Path
-    cache: Path
+    cache: Path | str  # a folder, or a URL
     split: str
     beam: int = 5
     length_penalty: float = 0.0
@@ -89,7 +90,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     run = load_run(options.run, choose_device(options.device), options.checkpoint)
     if options.samples and run.system.options.system == "base":
         raise OptionError("--samples: base has no latent space to sample from")
-    cache = Cache.open(options.cache)
+    cache = Cache.open(local_cache(options.cache))
     run.check_cache(cache)
     pairs = load_pairs(cache, options.split)
     ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]

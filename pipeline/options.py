@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from data.store import without_password
 from model.errors import ModelError
 from model.options import PRECISIONS, SYSTEMS, SystemOptions
 from pipeline.errors import OptionError
@@ -23,7 +24,7 @@ class TrainOptions:
     """What `train` is asked for. The help texts below are the command's."""
 
     system: str
-    cache: Path
+    cache: Path | str  # a folder, or a URL
     run: Path
     epochs: int | None = _option(None, "passes over the training captions (20 without --steps)")
     steps: int | None = _option(None, "optimiser steps, in place of --epochs")
@@ -95,7 +96,8 @@ class TrainOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; :func:`resolve` reads them back."""
-        return {**asdict(self), "cache": str(self.cache), "run": str(self.run)}
+        cache = without_password(str(self.cache))
+        return {**asdict(self), "cache": cache, "run": str(self.run)}
 
 
 def flag(name: str) -> str:
@@ -148,8 +150,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _typed(option: Any, value: Any, config: Path | None) -> Any:
     """Return ``value`` in the type of its field; numbers may come as integers."""
-    if option.name in ("cache", "run"):
+    if option.name == "run":
         return Path(value)
+    if option.name == "cache":
+        return value if "://" in str(value) else Path(value)
     if option.name == "categories":
         return parse_categories(value)
     if value is None and option.default is None:

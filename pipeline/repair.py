@@ -8,7 +8,7 @@ from typing import Any
 from data.cache import CacheWriter, write_cache
 from data.errors import CacheError
 from data.manifest import NAME
-from data.repair import NOT_FINITE, Settled, settle_damage
+from data.repair import LOST, NOT_FINITE, Settled, settle_damage
 from data.spec import FeatureSpec
 from model.backbone import Backbone, load_backbone
 from model.device import choose_device, choose_precision
@@ -93,7 +93,7 @@ def _extract(
     for key in here:
         if key in failed:
             left.append(f"restore {images}/{key}: {failed[key]}")
-    recorded = {key for key, reason in failures.items() if reason != NOT_FINITE}
+    recorded = {key for key, reason in failures.items() if reason not in (NOT_FINITE, LOST)}
     if away := [key for key in wanted if key not in here and key not in recorded]:
         left.append(
             f"`cache repair {root} --images DIR`: {len(away)} pictures have no vector"

@@ -37,6 +37,7 @@ from pipeline.log import Log, Meter
 from pipeline.options import TrainOptions, flag
 from pipeline.progress import Progress
 from pipeline.run import BEST, CONFIG, LAST, read_run_config, write_config
+from pipeline.transfer import local_cache
 from pipeline.validation import validate
 
 DEFAULT_EPOCHS = 20
@@ -91,7 +92,7 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
     position, checkpoint = _find_checkpoint(options, resume)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
-    cache = Cache.open(options.cache)
+    cache = Cache.open(local_cache(options.cache))
     vocabulary = cache.vocabulary()
     pairs = load_pairs(cache, options.train_split)
     validation = (

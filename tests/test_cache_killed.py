@@ -89,10 +89,10 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(tmp_path, monkeypatch)
     )
     assert done.returncode == 0, done.stderr
     count = int(done.stdout)
-    # Eleven files (vocabulary, captions, three shards, the manifest after each and at the end)
-    # of five steps: before it is made, half written, before it is synced, before it is renamed,
-    # and before its folder is synced.
-    assert count == 11 * 5
+    # Fourteen files (vocabulary, captions, three shards with their lists of keys, the manifest
+    # after each and at the end) of five steps: before it is made, half written, before it is
+    # synced, before it is renamed, and before its folder is synced.
+    assert count == 14 * 5
     control = tmp_path / str(count)
     assert_whole(control)
     ended = (control / "cache.json").read_bytes()

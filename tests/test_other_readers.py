@@ -147,7 +147,7 @@ def test_the_manifest_digest_follows_from_its_text(either):
     assert after == f'"{digest}"\n}}\n'.encode()
     body = json.loads(content)
     assert list(body) == ["format", "version", "fingerprint", "spec", "shards", "failures",
-                          "vocabulary", "captions", "digest"]  # fmt: skip
+                          "vocabulary", "captions", "keys", "digest"]  # fmt: skip
     assert body.pop("digest") == digest
     spelled = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     assert hashlib.sha256(spelled.encode("utf-8")).hexdigest() == digest

@@ -18,7 +18,7 @@ from data.cache import Cache, write_cache
 from data.entry import describe
 from data.errors import CacheError
 from data.manifest import Manifest, write_manifest
-from data.repair import NOT_FINITE
+from data.repair import LOST, NOT_FINITE
 from data.shard import ShardEntry, write_shard
 from data.verify import verify_cache
 from model.errors import WeightsError
@@ -236,27 +236,26 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch)
     assert_sound(tmp_path)
 
 
-def test_a_key_list_that_no_longer_fits_goes_and_names_what_was_lost(root):
+def test_the_key_list_names_what_was_lost(root):
     with write_cache(root) as writer:
         append(writer, ["x.jpg", "y.jpg"])  # of no captions
-    path = root / "keys.txt"
-    path.write_text("".join(f"{k}\n" for k in [*KEYS, "x.jpg", "y.jpg"]), encoding="utf-8")
-    list_anew(root, keys=describe(root, path))
-    repair(root)
-    assert Cache.open(root).manifest.keys is not None
     flip(root / Cache.open(root).manifest.shards[-1].file, 5000)
-    mended = repair(root)
-    assert Cache.open(root).manifest.keys is None
-    assert mended.left == (
-        f"`cache repair {root} --images DIR`: 2 pictures have no vector, the first is x.jpg",
-    )
+    for mended in repair(root), repair(root):  # the second time they are recorded as failures
+        assert mended.left == (
+            f"`cache repair {root} --images DIR`: 2 pictures have no vector, the first is x.jpg",
+        )
+        manifest = Cache.open(root).manifest
+        assert manifest.failures == dict.fromkeys(["x.jpg", "y.jpg"], LOST)
+        assert (root / manifest.keys.file).read_text(encoding="utf-8").split() == KEYS
     assert_whole(root)
 
 
 def test_lost_vectors_that_no_captions_name_are_told(tmp_path):
     with write_cache(tmp_path) as writer:
         append(writer, KEYS)
-    flip(tmp_path / Cache.open(tmp_path).manifest.shards[0].file, 5000)
+    manifest = Cache.open(tmp_path).manifest
+    flip(tmp_path / manifest.shards[0].file, 5000)
+    flip(tmp_path / manifest.keys.file, 5)
     (line,) = repair(tmp_path).left
     assert line.startswith("`preprocess --annotations FILE --images DIR --cache")
     assert "at least 5 vectors are lost" in line
@@ -349,7 +348,9 @@ def test_pictures_that_are_not_there_are_left_and_broken_ones_named(extracted):
         f"`cache repair {root} --images DIR`: 1 pictures have no vector and are not under "
         f"{images}, the first is {keys[0]}",
     )
-    assert list(Cache.open(root).manifest.failures) == [keys[1]]
+    failures = Cache.open(root).manifest.failures
+    assert list(failures) == [keys[0], keys[1]]
+    assert (failures[keys[0]], failures[keys[1]]) == (LOST, "not a picture of a known format")
     assert_sound(root)
 
 

@@ -12,9 +12,11 @@ from tiny import make_cache, make_collection
 from tiny import options as preprocess_options
 
 from data.cache import Cache
+from data.transfer import push
 from data.vocabulary import Vocabulary
 from model.systems import Base
 from pipeline.errors import OptionError, PipelineError
+from pipeline.evaluate import EvaluateOptions, evaluate
 from pipeline.options import TrainOptions, resolve
 from pipeline.preprocess import preprocess
 from pipeline.run import load_run
@@ -64,6 +66,24 @@ def test_the_loss_falls_and_the_run_is_whole(cache, run, system):
     assert trained.best == max(line["cider"] for line in metrics(run, "val"))
     assert list((run / "tensorboard").iterdir())
     assert load_run(run, torch.device("cpu")).system.options.system == system
+
+
+def test_a_cache_elsewhere_is_fetched_once_and_trained_from(cache, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTISPACE_CACHE", str(tmp_path / "kept"))
+    url = f"memory://{tmp_path.name}/cache"
+    push(cache, url)
+    train(options(url, run, steps=4))
+    train(options(cache, tmp_path / "near", steps=4))
+    assert same(weights(run), weights(tmp_path / "near"))
+    (copy,) = (tmp_path / "kept").iterdir()
+    assert Cache.open(copy).manifest == Cache.open(cache).manifest
+    assert load_run(run, torch.device("cpu")).config["options"]["cache"] == url
+    assert evaluate(EvaluateOptions(run, url, "test", metrics=("rouge",))).captions
+
+
+def test_a_password_in_a_url_is_not_written_down(cache, run):
+    asked = options("https://me:secret@host/cache", run)
+    assert asked.to_json()["cache"] == "https://host/cache"
 
 
 def test_the_log_tells_targets_and_weights(cache, run, tmp_path):

@@ -8,21 +8,23 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
-from rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text
+from rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
 
 from data import store as store_module
 from data import transfer
 from data.atomic import json_bytes
 from data.cache import Cache, write_cache
-from data.entry import describe
+from data.entry import Entry
 from data.errors import CacheError, DamagedFileError
 from data.manifest import read_manifest, write_manifest
 from data.store import ATTEMPTS, Store
 from data.transfer import local_copy, pull, push
 
-TRAIN, VAL, WORDS, LIST = "captions/train.h5", "captions/val.h5", "vocabulary.json", "keys.txt"
+TRAIN, VAL, WORDS = "captions/train.h5", "captions/val.h5", "vocabulary.json"
+LIST = "keys-" + hashlib.sha256("".join(f"{k}\n" for k in KEYS).encode()).hexdigest()[:8] + ".txt"
 SMALL = [TRAIN, VAL, LIST, WORDS]
 
 
@@ -34,7 +36,6 @@ def _no_waiting(monkeypatch):
 @pytest.fixture
 def source(tmp_path):
     make_cache(tmp_path / "source")
-    put_keys(tmp_path / "source")
     return tmp_path / "source"
 
 
@@ -55,14 +56,6 @@ def shards(root):
 
 def sha256(path):
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def put_keys(root):
-    """List the keys of all shards, as a cache with a key list does."""
-    cache = Cache.open(root)
-    lines = [f"{key}\n" for shard in cache.shards for key in shard.keys]
-    (root / "keys.txt").write_bytes("".join(lines).encode())
-    write_manifest(root, replace(cache.manifest, keys=describe(root, root / "keys.txt")))
 
 
 def rewrite(root, **change):
@@ -372,10 +365,11 @@ def test_what_is_new_at_the_source_is_added(server, source, there):
     pull(server.url, there)
     with write_cache(source) as writer:
         append(writer, ["new.jpg"])
-    put_keys(source)
     server.requests.clear()
     pull(server.url, there)
-    assert set(server.counts()) == {"cache.json", LIST, shards(source)[-1]}
+    keys = read_manifest(source).keys.file
+    assert keys != LIST
+    assert set(server.counts()) == {"cache.json", keys, shards(source)[-1]}
     assert files(there) == files(source)
 
 
@@ -423,7 +417,7 @@ def test_only_a_split(server, source, there):
     val = pull(server.url, there, only="val")
     assert val.sent == (VAL, *shards(source)[1:], WORDS)
     assert not val.whole
-    assert set(server.counts()) == {"cache.json", "keys.txt", *val.sent}
+    assert set(server.counts()) == {"cache.json", LIST, *val.sent}
     cache = Cache.open(there)
     assert list(cache.manifest.captions) == ["val"]
     assert shards(there) == shards(source)[1:]
@@ -445,19 +439,38 @@ def test_part_of_a_cache_is_not_pushed_over_the_whole(source, there):
     assert files(source) == before
 
 
+def test_only_some_keys(server, source, there, tmp_path):
+    wanted = tmp_path / "wanted.txt"
+    wanted.write_text(f"{KEYS[4]}\n{KEYS[1]}\n", encoding="utf-8")
+    done = pull(server.url, there, only=str(wanted))
+    assert done.sent == (shards(source)[0], shards(source)[2], WORDS)
+    cache = Cache.open(there)
+    assert not cache.manifest.captions
+    np.testing.assert_array_equal(cache.features(KEYS[1:2]), vectors(KEYS[1:2]))
+    wanted.write_text("nobody.jpg\n")
+    with pytest.raises(CacheError, match="has a vector of none of the 1 pictures wanted"):
+        pull(server.url, tmp_path / "none", only=str(wanted))
+    wanted.write_bytes(b"\xff\n")
+    with pytest.raises(CacheError, match="wanted.txt: not UTF-8 .*; write one key a line"):
+        pull(server.url, tmp_path / "none", only=str(wanted))
+
+
 def test_only_needs_a_split_and_a_key_list(server, source, there):
-    with pytest.raises(CacheError, match="no captions of split 'test'; there are: train, val"):
+    with pytest.raises(CacheError, match="no captions of split 'test', .* are: train, val"):
         pull(server.url, there, only="test")
-    server.faults["keys.txt"] = ["lie"]
-    with pytest.raises(DamagedFileError, match="keys.txt: not the bytes that cache.json lists"):
+    server.faults[LIST] = ["lie"]
+    with pytest.raises(DamagedFileError, match=f"{LIST}: not the bytes that cache.json lists"):
         pull(server.url, there, only="val")
-    (source / "keys.txt").write_text("a.jpg\n")
     manifest = read_manifest(source)
-    write_manifest(source, replace(manifest, keys=describe(source, source / "keys.txt")))
-    with pytest.raises(CacheError, match="keys.txt: 1 keys, 5 rows"):
+    short = b"a.jpg\n"
+    digest = hashlib.sha256(short).hexdigest()
+    entry = Entry(f"keys-{digest[:8]}.txt", digest, len(short))
+    (source / entry.file).write_bytes(short)
+    write_manifest(source, replace(manifest, keys=entry))
+    with pytest.raises(CacheError, match=r"txt: 1 keys, 5 rows"):
         pull(server.url, there, only="val")
     write_manifest(source, replace(manifest, keys=None))
-    with pytest.raises(CacheError, match="lists no keys.txt, .* pull the whole cache"):
+    with pytest.raises(CacheError, match="lists no keys, .* pull the whole cache"):
         pull(server.url, there, only="val")
 
 
