@@ -7,18 +7,17 @@ written last, on both ways: whoever finds a manifest finds what it lists.
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
-from data.atomic import TEMPORARY_PREFIX, remove_partial, sync_folder
+from data.atomic import remove_partial
 from data.cache import lock_cache
 from data.captions import load_captions
-from data.entry import Entry, check_entry, file_sha256
+from data.entry import Entry, check_entry
 from data.errors import CacheError, DamagedFileError
+from data.fetch import Watch, begin, each, fetch_all
 from data.manifest import NAME, Manifest, parse_manifest, read_manifest, write_manifest
 from data.shard import ShardEntry
 from data.store import Store
@@ -26,9 +25,6 @@ from data.vocabulary import Vocabulary
 
 THREADS = 8
 MAX_MANIFEST = 64 << 20  # bytes; a million failures fit
-
-Watch = Callable[[int], Callable[[int], None]]
-"""Called with the bytes to come; what it returns is called with bytes that came."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +85,14 @@ def pull(
                     f"so; the splits are: {known}"
                 )
         text = [*captions.values(), *([source.vocabulary] if source.vocabulary else [])]
-        fetched = _fetch_all(store, folder, text, threads, None)
+        fetched = fetch_all(store, folder, text, threads, None)
         shards = source.shards
         if only is not None:
             wanted = _split_keys(folder, source, only) if captions else _keys_in(Path(only))
             shards = _shards_of(store, source, wanted, held.shards)
         whole = shards == source.shards
         keys = [source.keys] if source.keys and whole else []
-        fetched += _fetch_all(store, folder, [*shards, *keys], threads, watch)
+        fetched += fetch_all(store, folder, [*shards, *keys], threads, watch)
         manifest = replace(
             source,
             spec=source.spec or held.spec,
@@ -145,13 +141,13 @@ def push(
         sizes = list(pool.map(lambda shard: store.size(shard.file), manifest.shards))
     pairs = zip(manifest.shards, sizes, strict=True)
     files = [*(shard for shard, size in pairs if size != shard.bytes), *small]
-    progress = _begin(files, watch)
+    progress = begin(files, watch)
 
     def send(entry: Entry) -> None:
         store.put(check_entry(folder, entry), entry.file)
         progress(entry.bytes)
 
-    _each(store, send, files, threads)
+    each(store, send, files, threads)
     store.write(NAME, content)
     return Transferred(
         url=store.url,
@@ -263,101 +259,3 @@ def _shards_of(
             needed.append(shard)
         start += shard.rows
     return tuple(needed)
-
-
-def _fetch_all(
-    store: Store, folder: Path, entries: Iterable[Entry], threads: int, watch: Watch | None
-) -> list[Entry]:
-    """Fetch what is not whole in ``folder`` and return it."""
-    with ThreadPoolExecutor(threads) as pool:
-        entries = list(entries)
-        whole = pool.map(lambda entry: _is_whole(folder, entry), entries)
-        missing = [entry for entry, there in zip(entries, whole, strict=True) if not there]
-    needed = sum(entry.bytes for entry in missing)
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise CacheError(f"{folder}: {free} bytes are free, {store.url} needs {needed}; make room")
-    progress = _begin(missing, watch)
-    _each(store, lambda entry: _fetch(store, folder, entry, progress), missing, threads)
-    return missing
-
-
-def _is_whole(folder: Path, entry: Entry) -> bool:
-    try:
-        check_entry(folder, entry)
-    except DamagedFileError:
-        return False
-    return True
-
-
-def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], None]) -> None:
-    """Fetch one file to its final name, by way of a partial one that a later run goes on with."""
-    path = folder / entry.file
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(TEMPORARY_PREFIX + entry.sha256)
-    resumed = partial.exists()
-    if resumed and partial.stat().st_size > entry.bytes:
-        partial.unlink()
-    progress(partial.stat().st_size if partial.exists() else 0)
-    store.insist(lambda: _append(store, entry, partial, progress))
-    if resumed and file_sha256(partial) != entry.sha256:  # what it went on from was no good
-        progress(-entry.bytes)
-        partial.unlink()
-        store.insist(lambda: _append(store, entry, partial, progress))
-    if (digest := file_sha256(partial)) != entry.sha256:
-        partial.unlink()
-        raise DamagedFileError(
-            f"{store.where(entry.file)}: digest {digest[:12]}..., the manifest says "
-            f"{entry.sha256[:12]}...; pull again, or ask its owner to push it anew"
-        )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
-
-
-def _append(store: Store, entry: Entry, partial: Path, progress: Callable[[int], None]) -> None:
-    """Bring ``partial`` to its full length, from where it is.
-
-    :raises ConnectionError: the connection ended before.
-    """
-    with partial.open("ab") as file:
-        if file.tell() == entry.bytes:
-            return
-        for block in store.blocks(entry.file, entry.bytes, start=file.tell()):
-            if not block:
-                progress(-file.tell())
-                file.seek(0)
-                file.truncate()
-            file.write(block)
-            progress(len(block))
-        if file.tell() < entry.bytes:
-            where = store.where(entry.file)
-            raise ConnectionError(f"{where}: ended after {file.tell()} of {entry.bytes} bytes")
-
-
-def _begin(files: Iterable[Entry], watch: Watch | None) -> Callable[[int], None]:
-    """Return what counts the bytes of ``files``, one thread at a time."""
-    if watch is None:
-        return lambda _count: None
-    count, lock = watch(sum(entry.bytes for entry in files)), Lock()
-
-    def progress(more: int) -> None:
-        with lock:
-            count(more)
-
-    return progress
-
-
-def _each(
-    store: Store, work: Callable[[Entry], None], entries: Iterable[Entry], threads: int
-) -> None:
-    """Do ``work`` on all entries in threads; the first failure ends the rest."""
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, entry) for entry in entries]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            store.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

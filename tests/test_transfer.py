@@ -319,14 +319,14 @@ def test_after_a_kill_only_the_rest_is_fetched(server, source, there):
     code = f"""
 import os
 from pathlib import Path
-from data import transfer
-whole = transfer._append
+from data import fetch, transfer
+whole = fetch._append
 def append(store, entry, partial, progress):
     if entry.file == {name!r}:
         partial.write_bytes(Path({str(source)!r}, entry.file).read_bytes()[:700])
         os._exit(9)
     whole(store, entry, partial, progress)
-transfer._append = append
+fetch._append = append
 transfer.pull({server.url!r}, Path({str(there)!r}), threads=1)
 """
     root = Path(transfer.__file__).parents[1]
