@@ -17,6 +17,7 @@ from data.captions import Captions
 from data.errors import CaptionsError, MissingFeatureError
 from data.vocabulary import BOS, EOS
 
+PART = 2048  # pictures looked at together
 BUCKET = 50  # batches whose captions are sorted by length together
 
 
@@ -159,6 +160,9 @@ def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
     A constant feature gets a deviation of 1, so that standardising leaves it at 0.
     """
-    values = features.float()
-    deviation = values.std(dim=0, correction=0)
-    return values.mean(dim=0), torch.where(deviation > 1e-6, deviation, torch.ones(()))
+    parts = features.split(PART)  # all of them in float32 would be twice the features themselves
+    mean = sum(part.float().sum(0, dtype=torch.float64) for part in parts) / len(features)
+    squares = (((part.float() - mean.float()) ** 2).sum(0, dtype=torch.float64) for part in parts)
+    deviation = (sum(squares) / len(features)).sqrt()
+    deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    return mean.float(), deviation.float()

@@ -5,9 +5,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,8 @@ class Cache:
         :raises DamagedFileError: a shard is missing, or not the bytes that the manifest lists.
         :raises ShardError: a shard does not keep to the format, or is of another spec.
         """
-        shards = tuple(open_shard(self.root, entry) for entry in self.manifest.shards)
+        with ThreadPoolExecutor() as pool:  # most of it is hashing, which threads do side by side
+            shards = tuple(pool.map(partial(open_shard, self.root), self.manifest.shards))
         for shard in shards:
             _same_meaning(self.spec, shard)
         return shards

@@ -46,7 +46,7 @@ def sample(
     out = []
     for _ in range(max_words):
         state, logits = decoder.step(state, words)
-        allowed = _forbid(logits.float(), marks) / temperature
+        allowed = _forbid(logits, marks) / temperature
         words = torch.multinomial(allowed.softmax(-1), 1).squeeze(1)
         words = words.masked_fill(done, marks.pad)
         out.append(words)
@@ -75,34 +75,43 @@ def beam(
     :param condition: (B, C)
     :return: int64 (B, <= max_words), each row ended by EOS (unless it ran out) and PAD
     """
-    rows, device = len(condition), condition.device
+    device = condition.device
+    out = torch.full((len(condition), max_words), marks.pad, device=device)
+    picture = torch.arange(len(condition), device=device)  # those still searched for
     state = decoder.start(condition.repeat_interleave(width, dim=0))
-    words = torch.full((rows * width,), marks.bos, device=device)
-    scores = torch.full((rows, width), -torch.inf, device=device)
+    words = torch.full((len(condition) * width,), marks.bos, device=device)
+    scores = torch.full((len(condition), width), -torch.inf, device=device)
     scores[:, 0] = 0.0  # all beams of a picture start alike: only one of them counts
-    done = torch.zeros(rows, width, dtype=torch.bool, device=device)
-    lengths = torch.zeros(rows, width, device=device)
-    history = torch.empty(rows, width, 0, dtype=torch.int64, device=device)
-    first = torch.arange(rows, device=device)[:, None] * width
+    done = torch.zeros_like(scores, dtype=torch.bool)
+    lengths = torch.zeros_like(scores)
+    history = torch.empty(len(condition), width, 0, dtype=torch.int64, device=device)
 
-    for _ in range(max_words):
+    for step in range(max_words):
         state, logits = decoder.step(state, words)
-        steps = _forbid(logits.float(), marks).log_softmax(-1).view(rows, width, -1)
-        steps = _only_padding(steps, done, marks)
-        vocabulary = steps.shape[-1]
-        scores, choice = (scores[:, :, None] + steps).view(rows, -1).topk(width, dim=1)
-        origin, new = choice // vocabulary, choice % vocabulary
+        gains, follow = _likeliest(logits, min(width, logits.shape[1]), done.view(-1), marks)
+        choices = scores[:, :, None] + gains.view(len(picture), width, -1)
+        scores, choice = choices.view(len(picture), -1).topk(width, dim=1)
+        origin, new = choice // gains.shape[1], follow.view(len(picture), -1).gather(1, choice)
         done, lengths = done.gather(1, origin), lengths.gather(1, origin)
         lengths = lengths + (~done)
         done = done | (new == marks.eos)
         history = torch.cat((_take(history, origin), new[:, :, None]), dim=2)
-        state = state.select((first + origin).view(-1))
-        words = new.view(-1)
-        if done.all() or (length_penalty == 0 and done[:, 0].all()):
-            break  # with plain sums a hypothesis only loses by going on
-
-    worth = scores / lengths**length_penalty
-    return _take(history, worth.argmax(dim=1, keepdim=True))[:, 0]
+        over = done.all(dim=1)
+        if length_penalty == 0:  # with plain sums a hypothesis only loses by going on
+            over = over | done[:, 0]
+        if step == max_words - 1:
+            over = torch.ones_like(over)
+        worth = scores[over] / lengths[over] ** length_penalty
+        best = worth.argmax(dim=1, keepdim=True)
+        out[picture[over], : step + 1] = _take(history[over], best)[:, 0]
+        on = ~over
+        if not on.any():
+            break
+        rows = torch.arange(len(picture), device=device)[:, None] * width + origin
+        picture, history = picture[on], history[on]
+        scores, done, lengths = scores[on], done[on], lengths[on]
+        state, words = state.select(rows[on].view(-1)), new[on].view(-1)
+    return out[:, : step + 1]
 
 
 def _take(history: Tensor, origin: Tensor) -> Tensor:
@@ -111,11 +120,17 @@ def _take(history: Tensor, origin: Tensor) -> Tensor:
 
 def _forbid(logits: Tensor, marks: Marks) -> Tensor:
     never = torch.tensor([marks.pad, marks.bos, marks.unk], device=logits.device)
-    return logits.index_fill(-1, never, -torch.inf)
+    return logits.float().index_fill_(-1, never, -torch.inf)
 
 
-def _only_padding(steps: Tensor, done: Tensor, marks: Marks) -> Tensor:
-    """Let an ended hypothesis go on with PAD at no cost, and with nothing else."""
-    steps = steps.masked_fill(done[:, :, None], -torch.inf)
-    steps[:, :, marks.pad] = torch.where(done, 0.0, steps[:, :, marks.pad])
-    return steps
+def _likeliest(logits: Tensor, count: int, done: Tensor, marks: Marks) -> tuple[Tensor, Tensor]:
+    """Return log probabilities and ids of the likeliest words after each hypothesis. (n, count)
+
+    An ended hypothesis goes on with PAD at no cost, and with nothing else.
+    """
+    logits = _forbid(logits, marks)
+    best, words = logits.topk(count, dim=-1) if count > 1 else logits.max(dim=-1, keepdim=True)
+    gains = best - logits.logsumexp(dim=-1, keepdim=True)
+    gains.masked_fill_(done[:, None], -torch.inf)
+    gains[:, 0].masked_fill_(done, 0.0)
+    return gains, words.masked_fill(done[:, None], marks.pad)
