@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
-from pipeline.options import SYSTEMS, TrainOptions, flag, resolve
+from model.options import SYSTEMS, flag
+from pipeline.options import GROUPS, TrainOptions, resolve
 
 SKIPPED = 3
 NAMED = 10  # lines of a long list that are printed; JSON has them all
@@ -171,20 +172,35 @@ def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
             choices, default = option.metadata["choices"], option.default
             numbers = {"int": int, "float": float, "int | None": int}
             kind = numbers.get(getattr(option.type, "__name__", str(option.type)))
-            said = "" if default is None else f"  [default: {_plain(default)}]"
+            off = f"/--no-{option.name.replace('_', '-')}" if option.type is bool else ""
+            said = "" if default is None or off else f"  [default: {_plain(default)}]"
             function = click.option(
-                flag(option.name),
+                flag(option.name) + off,
                 type=click.Choice(choices) if choices else kind,
+                default=None,
                 help=option.metadata["help"] + said,
             )(function)
     return function
+
+
+class TrainCommand(Command):
+    """`train`, whose many options are listed under the headings of their groups."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options that have no group, then those of each."""
+        headings = {f.name: f.metadata.get("group") for f in fields(TrainOptions)}
+        options = [p for p in self.get_params(context) if isinstance(p, click.Option)]
+        for group in (None, *GROUPS):
+            shown = [p for p in options if headings.get(str(p.name)) == group]
+            with formatter.section(group or "Options"):
+                formatter.write_dl(filter(None, (p.get_help_record(context) for p in shown)))
 
 
 def _plain(default: Any) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-@main.command()
+@main.command(cls=TrainCommand)
 @click.argument("system", type=click.Choice(SYSTEMS))
 @click.option("--cache", metavar="DIR|URL", help="The feature cache.  [required without --config]")
 @click.option("--run", type=FOLDER, required=True, help="The run folder to make.")

@@ -22,16 +22,21 @@ from model.errors import CheckpointError
 
 WEIGHTS = "weights.safetensors"
 OPTIMISER = "optimiser.safetensors"
+AVERAGE = "average.safetensors"
 STATE = "state.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; ``optimiser`` is None where it was saved for use only."""
+    """What a checkpoint holds; ``optimiser`` is None where it was saved for use only.
+
+    ``average`` is the moving average of ``weights`` where there is one: the one to use.
+    """
 
     weights: dict[str, Tensor]
     optimiser: dict[str, Tensor] | None
     state: dict[str, Any]
+    average: dict[str, Tensor] | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -42,9 +47,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = {WEIGHTS: checkpoint.weights}
-    if checkpoint.optimiser is not None:
-        files[OPTIMISER] = checkpoint.optimiser
+    parts = {
+        WEIGHTS: checkpoint.weights,
+        OPTIMISER: checkpoint.optimiser,
+        AVERAGE: checkpoint.average,
+    }
+    files = {name: tensors for name, tensors in parts.items() if tensors is not None}
     digests = {}
     for name, tensors in files.items():
         _write_tensors(partial / name, tensors)
@@ -72,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(digests, dict) or WEIGHTS not in digests:
         raise CheckpointError(f"{folder / STATE}: lists no weights; the checkpoint is damaged")
     tensors = {name: _read_tensors(folder / name, digests[name]) for name in _known(digests)}
-    return Checkpoint(tensors[WEIGHTS], tensors.get(OPTIMISER), state)
+    return Checkpoint(tensors[WEIGHTS], tensors.get(OPTIMISER), state, tensors.get(AVERAGE))
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint, str | None]:
@@ -95,7 +103,7 @@ def _previous(folder: Path) -> Path:
 
 
 def _known(digests: dict[str, str]) -> list[str]:
-    return [name for name in (WEIGHTS, OPTIMISER) if name in digests]
+    return [name for name in (WEIGHTS, OPTIMISER, AVERAGE) if name in digests]
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -14,33 +14,45 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def lstm(words: Tensor, condition: Tensor, recurrent: Tensor, active: Sequence[int]) -> Tensor:
-    """Return the hidden states of all steps, from states of zero. (N, H)
+def lstm(
+    inputs: Tensor, constant: Tensor | None, recurrent: Tensor, active: Sequence[int]
+) -> Tensor:
+    """Return the outputs of all steps, from a state of zeros. (N, H)
 
-    :param words: (N, 4 H), the words' part of the gates (enter, keep, new, show), bias
+    Under autocast the product with the output is in its type, states and gates are float32.
+
+    :param inputs: (N, 4 H), the inputs' part of the gates (enter, keep, new, show), bias
         included, packed step by step
-    :param condition: (B, 4 H), the captions' part, the same at every step
-    :param recurrent: (4 H, H), the weights of the hidden state
+    :param constant: (B, 4 H), a part that is the same at every step
+    :param recurrent: (4 H, H), the weights of the output
     :param active: captions that have a token at each step, not rising; N in all
     """
-    kind = words.device.type
+    kind = inputs.device.type
     if torch.is_autocast_enabled(kind):
         recurrent = recurrent.to(torch.get_autocast_dtype(kind))
+        inputs = inputs.float()
+        constant = None if constant is None else constant.float()
     with torch.autocast(kind, enabled=False):
-        return _Lstm.apply(words.float(), condition.float(), recurrent, tuple(active))
+        return _Lstm.apply(inputs, constant, recurrent, tuple(active))
 
 
 class _Lstm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, words: Tensor, condition: Tensor, recurrent: Tensor, active: tuple[int, ...]
+        ctx: Any,
+        inputs: Tensor,
+        constant: Tensor | None,
+        recurrent: Tensor,
+        active: tuple[int, ...],
     ) -> Tensor:
         size = recurrent.shape[1]
-        gates = torch.empty_like(words)  # (N, 4 H), after their non-linearities
-        cells, bent, hidden = (words.new_empty(len(words), size) for _ in range(3))
-        c = words.new_zeros(len(condition), size)
+        gates = inputs.clone()  # (N, 4 H), after their non-linearities
+        cells, bent, hidden = (inputs.new_empty(len(inputs), size) for _ in range(3))
+        c = inputs.new_zeros(active[0], size)
         for here, last in _steps(active):
-            gate = torch.add(words[here], condition[: here.stop - here.start], out=gates[here])
+            gate = gates[here]
+            if constant is not None:
+                gate += constant[: len(gate)]
             if last is not None:
                 _add_product(gate, hidden[last], recurrent.T)
                 c = cells[last]
@@ -50,7 +62,7 @@ class _Lstm(torch.autograd.Function):
             enter, keep, new, show = gate.chunk(4, dim=1)
             c = torch.mul(keep, c, out=cells[here]).addcmul_(enter, new)
             torch.mul(show, torch.tanh(c, out=bent[here]), out=hidden[here])
-        ctx.active = active
+        ctx.active, ctx.has_constant = active, constant is not None
         ctx.save_for_backward(recurrent, gates, cells, bent, hidden)
         return hidden
 
@@ -60,7 +72,7 @@ class _Lstm(torch.autograd.Function):
         recurrent, gates, cells, bent, hidden = ctx.saved_tensors
         captions, size = ctx.active[0], recurrent.shape[1]
         d_gates = torch.empty_like(gates)
-        d_condition = gates.new_zeros(captions, 4 * size)
+        d_constant = gates.new_zeros(captions, 4 * size) if ctx.has_constant else None
         d_h, d_c = (gates.new_zeros(captions, size) for _ in range(2))
         steps = list(_steps(ctx.active))
         for here, last in reversed(steps):
@@ -79,13 +91,14 @@ class _Lstm(torch.autograd.Function):
                 torch.mul(dc, cells[last], out=d_keep).mul_(keep).mul_(1 - keep)
                 dc *= keep
                 dh.copy_(d_gates[here].to(recurrent.dtype) @ recurrent)
-            d_condition[:count] += d_gates[here]
+            if d_constant is not None:
+                d_constant[:count] += d_gates[here]
         before = [hidden[last] for _, last in steps if last is not None]
         d_recurrent = None
         if before:
             short = d_gates[captions:].to(recurrent.dtype)
             d_recurrent = short.T @ torch.cat(before).to(recurrent.dtype)
-        return d_gates, d_condition, d_recurrent, None
+        return d_gates, d_constant, d_recurrent, None
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

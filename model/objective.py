@@ -1,4 +1,4 @@
-"""The losses: reconstruction in nats a caption, and what is paid for the latent space.
+"""The losses: what is paid for the latent space beside the words (`model.cross_entropy`).
 
 Every term is in nats a caption (a batch mean), so that reconstruction and KL are comparable.
 The KL of the categoricals is analytic though their samples are relaxed, so the capacity
@@ -8,26 +8,15 @@ objective is not a strict bound on the likelihood.
 from typing import NamedTuple
 
 from torch import Tensor
-from torch.nn import functional as F
 
 
 class Loss(NamedTuple):
     """One batch's terms; scalars, in nats a caption."""
 
-    total: Tensor
-    reconstruction: Tensor
+    total: Tensor  # what training descends: with smoothed targets, free bits and weights
+    reconstruction: Tensor  # the negative log likelihood, never smoothed
     kl_z: Tensor  # batch mean, summed over dimensions; 0 where a system has no z
     kl_c: Tensor  # batch mean, summed over variables; 0 where a system has no c
-
-
-def reconstruction(logits: Tensor, targets: Tensor, captions: int) -> Tensor:
-    """Negative log likelihood, summed over the tokens of a caption, averaged over captions.
-
-    :param logits: (N, V), one row for each real token (padding already left out)
-    :param targets: int64 (N,), EOS included
-    :param captions: how many captions the N tokens belong to
-    """
-    return F.cross_entropy(logits.float(), targets, reduction="sum") / captions
 
 
 def capacity_penalty(kl: Tensor, target: float, weight: float) -> Tensor:
@@ -44,3 +33,15 @@ def capacity_penalty(kl: Tensor, target: float, weight: float) -> Tensor:
 def batch_kl(kl: Tensor) -> Tensor:
     """Sum over dimensions, mean over the batch. (B, n) -> ()"""
     return kl.sum(-1).mean()
+
+
+def free_bits(kl: Tensor, least: float) -> Tensor:
+    """Return the KL with free bits for each dimension: sum_j max(least, batch mean KL_j). ()
+
+    Kingma 2016, with every dimension a group of its own. Below ``least`` a dimension
+    gets no gradient; the batch mean is inside the maximum.
+
+    :param kl: (B, n), in nats
+    :param least: lambda, in nats a dimension
+    """
+    return kl.mean(0).clamp(min=least).sum()

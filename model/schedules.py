@@ -21,6 +21,75 @@ class LogisticAnnealing:
 
 
 @dataclass(frozen=True)
+class CyclicalAnnealing:
+    """The KL weight rises from 0 to 1 ``cycles`` times, Fu 2019.
+
+    A cycle lasts ``steps / cycles``; the weight rises in a line over the first ``rising`` of it
+    and is 1 over the rest, and 1 for good after ``steps``.
+    """
+
+    steps: int
+    cycles: int = 4
+    rising: float = 0.5
+
+    def __call__(self, step: int) -> float:
+        """Return the weight at ``step`` optimiser steps, within [0, 1]."""
+        if step >= self.steps:
+            return 1.0
+        return min((step * self.cycles / self.steps) % 1 / self.rising, 1.0)
+
+
+def linear_annealing(steps: int) -> CyclicalAnnealing:
+    """Return the KL weight min(step / steps, 1): one cycle that rises to its end."""
+    return CyclicalAnnealing(steps, cycles=1, rising=1.0)
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """The Gumbel-softmax's temperature max(minimum, start exp(-rate step)), Jang 2017.
+
+    Constant where the rate is 0.
+    """
+
+    start: float
+    minimum: float = 0.5
+    rate: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """Return the temperature at ``step`` optimiser steps."""
+        if self.rate == 0:
+            return self.start
+        return max(self.minimum, self.start * math.exp(-self.rate * step))
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A learning rate that warms up in a line and may then decay to the last step.
+
+    With n counting the run's steps from 1 to ``steps``: rate n / warmup up to n = warmup; then
+    ``constant`` stays there; ``linear`` and ``cosine`` fall to ``minimum`` at n = ``steps``, as
+    minimum + (rate - minimum) f(p) with p = (n - warmup) / (steps - warmup) and f(p) = 1 - p or
+    (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, without restarts).
+    """
+
+    rate: float
+    steps: int
+    kind: str = "constant"
+    warmup: int = 0
+    minimum: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of the ``step``-th optimiser step, the first being 1."""
+        if step < self.warmup:
+            return self.rate * step / self.warmup
+        if self.kind == "constant":
+            return self.rate
+        done = min((step - self.warmup) / (self.steps - self.warmup), 1.0)
+        left = 1 - done if self.kind == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.minimum + (self.rate - self.minimum) * left
+
+
+@dataclass(frozen=True)
 class Capacity:
     """A channel's target KL in nats, rising in a line and then constant, Dupont 2018.
 

@@ -10,12 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.cross_entropy import linear_cross_entropy
 from model.decoder import Decoder
 from model.errors import ModelError
 from model.latents import Categoricals, DiagonalGaussian
-from model.objective import Loss, batch_kl, capacity_penalty, reconstruction
+from model.objective import Loss, batch_kl, capacity_penalty, free_bits
 from model.options import SystemOptions
-from model.schedules import Capacity, LogisticAnnealing, categorical_cap
+from model.schedules import (
+    Capacity,
+    CyclicalAnnealing,
+    LogisticAnnealing,
+    Temperature,
+    categorical_cap,
+    linear_annealing,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,13 @@ class System(nn.Module):
             embedding=options.embedding,
             hidden=options.hidden,
             dropout=options.dropout,
+            cell=options.cell,
+            layers=options.layers,
+            tie=options.tie_embeddings,
+            word_dropout=options.word_dropout,
+        )
+        self.temperature = Temperature(
+            options.temperature, options.temperature_min, options.temperature_rate
         )
 
     def set_feature_moments(self, mean: Tensor, deviation: Tensor) -> None:
@@ -117,7 +132,7 @@ class System(nn.Module):
         :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``data.batches``
         """
         posterior = self.posterior(features)
-        condition = posterior.relaxed(self.options.temperature)
+        condition = posterior.relaxed(self.temperature(step))
         return self._loss(condition, posterior, inputs, targets, active, step)
 
     def _loss(
@@ -129,10 +144,20 @@ class System(nn.Module):
         active: Sequence[int],
         step: int,
     ) -> Loss:
-        logits = self.decoder(condition, inputs, active)
-        nats = reconstruction(logits, targets, captions=len(condition))
+        options, captions = self.options, len(condition)
+        entropy, nats = linear_cross_entropy(
+            self.decoder.outputs(condition, inputs, active),
+            self.decoder.output_weight,
+            self.decoder.output.bias,
+            targets,
+            smoothing=options.label_smoothing if self.training else 0.0,
+        )
         kl_z, kl_c = posterior.kl_z(), posterior.kl_c()
-        return Loss(nats + self.penalty(kl_z, kl_c, step), nats, kl_z, kl_c)
+        paid_z = kl_z
+        if posterior.z and options.free_bits:
+            paid_z = free_bits(posterior.z.kl(), options.free_bits)
+        total = entropy / captions + self.penalty(paid_z, kl_c, step)
+        return Loss(total, nats / captions, kl_z, kl_c)
 
 
 class Base(System):
@@ -172,12 +197,12 @@ class Base(System):
 
 
 class Latent(System):
-    """The variational baseline: one Gaussian, its KL annealed by a logistic weight."""
+    """The variational baseline: one Gaussian, its KL annealed by a weight."""
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options, condition=options.z_size)
         self.z_parameters = _read_features(options, 2 * options.z_size)
-        self.annealing = LogisticAnnealing(options.annealing_midpoint, options.annealing_slope)
+        self.annealing = _annealing(options)
 
     def posterior(self, features: Tensor) -> Posterior:
         """Return q(z | v)."""
@@ -185,7 +210,7 @@ class Latent(System):
         return Posterior(z=DiagonalGaussian.from_parameters(parameters))
 
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return a(step) KL."""
+        """Return a(step) KL, the KL with free bits where they are asked for."""
         return self.annealing(step) * kl_z
 
     def schedule(self, step: int) -> dict[str, float]:
@@ -239,8 +264,19 @@ class Multispace(System):
             "capacity_c": self.capacity_c(step),
             "gamma_z": self.options.gamma_z,
             "gamma_c": self.options.gamma_c,
-            "temperature": self.options.temperature,
+            "temperature": self.temperature(step),
         }
+
+
+def _annealing(options: SystemOptions) -> Callable[[int], float]:
+    """Return the weight of the KL as a function of the optimiser step."""
+    kinds: dict[str, Callable[[int], float]] = {
+        "logistic": LogisticAnnealing(options.annealing_midpoint, options.annealing_slope),
+        "linear": linear_annealing(options.annealing_steps),
+        "cyclical": CyclicalAnnealing(options.annealing_steps, options.annealing_cycles),
+        "none": lambda _: 1.0,
+    }
+    return kinds[options.annealing]
 
 
 def _read_features(options: SystemOptions, size: int) -> nn.Linear:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from data.shapes import caption_accuracy, generate_shapes, read_factors
+from model.options import SYSTEMS
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
-from pipeline.options import SYSTEMS, TrainOptions
+from pipeline.options import TrainOptions
 from pipeline.preprocess import PreprocessOptions, preprocess
 from pipeline.train import train
 
@@ -81,7 +82,14 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
             say(f"train {system}")
             run = out / "runs" / system
             trained = train(
-                TrainOptions(system, cache, run, seed=seed, **TRAINING, **SYSTEM[system])
+                TrainOptions(
+                    system=system,
+                    cache=cache,
+                    run=run,
+                    seed=seed,
+                    **TRAINING,
+                    **SYSTEM[system],
+                )
             )
             if trained.stopped:
                 raise PipelineError(f"stopped by {trained.stopped}; remove {out} and run it again")

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,98 +11,84 @@ import yaml
 
 from data.store import without_password
 from model.errors import ModelError
-from model.options import PRECISIONS, SYSTEMS, SystemOptions
+from model.options import (
+    DECODER,
+    LATENT,
+    MULTISPACE,
+    PRECISIONS,
+    SPACE,
+    ModelOptions,
+    SystemOptions,
+    flag,
+    option,
+)
 from pipeline.errors import OptionError
 
+RUN, OPTIMISER = "Run", "Optimiser"
+GROUPS = (RUN, OPTIMISER, DECODER, SPACE, LATENT, MULTISPACE)
 
-def _option(default: Any, text: str, *choices: str) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices})
 
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(ModelOptions):
+    """What `train` is asked for. The help texts are the command's."""
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What `train` is asked for. The help texts below are the command's."""
-
-    system: str
     cache: Path | str  # a folder, or a URL
     run: Path
-    epochs: int | None = _option(None, "passes over the training captions (20 without --steps)")
-    steps: int | None = _option(None, "optimiser steps, in place of --epochs")
-    batch_size: int = _option(128, "captions a step")
-    learning_rate: float = _option(1e-3, "Adam's step size")
-    weight_decay: float = _option(0.0, "decoupled weight decay (AdamW) where above 0")
-    clip: float = _option(5.0, "largest gradient norm")
-    seed: int = _option(0, "the one source of randomness")
-    train_split: str = _option("train", "split to fit")
-    val_split: str = _option("val", "split to select and stop by")
-    select: str = _option("cider", "what the best checkpoint is best in", "cider", "loss")
-    patience: int | None = _option(None, "stop after this many epochs without a better one")
-    log_every: int = _option(50, "optimiser steps between lines of metrics.jsonl")
-    save_every: int = _option(500, "optimiser steps between saves of checkpoints/last")
-    device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
-    precision: str = _option("auto", "arithmetic of matrix products", *PRECISIONS)
-    embedding: int = _option(512, "size of a word vector, and of base's picture vector")
-    hidden: int = _option(512, "units of the LSTM")
-    dropout: float = _option(0.0, "share of word vectors' and outputs' units left out in training")
-    z_size: int = _option(128, "continuous dimensions (latent, multispace)")
-    categories: tuple[int, ...] = _option((128,), "sizes of the categorical variables: 128, 16x8")
-    temperature: float = _option(0.67, "of the Gumbel-softmax")
-    annealing_midpoint: float = _option(2500, "step at which the KL weight is 0.5 (latent)")
-    annealing_slope: float = _option(0.0025, "steepness of the KL weight (latent)")
-    gamma_z: float = _option(0.05, "weight of |KL_z - C_z| (multispace)")
-    gamma_c: float = _option(0.05, "weight of |KL_c - C_c| (multispace)")
-    capacity_z_min: float = _option(30.0, "C_z at step 0, in nats")
-    capacity_z_max: float = _option(30.0, "C_z after --capacity-steps, in nats")
-    capacity_c_min: float = _option(0.0, "C_c at step 0, in nats")
-    capacity_c_max: float = _option(4.5, "C_c after --capacity-steps, in nats")
-    capacity_steps: int = _option(2500, "steps over which the capacities rise")
+    epochs: int | None = option(
+        RUN, None, "passes over the training captions (20 without --steps)", least=1
+    )
+    steps: int | None = option(RUN, None, "optimiser steps, in place of --epochs", least=1)
+    batch_size: int = option(RUN, 128, "captions a step", least=1)
+    seed: int = option(RUN, 0, "the one source of randomness", least=0)
+    train_split: str = option(RUN, "train", "split to fit")
+    val_split: str = option(RUN, "val", "split to select and stop by")
+    select: str = option(RUN, "cider", "what the best checkpoint is best in", "cider", "loss")
+    patience: int | None = option(
+        RUN, None, "stop after this many epochs without a better one", least=1
+    )
+    log_every: int = option(RUN, 50, "optimiser steps between lines of metrics.jsonl", least=1)
+    save_every: int = option(RUN, 500, "optimiser steps between saves of checkpoints/last", least=1)
+    device: str = option(RUN, "auto", "auto, cpu, cuda, cuda:1 ...")
+    precision: str = option(RUN, "auto", "arithmetic of matrix products", *PRECISIONS)
+    learning_rate: float = option(OPTIMISER, 1e-3, "Adam's step size, after the warm-up", above=0)
+    lr_schedule: str = option(
+        OPTIMISER, "constant", "what it does until the last step", "constant", "linear", "cosine"
+    )
+    lr_min: float = option(
+        OPTIMISER, 0.0, "where it ends (linear, cosine)", least=0,
+        only=("lr_schedule", "linear", "cosine"),
+    )  # fmt: skip
+    warmup_steps: int = option(OPTIMISER, 0, "steps over which it rises from 0", least=0)
+    weight_decay: float = option(
+        OPTIMISER, 0.0, "decoupled, of all weights (AdamW), where above 0", least=0
+    )
+    clip: float = option(OPTIMISER, 5.0, "largest gradient norm", above=0)
+    ema: float = option(
+        OPTIMISER,
+        0.0,
+        "decay of a moving average of the weights, which is validated and used",
+        least=0,
+        below=1,
+    )
 
     def __post_init__(self) -> None:
-        if self.system not in SYSTEMS:
-            raise OptionError(f"system {self.system!r}: use one of {', '.join(SYSTEMS)}")
+        try:
+            super().__post_init__()
+            self._check_order("lr_min", "learning_rate")
+        except ModelError as error:
+            raise OptionError(str(error)) from error
         if self.epochs is not None and self.steps is not None:
             raise OptionError("--epochs and --steps: give one of them")
-        for name in ("batch_size", "log_every", "save_every"):
-            self._at_least(name, 1)
-        for name in ("epochs", "steps", "patience"):
-            if getattr(self, name) is not None:
-                self._at_least(name, 1)
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{flag(name)} {getattr(self, name)}: it must be above 0")
-        self._at_least("weight_decay", 0)
-        self._at_least("seed", 0)
-        for option in fields(self):
-            choices = option.metadata.get("choices")
-            if choices and getattr(self, option.name) not in choices:
-                raise OptionError(
-                    f"{flag(option.name)} {getattr(self, option.name)}: "
-                    f"use one of {', '.join(choices)}"
-                )
-        self.system_options(words=4, feature_size=1)  # its faults are found now, not after loading
-
-    def _at_least(self, name: str, least: float) -> None:
-        if getattr(self, name) < least:
-            raise OptionError(f"{flag(name)} {getattr(self, name)}: it must be at least {least}")
 
     def system_options(self, words: int, feature_size: int) -> SystemOptions:
         """Return the part that makes the network."""
-        names = {f.name for f in fields(SystemOptions)} - {"words", "feature_size"}
-        values = {name: getattr(self, name) for name in names}
-        try:
-            return SystemOptions(words=words, feature_size=feature_size, **values)
-        except ModelError as error:
-            raise OptionError(str(error)) from error
+        values = {f.name: getattr(self, f.name) for f in fields(ModelOptions)}
+        return SystemOptions(words=words, feature_size=feature_size, **values)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; :func:`resolve` reads them back."""
         cache = without_password(str(self.cache))
         return {**asdict(self), "cache": cache, "run": str(self.run)}
-
-
-def flag(name: str) -> str:
-    """Return how the option ``name`` is written on the command line."""
-    return "--" + name.replace("_", "-")
 
 
 def resolve(given: Mapping[str, Any], config: Path | None, *, resume: bool = False) -> TrainOptions:
@@ -125,8 +111,8 @@ def resolve(given: Mapping[str, Any], config: Path | None, *, resume: bool = Fal
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise OptionError(f"{config}: unknown option {name!r}{hint}")
-    for name, option in known.items():
-        if name not in values and option.default is MISSING:
+    for name, entry in known.items():
+        if name not in values and entry.default is MISSING:
             raise OptionError(f"{flag(name)} is missing; give it")
     return TrainOptions(**{name: _typed(known[name], v, config) for name, v in values.items()})
 
@@ -148,22 +134,22 @@ def read_config(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): entry for name, entry in value.items()}
 
 
-def _typed(option: Any, value: Any, config: Path | None) -> Any:
+def _typed(entry: Any, value: Any, config: Path | None) -> Any:
     """Return ``value`` in the type of its field; numbers may come as integers."""
-    if option.name == "run":
+    if entry.name == "run":
         return Path(value)
-    if option.name == "cache":
+    if entry.name == "cache":
         return value if "://" in str(value) else Path(value)
-    if option.name == "categories":
+    if entry.name == "categories":
         return parse_categories(value)
-    if value is None and option.default is None:
+    if value is None and entry.default is None:
         return None
-    kind = {"int | None": int}.get(str(option.type), option.type)
+    kind = {"int | None": int}.get(str(entry.type), entry.type)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         where = config or "command line"
-        raise OptionError(f"{where}: {option.name} is {value!r}, expected {kind.__name__}")
+        raise OptionError(f"{where}: {entry.name} is {value!r}, expected {kind.__name__}")
     return value
 
 

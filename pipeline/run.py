@@ -109,7 +109,7 @@ def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Ru
     place = folder / (BEST if checkpoint == "best" else LAST)
     loaded = load_checkpoint(place)
     try:
-        system.load_state_dict(loaded.weights)
+        system.load_state_dict(loaded.weights if loaded.average is None else loaded.average)
     except RuntimeError as error:
         raise CheckpointError(f"{place}: its weights do not fit config.json ({error})") from error
     step = int(loaded.state.get("step", 0))

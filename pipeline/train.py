@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from data.batches import feature_moments, load_pairs
 from data.cache import Cache
@@ -31,10 +33,12 @@ from model.checkpoint import (
 )
 from model.device import choose_device, choose_precision
 from model.objective import Loss
+from model.options import flag
 from model.systems import System, build
 from pipeline.errors import OptionError, PipelineError
 from pipeline.log import Log, Meter
-from pipeline.options import TrainOptions, flag
+from pipeline.optimiser import make_average, make_learning_rate, make_optimiser
+from pipeline.options import TrainOptions
 from pipeline.progress import Progress
 from pipeline.run import BEST, CONFIG, LAST, read_run_config, write_config
 from pipeline.transfer import local_cache
@@ -101,21 +105,28 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         else None
     )
 
+    per_epoch = math.ceil(len(pairs) / options.batch_size)
+    steps = options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
+    rate = make_learning_rate(options, steps)
+
     torch.manual_seed(options.seed)
     system = build(options.system_options(len(vocabulary), pairs.features.shape[1]))
     system.set_feature_moments(*feature_moments(pairs.features))
     system.to(device)
-    optimiser = _optimiser(options, system)
+    optimiser = make_optimiser(options, system)
+    average = make_average(options, system)
+    in_use = system if average is None else cast(System, average.module)
     if checkpoint is not None and checkpoint.optimiser is not None:
         _check_same_data(options.run, cache, vocabulary)
         system.load_state_dict(checkpoint.weights)
         unpack_optimiser(optimiser, checkpoint.optimiser)
+        if average is not None and checkpoint.average is not None:
+            average.module.load_state_dict(checkpoint.average)
+            average.n_averaged.fill_(position.step)
     else:
         options.run.mkdir(parents=True, exist_ok=True)
         write_config(options.run, options, cache, vocabulary, system)
 
-    per_epoch = math.ceil(len(pairs) / options.batch_size)
-    steps = options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
     log, meter = Log(options.run, after=position.step), Meter()
     numbers: dict[str, float] = {}
     with (
@@ -145,15 +156,20 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
                 optimiser.zero_grad(set_to_none=True)
                 loss.total.backward()
                 norm = nn.utils.clip_grad_norm_(system.parameters(), options.clip)
-                optimiser.step()
-
                 position.step += 1
                 position.batch += 1
+                for group in optimiser.param_groups:
+                    group["lr"] = rate(position.step)
+                optimiser.step()
+                if average is not None:
+                    average.update_parameters(system)
                 meter.count(loss, norm, batch.captions, batch.tokens)
                 if position.step % options.log_every == 0:
-                    log.write(position.step, "train", meter.take(system.schedule(position.step)))
+                    schedule = {**system.schedule(position.step),
+                                "learning_rate": rate(position.step)}  # fmt: skip
+                    log.write(position.step, "train", meter.take(schedule))
                 if position.step % options.save_every == 0:
-                    _save(options.run / LAST, system, optimiser, position)
+                    _save(options.run / LAST, position, system, optimiser, average)
                 progress.advance()
                 if stop.name:
                     break
@@ -161,18 +177,18 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
                 if position.batch == per_epoch:
                     position.epoch, position.batch = position.epoch + 1, 0
                 if validation is not None:
-                    numbers = validate(system, validation, vocabulary, options)
+                    numbers = validate(in_use, validation, vocabulary, options)
                     log.write(position.step, "val", numbers)
-                    _select(options, numbers, position, system)
+                    _select(options, numbers, position, in_use)
                 progress.note(_epoch_line(options, position, meter, numbers))
-            _save(options.run / LAST, system, optimiser, position)
+            _save(options.run / LAST, position, system, optimiser, average)
             if options.patience and position.epochs_without_better >= options.patience:
                 progress.note(f"no better {options.select} for {options.patience} epochs: stopped")
                 break
 
     if validation is None:  # nothing to select by: the last is the best there is
         position.best_step = position.step
-        _save(options.run / BEST, system, None, position)
+        _save(options.run / BEST, position, in_use)
     log.close()
     return Trained(
         run=str(options.run),
@@ -195,11 +211,12 @@ def _find_checkpoint(options: TrainOptions, resume: bool) -> tuple[Position, Che
         return Position(), None
     if not resume:
         raise OptionError(f"--run {options.run}: holds a run; add --resume, or choose another")
-    saved = read_run_config(options.run)["options"]
+    begun = {f.name: f.default for f in fields(options)} | read_run_config(options.run)["options"]
+    free = FREE_ON_RESUME - ({"epochs", "steps"} if options.lr_schedule != "constant" else set())
     for name, value in json.loads(json.dumps(options.to_json())).items():
-        if name not in FREE_ON_RESUME and saved.get(name) != value:
+        if name not in free and begun[name] != value:
             raise OptionError(
-                f"{flag(name)} {value}: {options.run} was begun with {saved.get(name)}; "
+                f"{flag(name)} {value}: {options.run} was begun with {begun[name]}; "
                 "resume it as it was, or choose another --run"
             )
     last = options.run / LAST
@@ -223,16 +240,6 @@ def _check_same_data(run: Path, cache: Cache, vocabulary: Vocabulary) -> None:
                 f"{run} was begun with {what} {config[what][:12]}, {cache.root} has {now[:12]}; "
                 "use the cache that it was begun with"
             )
-
-
-def _optimiser(options: TrainOptions, system: System) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
-    return kind(
-        system.parameters(),
-        lr=options.learning_rate,
-        weight_decay=options.weight_decay,
-        fused=True,
-    )
 
 
 def _seed_step(seed: int, step: int) -> None:
@@ -259,16 +266,22 @@ def _select(
     value, best = numbers[options.select], position.best
     if best is None or (value < best if options.select == "loss" else value > best):
         position.best, position.best_step, position.epochs_without_better = value, position.step, 0
-        _save(options.run / BEST, system, None, position)
+        _save(options.run / BEST, position, system)
     else:
         position.epochs_without_better += 1
 
 
 def _save(
-    folder: Path, system: System, optimiser: torch.optim.Optimizer | None, position: Position
+    folder: Path,
+    position: Position,
+    system: System,
+    optimiser: torch.optim.Optimizer | None = None,
+    average: AveragedModel | None = None,
 ) -> None:
     packed = pack_optimiser(optimiser) if optimiser else None
-    save_checkpoint(folder, Checkpoint(system.state_dict(), packed, asdict(position)))
+    averaged = average.module.state_dict() if average else None
+    state = asdict(position)
+    save_checkpoint(folder, Checkpoint(system.state_dict(), packed, state, averaged))
 
 
 def _epoch_line(

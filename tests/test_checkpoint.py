@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.checkpoint import (
+    AVERAGE,
     OPTIMISER,
     STATE,
     WEIGHTS,
@@ -84,7 +85,20 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
 def test_a_checkpoint_for_use_holds_no_optimiser(tmp_path):
     save_checkpoint(tmp_path / "best", Checkpoint(make(3).weights, None, {}))
     assert load_checkpoint(tmp_path / "best").optimiser is None
+    assert load_checkpoint(tmp_path / "best").average is None
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == [STATE, WEIGHTS]
+
+
+def test_an_average_is_kept_beside_the_weights(tmp_path):
+    whole = make(3)
+    average = {name: tensor + 1 for name, tensor in whole.weights.items()}
+    save_checkpoint(tmp_path / "last", Checkpoint(whole.weights, whole.optimiser, {}, average))
+    loaded = load_checkpoint(tmp_path / "last")
+    assert_same(loaded.weights, whole.weights)
+    assert_same(loaded.average, average)
+    (tmp_path / "last" / AVERAGE).unlink()
+    with pytest.raises(CheckpointError, match=f"{AVERAGE}: not found"):
+        load_checkpoint(tmp_path / "last")
 
 
 def test_views_and_parameters_are_saved_by_value(tmp_path):

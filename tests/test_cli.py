@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tiny import SPLITS, make_collection
 
 from cli import main
+from pipeline.options import GROUPS
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",
@@ -98,6 +99,8 @@ def test_skipped_inputs_are_named_and_the_status_is_3(folder, tmp_path):
         (["train", "base", "--cache", "{f}/cache", "--run", "{f}/run"], 2, "holds a run"),
         (["train", "base", "--cache", "{f}/cache", "--run", "{t}/r", "--steps", "1", "--epochs",
           "1"], 2, "--epochs and --steps"),
+        (["train", "multispace", "--cache", "{f}/cache", "--run", "{t}/r", "--free-bits", "0.1"], 2,
+         "--free-bits 0.1 and system multispace"),
         (["train", "gan", "--cache", "{f}/cache", "--run", "{t}/r"], 2, "gan"),
         (["evaluate", "{f}/run", "--cache", "{f}/cache", "--split", "dev"], 1,
          "no captions of split 'dev'; there are: test, train, val"),
@@ -132,6 +135,20 @@ def test_help_does_not_load_torch():
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "--learning-rate" in done.stdout
+    headings = [line for line in done.stdout.splitlines() if line[:1].isupper()]
+    assert headings[1:] == ["Options:", *(f"{group}:" for group in GROUPS)]
+
+
+def test_a_switch_of_a_file_can_be_taken_back(folder, tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text("tie-embeddings: true\ncell: gru\n")
+    for name, switch in (("tied", []), ("untied", ["--no-tie-embeddings"])):
+        call("train", "base", "--cache", folder / "cache", "--run", tmp_path / name, "--config",
+             file, "--steps", 1, *SMALL, *switch)  # fmt: skip
+    tied, untied = (json.loads((tmp_path / name / "config.json").read_text())
+                    for name in ("tied", "untied"))  # fmt: skip
+    assert tied["parameters"] == untied["parameters"] - 12 * 32  # one matrix: 8 words and 4 marks
+    assert tied["options"]["cell"] == "gru"
 
 
 def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):

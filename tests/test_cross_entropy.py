@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -36,6 +38,14 @@ def test_it_is_the_cross_entropy_of_the_linear_layer(smoothing, count):
     (0.3 * expected).backward()
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_uniform_predictions_cost_log_words_a_token():
+    targets = torch.arange(12)
+    entropy, nll = linear_cross_entropy(
+        torch.zeros(12, 2), torch.ones(50, 2), torch.ones(50), targets
+    )
+    assert entropy.item() == nll.item() == pytest.approx(12 * math.log(50), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

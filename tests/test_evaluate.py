@@ -28,9 +28,9 @@ def folder(tmp_path_factory):
     make_cache(folder / "cache", make_collection(folder / "collection"))
     for system in ("base", "multispace"):
         train(
-            TrainOptions(system, folder / "cache", folder / system, epochs=25, batch_size=8,
-                         embedding=32, hidden=32, z_size=8, categories=(6,), device="cpu",
-                         precision="float32", learning_rate=5e-3)
+            TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=25,
+                         batch_size=8, embedding=32, hidden=32, z_size=8, categories=(6,),
+                         device="cpu", precision="float32", learning_rate=5e-3)
         )  # fmt: skip
     return folder
 

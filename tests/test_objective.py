@@ -1,39 +1,19 @@
-import math
-
 import pytest
 import torch
 
-from model.objective import batch_kl, capacity_penalty, reconstruction
-
-
-def test_reconstruction_sums_over_tokens_and_averages_over_captions():
-    generator = torch.Generator().manual_seed(0)
-    lengths, words = [5, 3, 1], 7
-    logits = torch.randn(sum(lengths), words, generator=generator)
-    targets = torch.randint(words, (sum(lengths),), generator=generator)
-    nats = 0.0
-    for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
-        nats -= row[target] - math.log(sum(math.exp(value) for value in row))
-    loss = reconstruction(logits, targets, captions=len(lengths))
-    assert loss.item() == pytest.approx(nats / 3, rel=1e-6)
-
-
-def test_uniform_predictions_cost_log_words_a_token():
-    loss = reconstruction(torch.zeros(12, 50), torch.arange(12), captions=2)
-    assert loss.item() == pytest.approx(6 * math.log(50), rel=1e-6)
-
-
-def test_reconstruction_is_summed_in_float32():
-    logits = torch.randn(4000, 9, generator=torch.Generator().manual_seed(0)).bfloat16()
-    targets = torch.zeros(4000, dtype=torch.int64)
-    loss = reconstruction(logits, targets, captions=1)
-    assert loss.dtype == torch.float32
-    exact = -logits.double().log_softmax(-1)[:, 0].sum()
-    assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
+from model.objective import batch_kl, capacity_penalty, free_bits
 
 
 def test_batch_kl_sums_over_dimensions_and_averages_over_the_batch():
     assert batch_kl(torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 4.0]])).item() == 5
+
+
+def test_free_bits_are_for_each_dimension_and_the_mean_of_a_batch():
+    kl = torch.tensor([[0.0, 0.1, 3.0], [0.4, 0.1, 5.0]], requires_grad=True)  # means .2, .1, 4
+    cost = free_bits(kl, least=0.15)
+    cost.backward()
+    assert cost.item() == pytest.approx(0.2 + 0.15 + 4)
+    assert torch.equal(kl.grad, torch.tensor([[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]))
 
 
 def test_rows_of_0_and_twice_the_target_cost_nothing_together():

@@ -86,7 +86,7 @@ class Chain:
                 self.logits[last, word] = math.log(probability)
 
     def start(self, condition: Tensor) -> State:
-        return State(condition, condition, condition)
+        return State(((condition, condition),), condition)
 
     def step(self, state: State, words: Tensor) -> tuple[State, Tensor]:
         return state, self.logits[words]

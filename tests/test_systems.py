@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
+from data.vocabulary import UNK
 from model import options, systems
 from model.errors import ModelError
 from model.objective import Loss
@@ -277,12 +278,80 @@ def test_the_schedule_names_what_is_in_force(name, schedule):
     assert make(name).schedule(2500) == pytest.approx(schedule)
 
 
+# What training may be asked for besides
+
+
+def test_free_bits_put_a_floor_under_what_each_dimension_pays(batch):
+    system = make("latent", annealing="none", free_bits=0.05)
+    terms = loss(system, batch)
+    kl = system.posterior(batch.features).z.kl().mean(0)
+    assert (kl < 0.05).any()
+    assert (kl > 0.05).any()
+    floor = sum(max(0.05, value) for value in kl.tolist())
+    assert (terms.total - terms.reconstruction).item() == pytest.approx(floor, rel=1e-5)
+    torch.testing.assert_close(terms.kl_z, kl.sum())  # what is reported is the KL itself
+
+
+@pytest.mark.parametrize(
+    ("values", "weights"),
+    [
+        ({"annealing": "linear", "annealing_steps": 100}, [0, 0.3, 0.8, 1]),
+        (
+            {"annealing": "cyclical", "annealing_steps": 100, "annealing_cycles": 2},
+            [0, 1, 1, 1],  # 30 is past the middle of the first cycle, 80 past that of the second
+        ),
+        ({"annealing": "none"}, [1, 1, 1, 1]),
+    ],
+)
+def test_the_weight_of_the_kl_can_rise_otherwise(values, weights):
+    system = make("latent", **values)
+    for step, weight in zip((0, 30, 80, 10**9), weights, strict=True):
+        assert system.penalty(KL_Z, KL_C, step).item() == pytest.approx(10 * weight)
+        assert system.schedule(step) == {"weight_kl": pytest.approx(weight)}
+
+
+def test_the_temperature_falls_and_sharpens_the_draws(batch):
+    system = make("multispace", temperature=2.0, temperature_rate=0.01, temperature_min=0.1)
+    steps = (0, 100, 10**6)
+    assert [system.schedule(step)["temperature"] for step in steps] == pytest.approx(
+        [2, 2 * math.exp(-1), 0.1]
+    )
+    seen = []
+    system.decoder.condition_gates.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0][:, 7:])
+    )
+    for step in steps:
+        loss(system, batch, step)
+    soft, middle, sharp = (c.square().sum() for c in seen)  # 6 where every draw is one-hot
+    assert soft < middle < sharp
+
+
+def test_smoothing_is_for_the_training_loss_alone(batch):
+    plain, smooth = make("base"), make("base", label_smoothing=0.2)
+    trained, expected = loss(smooth, batch), loss(plain, batch)
+    assert trained.reconstruction == expected.reconstruction
+    logits = smooth.decoder(smooth.condition(batch.features), batch.inputs, batch.active)
+    spread = -logits.log_softmax(-1).mean(-1).sum() / 3
+    torch.testing.assert_close(trained.total, 0.8 * expected.total + 0.2 * spread)
+    assert loss(smooth.eval(), batch).total == expected.total
+
+
+def test_the_decoder_is_made_as_asked(batch):
+    system = make("base", cell="gru", layers=2, embedding=5, tie_embeddings=True, word_dropout=0.5)
+    assert len(system.decoder.upper_gates) == 1
+    assert system.decoder.word_gates.out_features == 3 * 5
+    assert system.decoder.output_weight is system.decoder.embedding.weight
+    assert system.decoder.unknown == MARKS.unk == UNK
+    assert loss(system, batch).total != loss(system.eval(), batch).total
+
+
 # Training
 
 
+@pytest.mark.parametrize("decoder", [{}, {"cell": "gru", "layers": 2}])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_gets_a_gradient(name, batch):
-    system = make(name)
+def test_every_parameter_gets_a_gradient(name, decoder, batch):
+    system = make(name, **decoder)
     loss(system, batch, step=2500).total.backward()
     for parameter, value in system.named_parameters():
         assert value.grad is not None, parameter

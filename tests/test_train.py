@@ -11,16 +11,19 @@ from safetensors.torch import load_file
 from tiny import make_cache, make_collection
 from tiny import options as preprocess_options
 
+from data.batches import load_pairs
 from data.cache import Cache
 from data.transfer import push
 from data.vocabulary import Vocabulary
-from model.systems import Base
+from model.systems import Base, build
+from pipeline import train as trainer
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
 from pipeline.options import TrainOptions, resolve
 from pipeline.preprocess import preprocess
 from pipeline.run import load_run
 from pipeline.train import train
+from pipeline.validation import validate
 
 ROOT = Path(__file__).parents[1]
 SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), log_every=2,
@@ -152,6 +155,48 @@ def test_an_interrupted_run_goes_on_bit_by_bit(cache, tmp_path, number, step):
     assert metrics(whole, "val") == metrics(parts, "val")
 
 
+EVERYTHING = dict(cell="gru", layers=2, tie_embeddings=True, word_dropout=0.3, label_smoothing=0.1,
+                  lr_schedule="cosine", warmup_steps=3, lr_min=1e-5, weight_decay=0.01, ema=0.8,
+                  save_every=3)  # fmt: skip
+BY_SYSTEM = {
+    "latent": dict(annealing="cyclical", annealing_steps=10, annealing_cycles=2, free_bits=0.01),
+    "multispace": dict(temperature=1.0, temperature_rate=0.05, temperature_min=0.6),
+}
+
+
+@pytest.mark.parametrize("system", BY_SYSTEM)
+@pytest.mark.parametrize("ending", ["stopped", "killed"])
+def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatch, system, ending):
+    whole, parts = (
+        options(cache, tmp_path / name, system, steps=13, **EVERYTHING, **BY_SYSTEM[system])
+        for name in ("whole", "parts")
+    )
+    train(whole)
+    real = trainer._seed_step
+
+    def seed_step(seed: int, step: int) -> None:
+        if step == 7 and ending == "killed":
+            raise MemoryError  # nothing is saved: the run goes on from step 6
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)  # the step in hand is finished and saved
+        real(seed, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_seed_step", seed_step)
+        if ending == "killed":
+            with pytest.raises(MemoryError):
+                train(parts)
+        else:
+            assert train(parts).steps == 8
+    train(parts, resume=True)
+    for file in ("last/weights", "last/optimiser", "last/average", "best/weights"):
+        ours, theirs = (
+            load_file(o.run / "checkpoints" / f"{file}.safetensors") for o in (parts, whole)
+        )
+        assert same(ours, theirs), file
+    assert metrics(whole.run, "val") == metrics(parts.run, "val")
+
+
 def test_a_corrupt_last_checkpoint_falls_back(cache, tmp_path, capsys):
     train(options(cache, tmp_path / "whole", steps=13))
     train(options(cache, tmp_path / "parts", steps=8, save_every=3))
@@ -174,7 +219,7 @@ def test_a_run_is_resumed_as_it_was_begun(cache, run):
     train(options(cache, run, steps=1))
     with pytest.raises(OptionError, match="--hidden 17.*begun with 32"):
         train(options(cache, run, steps=2, hidden=17), resume=True)
-    with pytest.raises(OptionError, match="--system latent.*begun with multispace"):
+    with pytest.raises(OptionError, match="system latent.*begun with multispace"):
         train(options(cache, run, "latent", steps=2), resume=True)
 
 
@@ -186,6 +231,26 @@ def test_a_run_is_not_resumed_on_other_words(cache, run, tmp_path):
     preprocess(preprocess_options(tmp_path / "cache", collection))
     with pytest.raises(PipelineError, match="vocabulary_digest"):
         train(options(tmp_path / "cache", run, steps=2), resume=True)
+
+
+def test_a_decaying_learning_rate_keeps_its_end(cache, run):
+    train(options(cache, run, steps=2, lr_schedule="linear"))
+    with pytest.raises(OptionError, match="--steps 4.*begun with 2"):
+        train(options(cache, run, steps=4, lr_schedule="linear"), resume=True)
+
+
+def test_a_run_of_an_older_version_is_used_and_goes_on(cache, run, tmp_path):
+    train(options(cache, tmp_path / "whole", steps=4))
+    train(options(cache, run, steps=2))
+    config = json.loads((run / "config.json").read_text())
+    for part in ("options", "system"):
+        for name in ("cell", "layers", "tie_embeddings", "annealing", "free_bits"):
+            del config[part][name]
+    del config["options"]["ema"], config["options"]["lr_schedule"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert load_run(run, torch.device("cpu"), "last").step == 2
+    train(options(cache, run, steps=4), resume=True)
+    assert same(weights(run), weights(tmp_path / "whole"))
 
 
 def test_config_reproduces_the_run(cache, tmp_path):
@@ -243,3 +308,82 @@ def test_a_capacity_above_the_cap_is_reported(cache, tmp_path, capsys):
     assert metrics(tmp_path / "a", "val")
     train(options(cache, tmp_path / "b", steps=1, capacity_c_max=1.5))
     assert "capacity_c_max" not in capsys.readouterr().err
+
+
+# The optimiser
+
+
+def test_the_learning_rate_is_logged_and_obeyed(cache, tmp_path):
+    chosen = dict(steps=6, lr_schedule="linear", warmup_steps=2, learning_rate=4e-3, log_every=1,
+                  save_every=5)  # fmt: skip
+    train(options(cache, tmp_path / "a", "base", **chosen))
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "a", "train")]
+    assert rates == pytest.approx([2e-3, 4e-3, 3e-3, 2e-3, 1e-3, 0])
+    # The last step, of rate 0, changes nothing.
+    before, after = (load_file(tmp_path / "a" / "checkpoints" / name / "weights.safetensors")
+                     for name in ("last.previous", "last"))  # fmt: skip
+    assert same(before, after)
+    for name, rate, warmup in (("b", 4e-3, 2), ("c", 2e-3, 0)):
+        chosen = dict(learning_rate=rate, warmup_steps=warmup)
+        train(options(cache, tmp_path / name, "base", steps=1, **chosen))
+    assert same(weights(tmp_path / "b"), weights(tmp_path / "c"))
+
+
+def test_a_warm_up_must_leave_steps_to_decay_in(cache, run):
+    with pytest.raises(OptionError, match="--warmup-steps 5 and --lr-schedule cosine.* 5 steps"):
+        train(options(cache, run, steps=5, warmup_steps=5, lr_schedule="cosine"))
+    assert not run.exists()
+
+
+def test_weight_decay_shrinks_every_parameter(cache, tmp_path):
+    chosen = dict(steps=1, learning_rate=0.01, dropout=0.0)
+    for name, decay in (("plain", 0.0), ("decayed", 0.5)):
+        train(options(cache, tmp_path / name, weight_decay=decay, **chosen))
+    begun = options(cache, tmp_path, **chosen)
+    plain, decayed = weights(tmp_path / "plain"), weights(tmp_path / "decayed")
+    torch.manual_seed(begun.seed)
+    system = build(begun.system_options(*shape(plain)))
+    for name, start in system.named_parameters():  # biases too
+        torch.testing.assert_close(plain[name] - decayed[name], 0.01 * 0.5 * start.detach(),
+                                   rtol=1e-3, atol=1e-6)  # fmt: skip
+
+
+def shape(weights: dict[str, torch.Tensor]) -> tuple[int, int]:
+    """Return how many words and features a system's weights are for."""
+    return len(weights["decoder.output.bias"]), len(weights["feature_mean"])
+
+
+def test_the_average_is_kept_judged_and_used(cache, tmp_path):
+    for steps in (1, 2, 3):
+        train(options(cache, tmp_path / str(steps), steps=steps))
+    train(options(cache, tmp_path / "run", steps=3, ema=0.75))
+    run = tmp_path / "run"
+    assert same(weights(run), weights(tmp_path / "3"))  # the average does not steer
+    first, second, third = (weights(tmp_path / str(steps)) for steps in (1, 2, 3))
+    average = load_file(run / "checkpoints" / "last" / "average.safetensors")
+    for name in average:
+        expected = 0.75 * (0.75 * first[name] + 0.25 * second[name]) + 0.25 * third[name]
+        torch.testing.assert_close(average[name], expected)
+    assert same(weights(run, "best"), average)
+    used = load_run(run, torch.device("cpu"), "last").system
+    assert same(dict(used.state_dict()), average)
+    pairs = load_pairs(Cache.open(cache), "val")
+    numbers = validate(used, pairs, Cache.open(cache).vocabulary(), options(cache, run))
+    (line,) = metrics(run, "val")
+    assert {name: line[name] for name in numbers} == numbers
+
+
+def test_validation_is_without_smoothing(cache, tmp_path):
+    for name, share in (("plain", 0.0), ("smooth", 0.3)):
+        train(options(cache, tmp_path / name, "base", epochs=1, label_smoothing=share, log_every=5))
+    line, other = (metrics(tmp_path / "smooth", split)[-1] for split in ("val", "train"))
+    assert line["loss"] == line["recon"]
+    assert other["loss"] > other["recon"]
+
+
+def test_tied_matrices_are_stored_once_and_load(cache, run):
+    train(options(cache, run, "base", steps=2, tie_embeddings=True))
+    assert "decoder.output.weight" not in weights(run)
+    decoder = load_run(run, torch.device("cpu"), "last").system.decoder
+    assert decoder.output_weight is decoder.embedding.weight
+    assert torch.equal(decoder.output_weight, weights(run)["decoder.embedding.weight"])
