@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from data.annotations.collection import shown
 from data.atomic import atomic_write, remove_partial, sync_folder
 from data.captions import Captions, load_captions, save_captions
+from data.damage import non_finite_rows
 from data.entry import Entry, check_entry, describe
 from data.errors import (
     CacheError,
@@ -24,6 +26,7 @@ from data.errors import (
     MissingFeatureError,
     ShardError,
     VocabularyError,
+    brief,
 )
 from data.manifest import NAME, SHARD_FILE, SPLIT_NAME, Manifest, read_manifest, write_manifest
 from data.shard import Shard, ShardEntry, open_shard, read_shard, write_shard
@@ -82,6 +85,7 @@ class Cache:
 
         :raises CacheError: the cache holds captions only.
         :raises MissingFeatureError: a key has no vector; names the first and the mend.
+        :raises ShardError: a vector is not finite.
         """
         spec = self.spec
         absent = [key for key in keys if key not in self.rows]
@@ -96,6 +100,11 @@ class Cache:
         for number, shard in enumerate(self.shards):
             here = np.flatnonzero(places[:, 0] == number)
             gathered[here] = shard.features[places[here, 1]]
+        if (bad := non_finite_rows(gathered)).size:
+            raise ShardError(
+                f"{self.shards[places[bad[0], 0]].path}: the vector of {keys[bad[0]]} is not "
+                f"finite; `cache repair {self.root}` takes it out"
+            )
         return gathered
 
     def vocabulary(self) -> Vocabulary:
@@ -119,11 +128,17 @@ class Cache:
         if entry is None:
             known = ", ".join(self.manifest.captions) or "none"
             raise CaptionsError(f"{self.root}: no captions of split {split!r}; there are: {known}")
-        return load_captions(check_entry(self.root, entry), self.vocabulary())
+        captions = load_captions(check_entry(self.root, entry), self.vocabulary())
+        if captions.split != split:
+            raise CaptionsError(
+                f"{self.root / entry.file}: holds split {shown(captions.split)}, not {split!r}; "
+                "preprocess the split again"
+            )
+        return captions
 
     def _reason(self, key: str) -> str:
         reason = self.manifest.failures.get(key)
-        return f" ({reason})" if reason else ""
+        return f" ({brief(reason)})" if reason else ""
 
 
 class CacheWriter:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from data.annotations.collection import Picture, check_key
 from data.atomic import atomic_write
-from data.errors import CaptionsError
+from data.errors import CaptionsError, brief
 from data.shard import package_version
 from data.vocabulary import UNK, Vocabulary
 
@@ -173,14 +173,13 @@ def load_captions(path: Path, vocabulary: Vocabulary | None) -> Captions:
         with h5py.File(io.BytesIO(data), "r") as file:
             captions = _Reader(file, len(data)).captions()
     except CaptionsError as error:
-        raise CaptionsError(f"{path}: {error}; {mend}") from error
+        raise CaptionsError(f"{path}: {brief(error)}; {mend}") from error
     except _HDF5_FAULTS as error:
-        reason = " ".join(str(error).split())
-        raise CaptionsError(f"{path}: not a whole HDF5 file ({reason}); {mend}") from error
+        raise CaptionsError(f"{path}: not a whole HDF5 file ({brief(error)}); {mend}") from error
     if vocabulary is not None:
         if captions.vocabulary_digest != vocabulary.digest:
             raise CaptionsError(
-                f"{path}: made with the vocabulary {captions.vocabulary_digest}, "
+                f"{path}: made with the vocabulary {brief(captions.vocabulary_digest)}, "
                 f"not with {vocabulary.digest}; preprocess the split again with the latter"
             )
         top = int(captions.tokens.max(initial=UNK))

@@ -5,6 +5,13 @@ commands print it as it stands.
 """
 
 
+def brief(reason: object, longest: int = 1000) -> str:
+    """Return a reason as one short printable line: it may quote a file from anywhere."""
+    text = str(reason)
+    plain = "".join(sign if sign.isprintable() else " " for sign in text[:longest])
+    return " ".join(plain.split()) + ("..." if len(text) > longest else "")
+
+
 class DataError(Exception):
     """A fault in the data that the user can mend."""
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data.annotations.collection import shown
 from data.atomic import atomic_write, json_bytes
 from data.entry import Entry
-from data.errors import CacheError
+from data.errors import CacheError, brief
 from data.shard import ShardEntry
 from data.spec import FeatureSpec
 
@@ -25,6 +26,7 @@ VERSION = 1
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHARD_FILE = re.compile(r"features/[0-9]{5,9}-[0-9a-f]{8}\.h5")
 _KEY_LIST = re.compile(r"keys-[0-9a-f]{8}\.txt")
+_BEYOND = 1 << 63  # any file's size; sums of whole numbers without end cannot even be printed
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -102,17 +104,17 @@ def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
     try:
         value = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise CacheError(f"{source}: not JSON ({error}); {mend}") from error
+        raise CacheError(f"{source}: not JSON ({brief(error)}); {mend}") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CacheError(f"{source}: not a feature cache; its format is not {FORMAT!r}; {mend}")
-    if value.get("version") != VERSION:
+    if (version := value.get("version")) != VERSION:
         raise CacheError(
-            f"{source}: version {value.get('version')!r}, this software reads {VERSION}; update it"
+            f"{source}: version {shown(version)}, this software reads {VERSION}; update it"
         )
     try:
-        manifest = _parse(value, source)
-    except CacheError as error:
-        raise CacheError(f"{error}; {mend}") from error
+        manifest = _parse(value)
+    except (CacheError, RecursionError) as error:  # the latter where a deep value is quoted
+        raise CacheError(f"{source}: {brief(error)}; {mend}") from error
     try:
         same = manifest.to_bytes() == content
     except UnicodeEncodeError:  # JSON's escapes can spell what is no text
@@ -126,36 +128,34 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _parse(value: dict[str, Any], path: str) -> Manifest:
+def _parse(value: dict[str, Any]) -> Manifest:
     spec, failures = value.get("spec"), value.get("failures")
     shards, captions = value.get("shards"), value.get("captions")
     vocabulary = value.get("vocabulary")
     if not isinstance(shards, list) or not isinstance(captions, dict):
-        raise CacheError(f"{path}: shards and captions must be a list and an object")
+        raise CacheError("shards and captions must be a list and an object")
     if not isinstance(failures, dict) or not all(isinstance(v, str) for v in failures.values()):
-        raise CacheError(f"{path}: failures must map keys to reasons")
+        raise CacheError("failures must map keys to reasons")
     for split in captions:
         if not SPLIT_NAME.fullmatch(split):
-            raise CacheError(f"{path}: {split!r} is not a name for a split")
-    entries = tuple(_shard_entry(entry, f"{path}: shards[{i}]") for i, entry in enumerate(shards))
+            raise CacheError(f"{split!r} is not a name for a split")
+    entries = tuple(_shard_entry(entry, f"shards[{i}]") for i, entry in enumerate(shards))
     if len({entry.file for entry in entries}) != len(entries):
-        raise CacheError(f"{path}: a shard is listed twice")
+        raise CacheError("a shard is listed twice")
     if entries and spec is None:
-        raise CacheError(f"{path}: shards without a feature spec")
+        raise CacheError("shards without a feature spec")
     return Manifest(
-        spec=None if spec is None else FeatureSpec.from_json(spec, path),
+        spec=None if spec is None else FeatureSpec.from_json(spec, "spec"),
         shards=entries,
         failures=failures,
         vocabulary=None
         if vocabulary is None
-        else _entry(vocabulary, f"{path}: vocabulary", re.compile(r"vocabulary\.json")),
+        else _entry(vocabulary, "vocabulary", re.compile(r"vocabulary\.json")),
         captions={
-            split: _entry(
-                entry, f"{path}: captions", re.compile(rf"captions/{re.escape(split)}\.h5")
-            )
+            split: _entry(entry, "captions", re.compile(rf"captions/{re.escape(split)}\.h5"))
             for split, entry in captions.items()
         },
-        keys=_named_entry(value["keys"], f"{path}: keys", _KEY_LIST) if "keys" in value else None,
+        keys=_named_entry(value["keys"], "keys", _KEY_LIST) if "keys" in value else None,
     )
 
 
@@ -168,7 +168,7 @@ def _entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
         raise CacheError(f"{where}: {file!r} is not where a cache keeps such a file")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise CacheError(f"{where}: {sha256!r} is not a SHA-256 digest")
-    if type(size) is not int or size < 1:
+    if type(size) is not int or not 1 <= size < _BEYOND:
         raise CacheError(f"{where}: {size!r} is not a size in bytes")
     return Entry(file, sha256, size)
 
@@ -184,7 +184,7 @@ def _named_entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
 def _shard_entry(value: object, where: str) -> ShardEntry:
     rest = dict(value) if isinstance(value, dict) else {}
     rows = rest.pop("rows", None)
-    if type(rows) is not int or rows < 1:
+    if type(rows) is not int or not 1 <= rows < _BEYOND:
         raise CacheError(f"{where}: rows is {rows!r}, expected a positive number")
     entry = _named_entry(rest, where, SHARD_FILE)
     return ShardEntry(entry.file, entry.sha256, entry.bytes, rows)

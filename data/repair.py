@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.annotations.collection import shown
 from data.cache import lock_cache
 from data.captions import load_captions
 from data.damage import (
@@ -97,7 +98,7 @@ class _Mender:
         manifest = self._shards(manifest)
         for key in [key for key in manifest.failures if not is_key(key)]:
             self.done.append(
-                f"{NAME}: failures named {key!r}, which is no picture's key; taken out"
+                f"{NAME}: failures named {shown(key)}, which is no picture's key; taken out"
             )
             manifest = replace(
                 manifest, failures={k: v for k, v in manifest.failures.items() if k != key}
@@ -218,7 +219,7 @@ class _Mender:
                 if vocabulary is None:
                     raise CaptionsError("its vocabulary is gone")
                 if (inside := load_captions(path, vocabulary).split) != split:
-                    raise CaptionsError(f"holds split {inside!r}")
+                    raise CaptionsError(f"holds split {shown(inside)}")
             except CaptionsError as error:
                 self._drop(path, str(error))
                 self._left(split)

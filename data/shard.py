@@ -23,7 +23,7 @@ import numpy as np
 from data.annotations.collection import check_key
 from data.atomic import atomic_write
 from data.entry import Entry, check_entry
-from data.errors import CacheError, ShardError
+from data.errors import CacheError, ShardError, brief
 from data.spec import FeatureSpec
 
 FORMAT_VERSION = 1
@@ -165,11 +165,10 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except CacheError as error:
-        raise ShardError(f"{path}: {error}; {_MEND}") from error
+        raise ShardError(f"{path}: {brief(error)}; {_MEND}") from error
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
         # h5py reports a broken structure as any of these, depending on where it breaks.
-        reason = " ".join(str(error).split())
-        raise ShardError(f"{path}: not a readable shard ({reason}); {_MEND}") from error
+        raise ShardError(f"{path}: not a readable shard ({brief(error)}); {_MEND}") from error
 
 
 def _contiguous(file: h5py.File, name: str, file_size: int) -> h5py.Dataset:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from data.errors import CacheError
+from data.errors import CacheError, brief
 
 DTYPES = ("float16", "float32")
 
@@ -15,6 +15,8 @@ EXTRACTED = "extracted"
 IMPORTED = "imported, provenance as stated by the user"
 IMPORTED_UNSEEN = f"{IMPORTED}, pictures not seen: image_sha256 is zero"
 ORIGINS = (EXTRACTED, IMPORTED, IMPORTED_UNSEEN)
+
+_MOST = (1 << 31) - 1  # pixels, or numbers a vector
 
 _DETAIL = ("weights", "dtype", "precision", "versions")
 
@@ -115,7 +117,11 @@ class FeatureSpec:
     def differences(self, other: "FeatureSpec") -> list[str]:
         """Say field by field where the meanings of two specs differ."""
         mine, theirs = ({**spec.meaning, "origin": spec.origin} for spec in (self, other))
-        return [f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+        return [
+            f"{name}: {brief(repr(mine[name]), 200)} and {brief(repr(theirs[name]), 200)}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
 
 
 def _transform(value: object) -> Transform:
@@ -131,13 +137,12 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= _MOST
 
 
 def _are_numbers(value: object) -> bool:
     return isinstance(value, tuple) and all(
-        type(number) is int or (isinstance(number, float) and math.isfinite(number))
-        for number in value
+        type(number) in (int, float) and abs(number) <= sys.float_info.max for number in value
     )
 
 
@@ -152,14 +157,14 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "transform": ("a transform", lambda value: value is None or isinstance(value, Transform)),
     "decode": ("text", _is_text),
     "pooling": ("text", _is_text),
-    "dimension": ("a whole number from 1 up", _is_count),
+    "dimension": (f"a whole number from 1 to {_MOST}", _is_count),
     "weights": ("text", _is_text),
     "dtype": (f"one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
     "precision": ("text", _is_text),
     "versions": ("an object of texts", _are_texts),
     "origin": (f"one of {', '.join(map(repr, ORIGINS))}", lambda value: value in ORIGINS),
-    "resize": ("a whole number from 1 up", _is_count),
-    "crop": ("a whole number from 1 up", _is_count),
+    "resize": (f"a whole number from 1 to {_MOST}", _is_count),
+    "crop": (f"a whole number from 1 to {_MOST}", _is_count),
     "interpolation": ("text", _is_text),
     "antialias": ("true or false", lambda value: isinstance(value, bool)),
     "mean": ("finite numbers", _are_numbers),

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.annotations.collection import shown
 from data.captions import load_captions
 from data.damage import (
     damage,
@@ -184,7 +185,9 @@ class _Check:
     def _failures(self) -> None:
         for key in self.manifest.failures:
             if not is_key(key):
-                self._fault(NAME, f"failures names {key!r}, which is no picture's key", self.repair)
+                self._fault(
+                    NAME, f"failures names {shown(key)}, which is no picture's key", self.repair
+                )
             elif key in self.places:
                 self._fault(NAME, f"failures names {key}, which has a vector", self.repair)
 
@@ -219,7 +222,7 @@ class _Check:
                 self._fault(entry.file, _what(error, path), mend)
                 continue
             if captions.split != split:
-                self._fault(entry.file, f"holds split {captions.split!r}, not {split!r}", mend)
+                self._fault(entry.file, f"holds split {shown(captions.split)}, not {split!r}", mend)
             have = self.places.keys() | self.manifest.failures.keys()
             if absent := [key for key in captions.keys if key not in have]:
                 self.notes.append(

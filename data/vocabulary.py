@@ -11,7 +11,7 @@ from typing import Any
 
 from data.annotations.collection import is_unicode
 from data.atomic import write_json
-from data.errors import VocabularyError
+from data.errors import VocabularyError, brief
 from data.tokenizers import get_tokenizer
 
 FORMAT = "multispace-vocabulary"
@@ -108,11 +108,11 @@ class Vocabulary:
                 f"{path}: cannot be read ({error.strerror}); check its rights"
             ) from error
         except VocabularyError as error:
-            raise VocabularyError(f"{path}: {error}; {mend}") from error
+            raise VocabularyError(f"{path}: {brief(error)}; {mend}") from error
         except UnicodeDecodeError as error:
             raise VocabularyError(f"{path}: byte {error.start} is not UTF-8; {mend}") from error
         except (ValueError, RecursionError) as error:
-            raise VocabularyError(f"{path}: not whole JSON ({error}); {mend}") from error
+            raise VocabularyError(f"{path}: not whole JSON ({brief(error)}); {mend}") from error
 
 
 def build_vocabulary(

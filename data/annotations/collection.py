@@ -22,7 +22,7 @@ SYNONYMS = {"dev": "val", "validation": "val"}
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 @dataclass(frozen=True)

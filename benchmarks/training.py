@@ -1,0 +1,303 @@
+"""Tokens a second of `train`, against a plain PyTorch training and the machine's matrix products.
+
+Ours is :func:`pipeline.train.train` itself, on the workload; its own log gives the pace, which
+leaves out what comes before and after the steps. The plain training is what public tutorials
+do: a DataLoader with a padding collate, nn.LSTM over the picture vector repeated beside the word
+vectors, cross entropy that ignores the padding, float32, Adam, clipping. Both have the same
+sizes, captions and batch size; the plain one gets its vectors from memory and its captions
+encoded. Tokens are real ones (EOS included, no padding) on both sides, and the first steps count
+on neither.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from measurement import (
+    PICTURES,
+    device_name,
+    interleave,
+    options,
+    parse,
+    print_machine,
+    print_table,
+    spread,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from workload import FEATURES, WORDS, workload
+
+from data.batches import Pairs, load_pairs
+from data.vocabulary import PAD
+from model.device import choose_device, choose_precision
+from model.systems import build
+from pipeline.options import TrainOptions
+from pipeline.train import train
+
+SYSTEMS = ("base", "multispace")
+NEVER = 10**9
+FEW = 3  # batches that FLOPs are counted on; their number a token hardly differs
+SIZE, Z, C = 512, 128, 128  # units of word vectors and LSTM; of the latent channels
+QUICK = {
+    "rounds": 1,
+    "steps": 2,
+    "warm_up": 1,
+    "batch_size": 8,
+    "pictures": 200,
+    "workers": 0,
+    "square": 256,
+}
+
+
+def ours(system: str, cache: Path, args: argparse.Namespace) -> float:
+    """Return tokens a second of `train`: the mean of its log's lines but the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        train(
+            TrainOptions(
+                system=system,
+                cache=cache,
+                run=run,
+                steps=args.warm_up + args.steps,
+                batch_size=args.batch_size,
+                log_every=args.warm_up,
+                save_every=NEVER,
+                device=args.device,
+                precision=args.precision,
+            )
+        )
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    # Each line stands for as many steps, that is, for about as many tokens.
+    return statistics.harmonic_mean([line["tokens_per_second"] for line in lines[1:]])
+
+
+class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
+    """A picture's vector and one of its captions, BOS and EOS included."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.features, self.rows = pairs.features, torch.from_numpy(pairs.rows)
+        ends = pairs.starts + pairs.lengths + 1
+        self.places = list(zip(pairs.starts.tolist(), ends.tolist(), strict=True))
+        self.tokens = torch.from_numpy(pairs.tokens)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        start, end = self.places[index]
+        return self.features[self.rows[index]].float(), self.tokens[start:end]
+
+
+def collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Stack vectors, (B, D), and pad captions to the longest, (B, T)."""
+    captions = pad_sequence([c for _, c in items], batch_first=True, padding_value=PAD)
+    return torch.stack([features for features, _ in items]), captions
+
+
+class Plain(nn.Module):
+    """The systems' plain counterparts, of the same sizes."""
+
+    def __init__(self, system: str) -> None:
+        super().__init__()
+        self.latent = system == "multispace"
+        self.picture = nn.Linear(FEATURES, 2 * Z + C if self.latent else SIZE)
+        self.embedding = nn.Embedding(WORDS, SIZE, padding_idx=PAD)
+        self.lstm = nn.LSTM(SIZE + (Z + C if self.latent else SIZE), SIZE, batch_first=True)
+        self.output = nn.Linear(SIZE, WORDS)
+
+    def forward(self, features: Tensor, captions: Tensor) -> Tensor:
+        """Return the loss."""
+        condition = self.picture(features)
+        price = condition.new_zeros(())
+        if self.latent:
+            mean, log_variance, scores = condition.split((Z, Z, C), dim=1)
+            z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+            condition = torch.cat((z, F.gumbel_softmax(scores, tau=0.67)), dim=1)
+            kl_z = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
+            log_p = scores.log_softmax(1)
+            price = 0.05 * (kl_z - 30).abs() + 0.05 * (log_p.exp() * log_p).sum(1).mean().abs()
+        words = self.embedding(captions[:, :-1])
+        repeated = condition.unsqueeze(1).expand(-1, words.shape[1], -1)
+        hidden, _ = self.lstm(torch.cat((repeated, words), dim=2))
+        logits = self.output(hidden)
+        nats = F.cross_entropy(
+            logits.reshape(-1, WORDS), captions[:, 1:].reshape(-1), ignore_index=PAD
+        )
+        return nats + price
+
+
+def plain(system: str, pairs: Pairs, args: argparse.Namespace, device: torch.device) -> float:
+    """Return tokens a second of the plain training."""
+    torch.manual_seed(0)
+    model = Plain(system).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = _plain_batches(pairs, args)
+    began, tokens = 0.0, 0
+    for step, (features, captions) in enumerate(batches):
+        if step == args.warm_up:
+            began = time.perf_counter()
+        loss = model(features.to(device), captions.to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        loss.item()  # printed by every tutorial; also waits for the device
+        if step >= args.warm_up:
+            tokens += int((captions[:, 1:] != PAD).sum())
+    return tokens / (time.perf_counter() - began)
+
+
+def _plain_batches(pairs: Pairs, args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of a plain training, the same ones each time."""
+    loader = DataLoader(
+        PlainPairs(pairs),
+        batch_size=args.batch_size,
+        shuffle=True,
+        collate_fn=collate,
+        num_workers=args.workers,
+        generator=torch.Generator().manual_seed(0),
+    )
+    endless = itertools.chain.from_iterable(itertools.repeat(loader))
+    return itertools.islice(endless, args.warm_up + args.steps)
+
+
+def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, float]:
+    """Return FLOPs a real token of ours and of the plain training.
+
+    Of matrix products, forward and backward, a multiplication and an addition counted each, from
+    the shapes of all products in a few of the batches, and in all of the plain training's.
+    """
+    torch.manual_seed(0)
+    system_options = TrainOptions(system, Path(), Path()).system_options(WORDS, FEATURES)
+    network, tokens = build(system_options), 0
+    with FlopCounterMode(display=False) as counter:
+        for captions in pairs.epoch(args.batch_size, 0, 0)[:FEW]:
+            batch = pairs.batch(captions)
+            loss = network.loss(batch.features, batch.inputs, batch.targets, batch.active, 0)
+            loss.total.backward()
+            tokens += batch.tokens
+    costs = {"ours": counter.get_total_flops() / tokens}
+    # On the meta device, for on others the LSTM is one operation, with nothing to count in it.
+    model, tokens = Plain(system).to("meta"), 0
+    with FlopCounterMode(display=False) as counter:
+        for features, padded in _plain_batches(pairs, args):
+            model(features.to("meta"), padded.to("meta")).backward()
+            tokens += int((padded[:, 1:] != PAD).sum())
+    return {**costs, "plain": counter.get_total_flops() / tokens}
+
+
+def product_rate(
+    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device, least: float = 0.5
+) -> float:
+    """Return the FLOP/s of a matrix product of ``shape`` (m, k, n), over ``least`` seconds."""
+    m, k, n = shape
+    left = torch.randn(m, k, device=device).to(dtype)
+    right = torch.randn(n, k, device=device).to(dtype).t()  # as nn.Linear has its weight
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    left @ right
+    wait()
+    began, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < least:
+        left @ right
+        wait()
+        count += 1
+    return 2 * m * k * n * count / elapsed
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=10, help="that count")
+    parser.add_argument("--warm-up", type=int, default=5, help="steps before; divides --steps")
+    parser.add_argument("--workers", type=int, default=2, help="of the plain DataLoader")
+    parser.add_argument("--square", type=int, default=2048, help="size of the square product")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of ours; the plain one is float32")
+    args = parse(parser, argv, QUICK)
+    if args.steps < args.warm_up or args.steps % args.warm_up:
+        parser.error(f"--steps {args.steps}: give a multiple of --warm-up {args.warm_up}")
+    device = choose_device(args.device)
+    precision = str(choose_precision(args.precision, device)).removeprefix("torch.")
+    cache = workload(args.workloads, args.pictures)
+    pairs = load_pairs(cache, "train")
+
+    shapes = {
+        "as in training": (10 * args.batch_size, SIZE, WORDS),
+        "square": (args.square,) * 3,
+    }
+    contestants: dict[str, Callable[[], float]] = {
+        f"{kind}, {name}": partial(product_rate, shape, dtype, device)
+        for kind, shape in shapes.items()
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    }
+    for system in SYSTEMS:
+        contestants[f"{system}, ours"] = partial(ours, system, cache.root, args)
+        contestants[f"{system}, plain"] = partial(plain, system, pairs, args, device)
+
+    print_machine(
+        args,
+        f"{args.pictures:,} pictures, batches of {args.batch_size}, {args.steps} steps",
+        f"device {device_name(device)}, ours in {precision}",
+        f"{args.workers} workers of the plain loader",
+    )
+    figures = interleave(contestants, args.rounds)
+    print_table(
+        ("matrix product", "m x k x n", "type", "GFLOP/s"),
+        *(
+            (
+                kind,
+                " x ".join(map(str, shape)),
+                name,
+                spread([rate / 1e9 for rate in figures[f"{kind}, {name}"]]),
+            )
+            for kind, shape in shapes.items()
+            for name in ("float32", "bfloat16")
+        ),
+    )
+    rows = []
+    for system in SYSTEMS:
+        paces = {who: figures[f"{system}, {who}"] for who in ("ours", "plain")}
+        costs = flops(system, pairs, args)
+        for who, kind in (("ours", precision), ("plain", "float32")):
+            middle = statistics.median(paces[who])
+            known = figures.get(f"as in training, {kind}")
+            reached = costs[who] * middle
+            rows.append(
+                (
+                    system,
+                    who,
+                    spread(paces[who]),
+                    f"{middle / statistics.median(paces['plain']):.2f}",
+                    f"{costs[who] / 1e6:.1f}",
+                    f"{reached / 1e9:,.0f}",
+                    f"{reached / statistics.median(known):.0%}" if known else "-",
+                )
+            )
+    print_table(
+        (
+            "system",
+            "training",
+            "tokens/s",
+            "of plain",
+            "MFLOP a token",
+            "GFLOP/s",
+            "of the product as in training",
+        ),
+        *rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
