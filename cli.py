@@ -129,7 +129,10 @@ def shapes(as_json: bool, **options: Any) -> None:
               show_default=True, help="Of the stored vectors.")  # fmt: skip
 @click.option("--precision", default="auto", show_default=True, help="Of the network.")
 @device
-@click.option("--workers", type=int, help="Decoding threads.  [default: one a core]")
+@click.option("--workers", type=int, help="Decoding threads.  [default: one a core]  With --ray: "
+              "cores a task, which also decode.  [default: 1]")  # fmt: skip
+@click.option("--ray", metavar="auto|HOST:PORT", help="Extract on this Ray cluster, a task a "
+              "shard. Every node must see the pictures at the same path.")  # fmt: skip
 @click.option("--captions-only", is_flag=True, help="Vocabulary and captions, no features.")
 @as_json
 def preprocess(as_json: bool, **options: Any) -> None:

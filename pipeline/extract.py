@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -30,6 +30,11 @@ class Rows:
     digests: list[bytes] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)  # each float32 (n, D)
     failures: dict[str, str] = field(default_factory=dict)
+
+
+Part = Sequence[tuple[str, Path]]  # the pictures of one shard: key and file
+# Gives the rows of each part, in order, to the function at the end.
+Elsewhere = Callable[[Sequence[Part], Backbone, FeatureSpec, Callable[[Rows], None]], None]
 
 
 def describe(backbone: Backbone, dtype: str) -> FeatureSpec:
@@ -64,40 +69,66 @@ def extract(
     dtype: str = "float16",
     shard_size: int = 4096,
     workers: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     """Add the vectors of ``pictures`` (key to file) to the cache, shard by shard.
 
     A picture that cannot be read is recorded with its reason and gets no row. On an
     interruption the rows that are ready are written before it goes on its way.
+
+    :param elsewhere: makes the rows in place of this process.
     """
     spec = describe(backbone, dtype)
     writer.begin(spec)
     keys = sorted(key for key, path in pictures.items() if path.exists())
     if absent := dict.fromkeys(pictures.keys() - set(keys), NO_FILE):
         _store(writer, spec, Rows(failures=absent))
-    workers = workers or os.cpu_count() or 1
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        Progress(len(keys), "pictures", "features") as progress,
-    ):
-        for start in range(0, len(keys), shard_size):
+    named = [(key, pictures[key]) for key in keys]
+    parts = [named[start : start + shard_size] for start in range(0, len(keys), shard_size)]
+    with Progress(len(keys), "pictures", "features") as progress:
+
+        def store(rows: Rows) -> None:
+            _store(writer, spec, rows)
+            progress.advance(len(rows.keys) + len(rows.failures))
+
+        if elsewhere is not None:
+            elsewhere(parts, backbone, spec, store)
+            return
+        for part in parts:
             rows = Rows()
-            part = [(key, pictures[key]) for key in keys[start : start + shard_size]]
-            decoded = _in_order(pool, backbone, part, ahead=2 * BATCH + workers)
-            ready: list[_Decoded] = []
             try:
-                for one in decoded:
-                    progress.advance()
-                    if one.pixels is None:
-                        rows.failures[one.key] = one.reason
-                        continue
-                    ready.append(one)
-                    if len(ready) == BATCH:
-                        _run(rows, ready, backbone)
-                        ready.clear()
-                _run(rows, ready, backbone)
+                fill(rows, part, backbone, workers or os.cpu_count() or 1, progress.advance)
             finally:  # an interruption costs the batch in hand, not the shard
                 _store(writer, spec, rows)
+
+
+def fill(
+    rows: Rows,
+    part: Part,
+    backbone: Backbone,
+    workers: int,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Put the pictures of ``part`` into ``rows``, in order.
+
+    :param workers: threads that decode.
+    :param advance: called once a picture.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        ready: list[_Decoded] = []
+        for one in _in_order(pool, backbone, part, ahead=2 * BATCH + workers):
+            advance()
+            if one.pixels is None:
+                rows.failures[one.key] = one.reason
+                continue
+            ready.append(one)
+            if len(ready) == BATCH:
+                _run(rows, ready, backbone)
+                ready.clear()
+        _run(rows, ready, backbone)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -111,7 +142,7 @@ class _Decoded:
 def _in_order(
     pool: ThreadPoolExecutor,
     backbone: Backbone,
-    part: Iterable[tuple[str, Path]],
+    part: Part,
     ahead: int,
 ) -> Iterator[_Decoded]:
     """Decode in threads, at most ``ahead`` pictures in memory, and yield in order."""

@@ -1,5 +1,7 @@
 """The first stage: a captioned picture collection to a feature cache."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from data.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from model.backbone import Backbone, load_backbone
 from model.device import choose_device, choose_precision
 from pipeline.errors import OptionError, PipelineError
-from pipeline.extract import changed_pictures, extract
+from pipeline.extract import Elsewhere, changed_pictures, extract
 
 TRAIN = "train"
 
@@ -40,10 +42,13 @@ class PreprocessOptions:
     precision: str = "auto"
     workers: int | None = None
     captions_only: bool = False
+    ray: str | None = None  # auto or HOST:PORT; None extracts in this process
 
     def __post_init__(self) -> None:
         if self.captions_only == (self.images is not None):
             raise OptionError("give either --images DIR or --captions-only")
+        if self.captions_only and self.ray is not None:
+            raise OptionError(f"--ray {self.ray}: of no use with --captions-only")
         if self.images is not None and not self.images.is_dir():
             raise OptionError(f"--images {self.images}: not a folder")
         if self.shard_size < 1:
@@ -79,7 +84,7 @@ def preprocess(options: PreprocessOptions) -> Summary:
     :raises OptionError: options contradict what the cache already holds.
     """
     collection = read_collection(options.annotations, options.split)
-    with write_cache(options.cache) as writer:
+    with _elsewhere(options) as elsewhere, write_cache(options.cache) as writer:
         collection = _with_split(collection, writer)
         summary = Summary(
             collection.format, options.cache / "skipped.json", notes=list(collection.notes)
@@ -90,12 +95,24 @@ def preprocess(options: PreprocessOptions) -> Summary:
         vocabulary = _vocabulary(collection, options, writer, summary)
         _encode(collection, vocabulary, writer, summary)
         if backbone is not None:
-            _extract(collection, backbone, options, writer, summary)
+            _extract(collection, backbone, options, writer, summary, elsewhere)
         if summary.skipped:
             write_json(summary.skipped_file, summary.skipped)
         else:
             summary.skipped_file.unlink(missing_ok=True)
     return summary
+
+
+@contextmanager
+def _elsewhere(options: PreprocessOptions) -> Iterator[Elsewhere | None]:
+    """Connect to the cluster, if one is asked for."""
+    if options.ray is None:
+        yield None
+        return
+    from pipeline.cluster import connect  # Ray is an extra, and slow to import
+
+    with connect(options.ray, options.workers) as cluster:
+        yield cluster.extract
 
 
 def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
@@ -187,6 +204,7 @@ def _extract(
     options: PreprocessOptions,
     writer: CacheWriter,
     summary: Summary,
+    elsewhere: Elsewhere | None,
 ) -> None:
     assert options.images is not None
     files = {picture.key: options.images / picture.key for picture in collection.pictures}
@@ -204,6 +222,7 @@ def _extract(
         dtype=options.dtype,
         shard_size=options.shard_size,
         workers=options.workers,
+        elsewhere=elsewhere,
     )
     summary.added = len(writer.digests) - before
     summary.vectors = len(writer.digests)
