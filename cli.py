@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import yaml
 
 from model.options import SYSTEMS, flag
-from pipeline.options import GROUPS, TrainOptions, resolve
+from pipeline.options import GROUPS, PRESETS, TrainOptions, resolve
 
 SKIPPED = 3
 NAMED = 10  # lines of a long list that are printed; JSON has them all
@@ -208,15 +209,33 @@ def _plain(default: Any) -> str:
 @click.option("--cache", metavar="DIR|URL", help="The feature cache.  [required without --config]")
 @click.option("--run", type=FOLDER, required=True, help="The run folder to make.")
 @click.option("--config", type=FILE, help="Options from YAML, or from a run's config.json.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="A named set of options, under those of --config and of the command line.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the resolved options and sizes; do nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the run where it was left.")
 @_train_options
 @as_json
-def train(config: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
+def train(
+    config: Path | None,
+    preset: str | None,
+    dry_run: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Fit SYSTEM (base, latent or multispace) to a cache."""
+    from pipeline.plan import plan
     from pipeline.train import train
 
     given = {name: value for name, value in options.items() if value is not None}
-    trained = train(resolve(given, config, resume=resume), resume)
+    resolved = resolve(given, config, preset=preset, resume=resume)
+    if dry_run:
+        _print_plan(plan(resolved), as_json)
+        return
+    trained = train(resolved, resume)
     if as_json:
         _print_json(asdict(trained))
     else:
@@ -233,6 +252,20 @@ def train(config: Path | None, resume: bool, as_json: bool, **options: Any) -> N
             err=True,
         )
         sys.exit(128 + signal.Signals[trained.stopped])
+
+
+def _print_plan(planned: Any, as_json: bool) -> None:
+    held = asdict(planned)
+    if as_json:
+        _print_json(held)
+        return
+    options, warnings = held.pop("options"), held.pop("warnings")
+    options["categories"] = list(options["categories"])
+    click.echo(yaml.safe_dump(options, sort_keys=False), nl=False)  # --config reads it back
+    for name, value in held.items():
+        click.echo(f"# {name}: {value:,}")
+    for line in warnings:
+        click.echo(f"note: {line}", err=True)
 
 
 @main.command()

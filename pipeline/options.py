@@ -24,6 +24,31 @@ from model.options import (
 )
 from pipeline.errors import OptionError
 
+PRESETS: dict[str, dict[str, Any]] = {
+    # What the paper gives, and where it is silent what is usual; whatever the defaults become.
+    "paper": {
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "embedding": 512,
+        "hidden": 512,
+        "z_size": 128,
+        "categories": (128,),
+        "temperature": 0.67,
+        "annealing": "logistic",
+        "annealing_midpoint": 2500.0,
+        "annealing_slope": 0.0025,
+    },
+    # A first look: a third of the arithmetic, and fewer, larger steps.
+    "fast": {
+        "epochs": 10,
+        "batch_size": 256,
+        "learning_rate": 2e-3,
+        "lr_schedule": "cosine",
+        "embedding": 256,
+        "hidden": 256,
+    },
+}
+
 RUN, OPTIMISER = "Run", "Optimiser"
 GROUPS = (RUN, OPTIMISER, DECODER, SPACE, LATENT, MULTISPACE)
 
@@ -91,8 +116,14 @@ class TrainOptions(ModelOptions):
         return {**asdict(self), "cache": cache, "run": str(self.run)}
 
 
-def resolve(given: Mapping[str, Any], config: Path | None, *, resume: bool = False) -> TrainOptions:
-    """Return the options of ``config`` with those of ``given`` above them.
+def resolve(
+    given: Mapping[str, Any],
+    config: Path | None,
+    *,
+    preset: str | None = None,
+    resume: bool = False,
+) -> TrainOptions:
+    """Return the options of ``preset``, those of ``config`` over them, and ``given`` over both.
 
     :param given: only what was said on the command line
     :param resume: start from what the run in ``given`` was begun with, if there is one.
@@ -100,11 +131,12 @@ def resolve(given: Mapping[str, Any], config: Path | None, *, resume: bool = Fal
     """
     if resume and config is None and (begun := Path(given["run"]) / "config.json").exists():
         config = begun
-    values = {**(read_config(config) if config else {}), **given}
-    if "steps" in given and "epochs" not in given:
-        values.pop("epochs", None)
-    if "epochs" in given and "steps" not in given:
-        values.pop("steps", None)
+    values = dict(PRESETS[preset]) if preset else {}
+    for above in (read_config(config) if config else {}, given):
+        for one, other in (("steps", "epochs"), ("epochs", "steps")):
+            if one in above and other not in above:
+                values.pop(other, None)
+        values |= above
     known = {f.name: f for f in fields(TrainOptions)}
     for name in values:
         if name not in known:

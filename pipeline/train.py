@@ -105,8 +105,7 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         else None
     )
 
-    per_epoch = math.ceil(len(pairs) / options.batch_size)
-    steps = options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
+    per_epoch, steps = count_steps(options, len(pairs))
     rate = make_learning_rate(options, steps)
 
     torch.manual_seed(options.seed)
@@ -203,6 +202,12 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         validation=numbers,
         stopped=stop.name,
     )
+
+
+def count_steps(options: TrainOptions, captions: int) -> tuple[int, int]:
+    """Return the optimiser steps of an epoch of so many captions, and of the whole training."""
+    per_epoch = math.ceil(captions / options.batch_size)
+    return per_epoch, options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
 
 
 def _find_checkpoint(options: TrainOptions, resume: bool) -> tuple[Position, Checkpoint | None]:
