@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Log:
         self._file.flush()
         for name, number in numbers.items():
             self._board.add_scalar(f"{split}/{name}", number, step)
+
+    def histograms(self, step: int, split: str, values: Mapping[str, Tensor]) -> None:
+        """Record the distributions of ``values``, for TensorBoard only."""
+        for name, tensor in values.items():
+            self._board.add_histogram(f"{split}/{name}", tensor, step)
 
     def close(self) -> None:
         """Write out what is buffered."""
@@ -96,9 +102,11 @@ class Meter:
         self._sums[:] = 0
         self._batches = self._captions = self._tokens = 0
         self._seconds = 0.0
+        targets = (schedule.get(f"capacity_{channel}") for channel in "zc")
+        z, c = ("" if target is None else f" of {target:.1f}" for target in targets)
         self._last = (
-            f"recon {recon:.2f} nats, KL_z {kl_z:.2f}, KL_c {kl_c:.2f}, "
-            f"{numbers['tokens_per_second']:.0f} tokens/s"
+            f"loss {loss:.2f} nats, perplexity {numbers['perplexity']:.1f}, KL_z {kl_z:.2f}{z}, "
+            f"KL_c {kl_c:.2f}{c}, {numbers['tokens_per_second']:.0f} tokens/s"
         )
         return numbers
 

@@ -42,7 +42,7 @@ from pipeline.options import TrainOptions
 from pipeline.progress import Progress
 from pipeline.run import BEST, CONFIG, LAST, read_run_config, write_config
 from pipeline.transfer import local_cache
-from pipeline.validation import validate
+from pipeline.validation import latent_distributions, validate
 
 DEFAULT_EPOCHS = 20
 FREE_ON_RESUME = {
@@ -178,6 +178,7 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
                 if validation is not None:
                     numbers = validate(in_use, validation, vocabulary, options)
                     log.write(position.step, "val", numbers)
+                    log.histograms(position.step, "val", latent_distributions(in_use, validation))
                     _select(options, numbers, position, in_use)
                 progress.note(_epoch_line(options, position, meter, numbers))
             _save(options.run / LAST, position, system, optimiser, average)

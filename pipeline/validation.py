@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from pycocoevalcap.cider.cider import Cider
+from torch import Tensor
 
 from data.batches import Pairs
 from data.vocabulary import Vocabulary
@@ -34,6 +35,26 @@ def validate(
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
     captions = caption_features(system, pairs.features, vocabulary)
     return {**numbers, "cider": quick_cider(pairs, captions)}
+
+
+@torch.no_grad()
+def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
+    """Return what a split's posteriors look like, to be drawn as histograms.
+
+    ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and ``c_kl``
+    (variables) in nats, averaged over pictures, ``c_category`` (P, variables); nothing for a
+    system without a latent.
+    """
+    system.eval()
+    posterior = system.posterior(pairs.features.to(system.feature_mean.device))
+    found: dict[str, Tensor] = {}
+    if (z := posterior.z) is not None:
+        found |= {"z_mean": z.mean, "z_deviation": (0.5 * z.log_variance).exp()}
+        found["z_kl"] = z.kl().mean(0)
+    if (c := posterior.c) is not None:
+        found["c_category"] = torch.stack([p.argmax(-1) for p in c.log_probabilities], 1)
+        found["c_kl"] = c.kl().mean(0)
+    return found
 
 
 def quick_cider(pairs: Pairs, captions: list[str]) -> float:
