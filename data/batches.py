@@ -62,7 +62,7 @@ class Pairs:
     rows: np.ndarray  # int64 (M,), caption -> row of ``features``
     starts: np.ndarray  # int64 (M,), caption -> its first token in ``tokens``
     lengths: np.ndarray  # int64 (M,), tokens of a caption, EOS included
-    tokens: np.ndarray  # int64, all captions on end, each with BOS before and EOS after
+    tokens: np.ndarray  # int32, all captions on end, each with BOS before and EOS after
     without_vector: int
 
     def __len__(self) -> int:
@@ -99,8 +99,8 @@ class Pairs:
         place = (self.starts[captions] + steps[:, None])[real]
         return Batch(
             features=self.features[torch.from_numpy(self.rows[captions])],
-            inputs=torch.from_numpy(self.tokens[place]),
-            targets=torch.from_numpy(self.tokens[place + 1]),
+            inputs=torch.from_numpy(self.tokens[place].astype(np.int64)),
+            targets=torch.from_numpy(self.tokens[place + 1].astype(np.int64)),
             active=tuple(real.sum(axis=1).tolist()),
         )
 
@@ -148,7 +148,7 @@ def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
     count = len(captions.offsets) - 1
     starts = captions.offsets[:-1] + 2 * np.arange(count)
     ends = captions.offsets[1:] + 2 * np.arange(count) + 1
-    tokens = np.empty(len(captions.tokens) + 2 * count, np.int64)
+    tokens = np.empty(len(captions.tokens) + 2 * count, np.int32)
     words = np.ones(len(tokens), bool)
     words[starts] = words[ends] = False
     tokens[starts], tokens[ends], tokens[words] = BOS, EOS, captions.tokens

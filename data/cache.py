@@ -100,6 +100,7 @@ class Cache:
         for number, shard in enumerate(self.shards):
             here = np.flatnonzero(places[:, 0] == number)
             gathered[here] = shard.features[places[here, 1]]
+            shard.forget()  # or all of it would be in memory twice
         if (bad := non_finite_rows(gathered)).size:
             raise ShardError(
                 f"{self.shards[places[bad[0], 0]].path}: the vector of {keys[bad[0]]} is not "

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from data.annotations.collection import Picture, check_key
 from data.atomic import atomic_write
 from data.errors import CaptionsError, brief
 from data.shard import package_version
+from data.texts import Texts
 from data.vocabulary import UNK, Vocabulary
 
 FORMAT = "multispace-captions"
@@ -41,7 +42,7 @@ class Captions:
     picture: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     factors: tuple[Any, ...] | None
     vocabulary_digest: str
     source_digest: str
@@ -263,12 +264,15 @@ class _Reader:
                 raise CaptionsError(f"image_id {text!r} is not a whole number")
         return tuple(int(text) for text in texts)
 
-    def _texts(self, count: int) -> tuple[str, ...]:
+    def _texts(self, count: int) -> Texts:
         data = self._array("text", "|u1").tobytes()
         offsets = self._array("text_offsets", "<i8")
         _check_offsets("text_offsets", offsets, count, len(data))
-        cuts = pairwise(offsets.tolist())
-        return tuple(_decode("text", data[start:stop]) for start, stop in cuts)
+        try:
+            return Texts(data, offsets)
+        except UnicodeDecodeError as error:
+            at = data[error.start : error.start + 20]
+            raise CaptionsError(f"'text' holds bytes that are not UTF-8 ({at!r})") from error
 
     def _factors(self) -> tuple[Any, ...]:
         text = _decode("factors", self._array("factors", "|u1").tobytes())

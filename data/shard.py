@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,12 @@ class Shard:
     keys: tuple[str, ...]
     image_sha256: np.ndarray  # uint8 (N, 32)
     features: np.ndarray  # float16 or float32 (N, D), read-only map
+    pages: mmap.mmap  # what the map is made of
+
+    def forget(self) -> None:
+        """Give the features' memory back; they are read from the file again when next used."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
 
 def write_shard(
@@ -154,8 +161,10 @@ def read_shard(path: Path) -> Shard:
         keys = _read_keys(key)
         digests = image_sha256[()]
         offset = features.id.get_offset()
-    mapped = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(rows, spec.dimension))
-    return Shard(path, spec, keys, digests, mapped)
+    with path.open("rb") as opened:
+        pages = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = np.frombuffer(pages, dtype, rows * spec.dimension, offset)
+    return Shard(path, spec, keys, digests, mapped.reshape(rows, spec.dimension), pages)
 
 
 @contextmanager
