@@ -74,7 +74,7 @@ def beam_search(system: System, features: Tensor, width: int) -> tuple[int, ...]
             Hypothesis(
                 (*one.words, word),
                 one.score + score,
-                State(*(part[row : row + 1] for part in state)),
+                state.select(torch.tensor([row])),
             )
             for row, one in enumerate(going)
             for score, word in zip(scores[row].tolist(), words[row].tolist(), strict=True)
@@ -98,12 +98,14 @@ def log_probability(system: System, features: Tensor, words: Sequence[int]) -> f
 
 def _next(system: System, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
     """Read the last word of each hypothesis; return states and (n, V) log probabilities."""
-    parts = zip(*(one.state for one in going), strict=True)
+    layers = zip(*(one.state.layers for one in going), strict=True)
+    joined = State(
+        tuple(tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in layers),
+        torch.cat([one.state.condition for one in going]),
+    )
     last = [one.words[-1] if one.words else MARKS.bos for one in going]
     device = system.feature_mean.device
-    state, logits = system.decoder.step(
-        State(*(torch.cat(part) for part in parts)), torch.tensor(last, device=device)
-    )
+    state, logits = system.decoder.step(joined, torch.tensor(last, device=device))
     logits[:, [MARKS.pad, MARKS.bos, MARKS.unk]] = -torch.inf
     return state, logits.log_softmax(-1)
 
@@ -111,7 +113,9 @@ def _next(system: System, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
 def make_system(features: Tensor, vocabulary: Vocabulary, device: torch.device) -> System:
     """Return `base` whose greedy captions of ``features`` have about ten words."""
     torch.manual_seed(0)
-    system = build(TrainOptions("base", Path(), Path()).system_options(WORDS, FEATURES))
+    system = build(
+        TrainOptions(system="base", cache=Path(), run=Path()).system_options(WORDS, FEATURES)
+    )
     system.set_feature_moments(*feature_moments(features))
     system = system.to(device).eval()
     decoder, output = system.decoder, system.decoder.output

@@ -88,7 +88,7 @@ class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
         self.features, self.rows = pairs.features, torch.from_numpy(pairs.rows)
         ends = pairs.starts + pairs.lengths + 1
         self.places = list(zip(pairs.starts.tolist(), ends.tolist(), strict=True))
-        self.tokens = torch.from_numpy(pairs.tokens)
+        self.tokens = torch.from_numpy(pairs.tokens).long()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -178,7 +178,9 @@ def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, floa
     the shapes of all products in a few of the batches, and in all of the plain training's.
     """
     torch.manual_seed(0)
-    system_options = TrainOptions(system, Path(), Path()).system_options(WORDS, FEATURES)
+    system_options = TrainOptions(system=system, cache=Path(), run=Path()).system_options(
+        WORDS, FEATURES
+    )
     network, tokens = build(system_options), 0
     with FlopCounterMode(display=False) as counter:
         for captions in pairs.epoch(args.batch_size, 0, 0)[:FEW]:

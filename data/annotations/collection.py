@@ -22,6 +22,7 @@ SYNONYMS = {"dev": "val", "validation": "val"}
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
@@ -126,6 +127,8 @@ def safe_key(name: str) -> str:
 
 def check_key(key: str) -> None:
     """Raise ValueError unless ``key`` is as ``safe_key`` returns it."""
+    if _PLAIN.fullmatch(key):  # as most are; a cache has very many
+        return
     try:
         safe = safe_key(key)
     except ValueError as error:
