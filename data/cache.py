@@ -33,6 +33,7 @@ from data.shard import Shard, ShardEntry, open_shard, read_shard, write_shard
 from data.spec import FeatureSpec
 from data.vocabulary import Vocabulary
 
+LAST_SHARD = 999_999_999  # the format has nine digits for it
 # Another file system, one without hard links, or one that refuses them: a copy does as well.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
@@ -212,7 +213,10 @@ class CacheWriter:
 
     @property
     def _next(self) -> int:
-        return 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
+        number = 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
+        if number > LAST_SHARD:
+            raise CacheError(f"{self.root}: no shard can follow {LAST_SHARD}; merge it anew")
+        return number
 
     def _expect(self, spec: FeatureSpec, keys: Sequence[str]) -> None:
         self.begin(spec)

@@ -31,6 +31,7 @@ from data.errors import (
     ShardError,
     VocabularyError,
 )
+from data.manifest import write_manifest
 from data.shard import write_shard
 
 
@@ -312,6 +313,21 @@ def test_other_files_are_let_be(root):
     cache = Cache.open(root)
     np.testing.assert_array_equal(cache.features(KEYS), vectors(KEYS))
     assert (root / "features" / "0-x.h5").read_bytes() == b"mine"
+
+
+def test_no_shard_gets_a_number_that_no_reader_takes(root):
+    make_cache(root, KEYS[:4])
+    manifest = Cache.open(root).manifest
+    last = manifest.shards[-1]
+    name = f"features/999999999-{last.sha256[:8]}.h5"
+    (root / last.file).rename(root / name)
+    moved = (*manifest.shards[:-1], replace(last, file=name))
+    write_manifest(root, replace(manifest, shards=moved))
+    before = (root / "cache.json").read_bytes()
+    with write_cache(root) as writer, pytest.raises(CacheError, match="can follow 999999999"):
+        append(writer, KEYS[4:])
+    assert (root / "cache.json").read_bytes() == before
+    assert_whole(root, KEYS[:4])
 
 
 def test_what_a_killed_writer_left_is_removed(root):
