@@ -161,8 +161,15 @@ def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     A constant feature gets a deviation of 1, so that standardising leaves it at 0.
     """
     parts = features.split(PART)  # all of them in float32 would be twice the features themselves
-    mean = sum(part.float().sum(0, dtype=torch.float64) for part in parts) / len(features)
-    squares = (((part.float() - mean.float()) ** 2).sum(0, dtype=torch.float64) for part in parts)
-    deviation = (sum(squares) / len(features)).sqrt()
+    # Around a point near the mean, so that the difference of squares below loses nothing.
+    centre = parts[0].float().mean(0)
+    first, second = (torch.zeros(features.shape[1], dtype=torch.float64) for _ in range(2))
+    for part in parts:
+        away = part.float() - centre
+        first += away.sum(0)
+        second += away.square_().sum(0)
+    first, second = first / len(features), second / len(features)
+    deviation = (second - first.square()).clamp(min=0).sqrt()
     deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    mean = first + centre
     return mean.float(), deviation.float()

@@ -98,15 +98,29 @@ class Cache:
         dtype = np.result_type(spec.dtype, *(shard.features.dtype for shard in self.shards))
         gathered = np.empty((len(keys), spec.dimension), dtype)
         places = np.array([self.rows[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        for number, shard in enumerate(self.shards):
+
+        def gather(number: int) -> None:
             here = np.flatnonzero(places[:, 0] == number)
-            gathered[here] = shard.features[places[here, 1]]
-            shard.forget()  # or all of it would be in memory twice
-        if (bad := non_finite_rows(gathered)).size:
-            raise ShardError(
-                f"{self.shards[places[bad[0], 0]].path}: the vector of {keys[bad[0]]} is not "
-                f"finite; `cache repair {self.root}` takes it out"
-            )
+            if not here.size:
+                return
+            features, rows = self.shards[number].features, places[here, 1]
+            if np.ptp(here) == len(here) - 1 and np.array_equal(
+                rows, rows[0] + np.arange(len(rows))
+            ):
+                part = gathered[here[0] : here[-1] + 1]
+                part[:] = features[rows[0] : rows[-1] + 1]  # no copy between
+            else:
+                part = gathered[here] = features[rows]
+            if (bad := non_finite_rows(part)).size:
+                raise ShardError(
+                    f"{self.shards[number].path}: the vector of {keys[here[bad[0]]]} is not "
+                    f"finite; `cache repair {self.root}` takes it out"
+                )
+            self.shards[number].forget()  # or all of it would be in memory twice
+
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(gather, range(len(self.shards))):
+                pass
         return gathered
 
     def vocabulary(self) -> Vocabulary:
