@@ -8,6 +8,7 @@ from torch import Tensor
 from model.decoder import Decoder
 
 MAX_WORDS = 20
+BLOCK = 64  # words whose greatest value is looked for at once
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def beam(
     width: int,
     max_words: int = MAX_WORDS,
     length_penalty: float = 0.0,
+    every: bool = False,
 ) -> Tensor:
     """Return the best caption that a beam of ``width`` finds for each condition.
 
@@ -73,45 +75,50 @@ def beam(
     and UNK are never produced.
 
     :param condition: (B, C)
-    :return: int64 (B, <= max_words), each row ended by EOS (unless it ran out) and PAD
+    :param every: search on until all hypotheses have ended, and return all, the best first
+    :return: int64 (B, <= max_words), each row ended by EOS (unless it ran out) and PAD; with
+        ``every`` (B, width, <= max_words)
     """
     device = condition.device
-    out = torch.full((len(condition), max_words), marks.pad, device=device)
+    kept = width if every else 1
+    out = torch.full((len(condition), kept, max_words), marks.pad, device=device)
     picture = torch.arange(len(condition), device=device)  # those still searched for
-    state = decoder.start(condition.repeat_interleave(width, dim=0))
-    words = torch.full((len(condition) * width,), marks.bos, device=device)
-    scores = torch.full((len(condition), width), -torch.inf, device=device)
-    scores[:, 0] = 0.0  # all beams of a picture start alike: only one of them counts
+    state = decoder.start(condition)
+    # All hypotheses of a picture would begin alike: the beam begins with one, and fills up.
+    words = torch.full((len(condition),), marks.bos, device=device)
+    scores = torch.zeros(len(condition), 1, device=device)
     done = torch.zeros_like(scores, dtype=torch.bool)
     lengths = torch.zeros_like(scores)
-    history = torch.empty(len(condition), width, 0, dtype=torch.int64, device=device)
+    history = torch.empty(len(condition), 1, 0, dtype=torch.int64, device=device)
 
     for step in range(max_words):
         state, logits = decoder.step(state, words)
+        held = scores.shape[1]
         gains, follow = _likeliest(logits, min(width, logits.shape[1]), done.view(-1), marks)
-        choices = scores[:, :, None] + gains.view(len(picture), width, -1)
-        scores, choice = choices.view(len(picture), -1).topk(width, dim=1)
+        choices = (scores[:, :, None] + gains.view(len(picture), held, -1)).flatten(1)
+        scores, choice = choices.topk(min(width, choices.shape[1]), dim=1)
         origin, new = choice // gains.shape[1], follow.view(len(picture), -1).gather(1, choice)
         done, lengths = done.gather(1, origin), lengths.gather(1, origin)
         lengths = lengths + (~done)
         done = done | (new == marks.eos)
         history = torch.cat((_take(history, origin), new[:, :, None]), dim=2)
         over = done.all(dim=1)
-        if length_penalty == 0:  # with plain sums a hypothesis only loses by going on
+        if length_penalty == 0 and not every:  # with plain sums one only loses by going on
             over = over | done[:, 0]
         if step == max_words - 1:
             over = torch.ones_like(over)
         worth = scores[over] / lengths[over] ** length_penalty
-        best = worth.argmax(dim=1, keepdim=True)
-        out[picture[over], : step + 1] = _take(history[over], best)[:, 0]
+        best = worth.argsort(dim=1, descending=True, stable=True)[:, :kept]
+        out[picture[over], : best.shape[1], : step + 1] = _take(history[over], best)
         on = ~over
         if not on.any():
             break
-        rows = torch.arange(len(picture), device=device)[:, None] * width + origin
+        rows = torch.arange(len(picture), device=device)[:, None] * held + origin
         picture, history = picture[on], history[on]
         scores, done, lengths = scores[on], done[on], lengths[on]
         state, words = state.select(rows[on].view(-1)), new[on].view(-1)
-    return out[:, : step + 1]
+    out = out[:, :, : step + 1]
+    return out if every else out[:, 0]
 
 
 def _take(history: Tensor, origin: Tensor) -> Tensor:
@@ -128,9 +135,27 @@ def _likeliest(logits: Tensor, count: int, done: Tensor, marks: Marks) -> tuple[
 
     An ended hypothesis goes on with PAD at no cost, and with nothing else.
     """
-    logits = _forbid(logits, marks)
-    best, words = logits.topk(count, dim=-1) if count > 1 else logits.max(dim=-1, keepdim=True)
-    gains = best - logits.logsumexp(dim=-1, keepdim=True)
-    gains.masked_fill_(done[:, None], -torch.inf)
+    gains, words = _top(_forbid(logits, marks).log_softmax(-1), count)
+    gains = gains.masked_fill(done[:, None], -torch.inf)
     gains[:, 0].masked_fill_(done, 0.0)
     return gains, words.masked_fill(done[:, None], marks.pad)
+
+
+def _top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the greatest values of each row and where they are, (n, count), in falling order.
+
+    ``topk`` on rows of many words is slow on a CPU. The greatest values lie in the blocks with
+    the greatest maxima, so that it is enough to look into as many blocks.
+    """
+    width = values.shape[1]
+    whole = width // BLOCK
+    if count == 1 or whole <= count:
+        return values.topk(count, dim=1) if count > 1 else values.max(dim=1, keepdim=True)
+    blocks = values[:, : whole * BLOCK].view(len(values), whole, BLOCK).amax(-1)
+    chosen = blocks.topk(count, dim=1).indices
+    inside = torch.arange(BLOCK, device=values.device)
+    place = (chosen[:, :, None] * BLOCK + inside).flatten(1)
+    rest = torch.arange(whole * BLOCK, width, device=values.device).expand(len(values), -1)
+    place = torch.cat((place, rest), dim=1)
+    found, at = values.gather(1, place).topk(count, dim=1)
+    return found, place.gather(1, at)
