@@ -276,7 +276,8 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 @click.option("--length-penalty", default=0.0, show_default=True,
               help="Divide log probabilities by length to this power.")  # fmt: skip
 @click.option("--samples", default=0, show_default=True, help="Also this many captions a picture, "
-              "each from a draw of the latent.")  # fmt: skip
+              "each from a draw of the latent, and how they differ.")  # fmt: skip
+@click.option("--sample-meteor", is_flag=True, help="METEOR of the samples too, which is slow.")
 @metrics
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
               show_default=True, help="Which one of the run.")  # fmt: skip
@@ -298,6 +299,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
         f"{result['distinct_captions']} distinct captions"
     )
     _print_scores({result["system"]: result["scores"]}, result["notes"])
+    _print_diversity(result["diversity"])
     for line in latent_lines(result["latents"]):
         click.echo(line)
     click.echo(f"written to {result['folder']}")
@@ -321,6 +323,36 @@ def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: b
     else:
         click.echo(f"{len(scores.per_image)} pictures")
         _print_scores({results.stem: scores.corpus}, scores.notes)
+
+
+@main.command()
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--checkpoint", type=click.Choice(["best", "last", "both"]), default="best",
+              show_default=True, help="Which one of the runs, or both side by side.")  # fmt: skip
+@click.option("--resamples", default=10_000, show_default=True, help="Of pictures and seeds.")
+@click.option("--seed", default=0, show_default=True, help="Of the resamples.")
+@as_json
+@click.option("--markdown", "form", flag_value="markdown", help="Print tables in Markdown.")
+@click.option("--latex", "form", flag_value="latex", help="Print tables in LaTeX.")
+def compare(as_json: bool, form: str | None, **options: Any) -> None:
+    """Compare evaluated RUNS over their seeds, with 95 % intervals of all differences."""
+    from pipeline.compare import CompareOptions, compare
+    from pipeline.errors import OptionError
+
+    if as_json and form:
+        raise OptionError(f"--json and --{form}: choose one")
+    result = compare(CompareOptions(**options))
+    if as_json:
+        _print_json(result.to_json())
+        return
+    for table in result.tables():
+        if form:
+            click.echo((table.markdown() if form == "markdown" else table.latex()) + "\n")
+        else:
+            _print_table([table.title, *table.head[1:]], table.rows)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @main.command()
@@ -610,6 +642,27 @@ def _print_scores(rows: Mapping[str, Mapping[str, float]], notes: Iterable[str])
         [[system, *(f"{scores[name]:.3f}" for name in names)] for system, scores in rows.items()],
     )
     for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _print_diversity(found: Mapping[str, Any]) -> None:
+    """Print tables that keep apart what a system chose and what an oracle did."""
+    single = found["captions"]
+    click.echo(f"{single['novel_share']:.1%} of the captions are novel, {single['words']} words "
+               "in use")  # fmt: skip
+    if "samples" not in found:
+        return
+    samples = dict(found["samples"])
+    count = samples.pop("n")
+    _print_table(
+        [f"{count} samples a picture", *samples],
+        [["mean", *(f"{v:.3f}" if isinstance(v, float) else v for v in samples.values())]],
+    )
+    if found["consensus"]:
+        _print_scores({"best (oracle)": found["oracle"]["best"], "mean": found["oracle"]["mean"]},
+                      ())  # fmt: skip
+        _print_scores({"consensus": found["consensus"]}, ())
+    for note in found["notes"]:
         click.echo(f"note: {note}", err=True)
 
 

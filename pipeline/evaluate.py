@@ -10,14 +10,20 @@ import torch
 from data.atomic import write_json
 from data.batches import load_pairs
 from data.cache import Cache
+from data.shard import package_version
 from model.device import choose_device
 from pipeline.captioning import caption_features
+from pipeline.diversity import diversity_of
 from pipeline.errors import OptionError
+from pipeline.evaluation import DIVERSITY, RECORD, Record, digest_references, evaluation_folder
 from pipeline.run import Run, load_run
-from pipeline.score import write_scores
+from pipeline.score import results_format, write_scores
 from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
 from pipeline.scores.latents import latent_summary
 from pipeline.transfer import local_cache
+
+SAMPLES = "samples.json"
+CONSENSUS = "consensus.json"
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class EvaluateOptions:
     beam: int = 5
     length_penalty: float = 0.0
     samples: int = 0
+    sample_meteor: bool = False
     metrics: Sequence[str] = METRICS
     checkpoint: str = "best"
     device: str = "auto"
@@ -39,8 +46,10 @@ class EvaluateOptions:
         check_metrics(self.metrics)
         if self.beam < 1:
             raise OptionError(f"--beam {self.beam}: it must be at least 1")
-        if self.samples < 0:
-            raise OptionError(f"--samples {self.samples}: it must be 0 or more")
+        if self.samples < 0 or self.samples == 1:
+            raise OptionError(f"--samples {self.samples}: it must be 0, or 2 or more to differ")
+        if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
+            raise OptionError("--sample-meteor: it needs --samples, and meteor in --metrics")
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Evaluation:
     captions: tuple[str, ...]
     without_vector: int
     scores: Scores
+    diversity: dict[str, Any]
     latents: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -71,9 +81,10 @@ class Evaluation:
             "beam": self.beam,
             "pictures": len(self.keys),
             "without_vector": self.without_vector,
-            "distinct_captions": len(set(self.captions)),
+            "distinct_captions": self.diversity["captions"]["distinct"],
             "scores": self.scores.corpus,
             "notes": list(self.scores.notes),
+            "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
             "latents": self.latents,
             "folder": str(self.folder),
         }
@@ -82,8 +93,10 @@ class Evaluation:
 def evaluate(options: EvaluateOptions) -> Evaluation:
     """Caption and score every picture of a split that has a vector.
 
-    Writes ``RUN/evaluation/SPLIT/``: ``captions.json`` (COCO results format), ``scores.json``,
-    ``per_image.json``, ``latents.json``, and ``samples.json`` where samples are asked for.
+    Writes ``RUN/evaluation/SPLIT/``, or ``SPLIT-last/`` for the last checkpoint:
+    ``captions.json`` (COCO results format), ``scores.json``, ``per_image.json``,
+    ``diversity.json``, ``latents.json``, where samples are asked for ``samples.json`` and
+    ``consensus.json``, and at the end ``evaluation.json``, which says how they were made.
 
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
     """
@@ -93,8 +106,13 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     cache = Cache.open(local_cache(options.cache))
     run.check_cache(cache)
     pairs = load_pairs(cache, options.split)
+    training = cache.captions(run.config["options"]["train_split"]).texts
     ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]
-    folder = options.run / "evaluation" / options.split
+    every = pairs.captions.references()
+    references = {image_id: every[image_id] for image_id in ids}
+    folder = evaluation_folder(options.run, options.split, options.checkpoint)
+    for stale in (RECORD, SAMPLES, CONSENSUS):
+        (folder / stale).unlink(missing_ok=True)
 
     captions = caption_features(
         run.system,
@@ -103,15 +121,39 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         width=options.beam,
         length_penalty=options.length_penalty,
     )
-    results = [{"image_id": i, "caption": c} for i, c in zip(ids, captions, strict=True)]
-    write_json(folder / "captions.json", results)  # kept even where scoring fails
-    if options.samples:
-        write_json(folder / "samples.json", _samples(run, pairs.features, ids, options))
+    said = dict(zip(ids, captions, strict=True))
+    write_json(folder / "captions.json", results_format(said))  # kept even where scoring fails
+    samples = _samples(run, pairs.features, ids, options)
+    if samples:
+        write_json(folder / SAMPLES, [{"image_id": i, "captions": c} for i, c in samples.items()])
     latents = _latents(run, pairs.features)
     write_json(folder / "latents.json", latents)
-    said = dict(zip(ids, captions, strict=True))
-    scores = score_captions(pairs.captions.references(), said, options.metrics)
+    scores = score_captions(references, said, options.metrics)
     write_scores(folder, scores)
+    within = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
+    diversity = diversity_of(said, samples, references, training, within)
+    if samples:
+        write_json(folder / CONSENSUS, results_format(diversity.consensus))
+    write_json(folder / DIVERSITY, diversity.report)
+    pictures_digest, references_digest = digest_references(references)
+    Record(
+        system=run.system.options.system,
+        split=options.split,
+        checkpoint=options.checkpoint,
+        step=run.step,
+        beam=options.beam,
+        length_penalty=options.length_penalty,
+        samples=options.samples,
+        seed=options.seed,
+        metrics=tuple(options.metrics),
+        pictures=len(ids),
+        without_vector=pairs.without_vector,
+        pictures_digest=pictures_digest,
+        references_digest=references_digest,
+        vocabulary_digest=run.vocabulary.digest,
+        fingerprint=cache.spec.fingerprint,
+        version=package_version(),
+    ).save(folder)
     return Evaluation(
         run=str(options.run),
         system=run.system.options.system,
@@ -124,20 +166,28 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         captions=tuple(captions),
         without_vector=pairs.without_vector,
         scores=scores,
+        diversity=diversity.report,
         latents=latents,
     )
 
 
 def _samples(
     run: Run, features: torch.Tensor, ids: Sequence[int | str], options: EvaluateOptions
-) -> list[dict[str, Any]]:
-    """Return N captions a picture, each from its own draw of the posterior."""
+) -> dict[int | str, list[str]]:
+    """Return N captions a picture, each from its own draw of the posterior; none for N = 0."""
     torch.manual_seed(options.seed)
     draws = [
-        caption_features(run.system, features, run.vocabulary, width=options.beam, sample=True)
+        caption_features(
+            run.system,
+            features,
+            run.vocabulary,
+            width=options.beam,
+            length_penalty=options.length_penalty,
+            sample=True,
+        )
         for _ in range(options.samples)
     ]
-    return [{"image_id": i, "captions": list(c)} for i, *c in zip(ids, *draws, strict=True)]
+    return {i: list(c) for i, *c in zip(ids, *draws, strict=True)} if draws else {}
 
 
 @torch.no_grad()

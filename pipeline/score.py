@@ -1,7 +1,7 @@
 """Scoring captions in COCO's results format against the references of an annotation file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +79,27 @@ def read_results(path: Path) -> dict[ImageId, str]:
     return captions
 
 
+def results_format(captions: Mapping[ImageId, str]) -> list[dict[str, Any]]:
+    """Return captions in COCO results format, as :func:`read_results` reads them."""
+    return [{"image_id": image_id, "caption": text} for image_id, text in captions.items()]
+
+
 def write_scores(folder: Path, scores: Scores) -> None:
     """Write ``scores.json`` (of the whole set) and ``per_image.json`` into ``folder``.
 
     ``per_image.json`` is a list in the form of pycocoevalcap's ``evalImgs``, which keeps the
-    type of the image ids. It is written first: where ``scores.json`` is, both are whole.
+    type of the image ids, a picture a line; ``statistics`` are those of :class:`Scores`. It is
+    written first: where ``scores.json`` is, both are whole.
     """
-    each = [{"image_id": image_id, **values} for image_id, values in scores.per_image.items()]
-    for name, content in ((PER_IMAGE_FILE, each), (SCORES_FILE, scores.corpus)):
-        with atomic_write(folder / name) as file:
-            file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    lines = []
+    for image_id, values in scores.per_image.items():
+        statistics = scores.statistics.get(image_id)
+        kept = {"statistics": statistics} if statistics else {}
+        lines.append(json.dumps({"image_id": image_id, **values, **kept}, allow_nan=False))
+    with atomic_write(folder / PER_IMAGE_FILE) as file:
+        file.write(("[\n" + ",\n".join(lines) + "\n]\n").encode())
+    with atomic_write(folder / SCORES_FILE) as file:
+        file.write((json.dumps(scores.corpus, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:

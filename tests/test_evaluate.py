@@ -11,6 +11,7 @@ from data.cache import Cache
 from pipeline.caption import caption
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
+from pipeline.evaluation import digest_references, read_evaluation
 from pipeline.options import TrainOptions
 from pipeline.preprocess import preprocess
 from pipeline.run import load_run
@@ -51,8 +52,62 @@ def test_evaluation_is_written_whole_and_scores_again_alike(folder):
     assert [s["image_id"] for s in samples] == [c["image_id"] for c in captions]
     assert {len(s["captions"]) for s in samples} == {3}
     assert json.loads((written / "latents.json").read_text()) == result.latents
+    consensus = json.loads((written / "consensus.json").read_text())
+    for entry, sampled in zip(consensus, samples, strict=True):
+        assert entry["image_id"] == sampled["image_id"]
+        assert entry["caption"] in sampled["captions"]
+    again = score_results(written / "consensus.json", folder / "collection" / "test.json", NO_JAVA)
+    assert again.corpus == result.diversity["consensus"]
     again = score_results(written / "captions.json", folder / "collection" / "test.json", NO_JAVA)
     assert again.corpus == result.scores.corpus
+
+
+def test_diversity_of_captions_and_of_samples_is_told(folder):
+    result = evaluate(ask(folder, "multispace", samples=3))
+    written = folder / "multispace" / "evaluation" / "test" / "diversity.json"
+    found = json.loads(written.read_text())
+    assert found == result.diversity
+    assert found["captions"]["distinct"] == len(set(result.captions))
+    assert found["captions"]["novel_share"] <= 1
+    assert found["samples"]["n"] == 3
+    assert [entry["image_id"] for entry in found["per_image"]] == list(result.scores.per_image)
+    for name, best in found["oracle"]["best"].items():
+        assert best >= found["oracle"]["mean"][name] - 1e-9
+    assert list(found["oracle"]["best"]) == ["ROUGE_L", "CIDEr"]  # METEOR only where asked for
+    assert "per_image" not in result.to_json()["diversity"]
+
+
+def test_novel_is_what_no_training_caption_says(folder):
+    found = evaluate(ask(folder, "multispace"))
+    known = set(Cache.open(folder / "cache").captions("train").texts)
+    novel = sum(caption not in known for caption in found.captions)
+    assert found.diversity["captions"]["novel"] == novel
+
+
+def test_best_and_last_checkpoints_are_kept_apart(folder):
+    best, last = evaluate(ask(folder)), evaluate(ask(folder, checkpoint="last"))
+    assert (best.folder.name, last.folder.name) == ("test", "test-last")
+    kept = read_evaluation(folder / "base", "test", "best")
+    assert kept.record.step == best.step
+    assert kept.corpus == best.scores.corpus
+    assert read_evaluation(folder / "base", "test", "last").record.step == last.step
+
+
+def test_an_evaluation_tells_what_it_was_made_of(folder):
+    evaluate(ask(folder, "multispace", beam=2, samples=2, seed=7))
+    read = read_evaluation(folder / "multispace", "test", "best")
+    cache = Cache.open(folder / "cache")
+    told = read.record
+    assert (told.system, told.beam, told.samples, told.seed) == ("multispace", 2, 2, 7)
+    assert told.vocabulary_digest == cache.vocabulary().digest
+    assert told.fingerprint == cache.spec.fingerprint
+    references = cache.captions("test").references()
+    assert digest_references(references) == (told.pictures_digest, told.references_digest)
+    assert read.samples.shape == (SPLITS["test"], 6)
+    evaluate(ask(folder, "multispace"))
+    written = folder / "multispace" / "evaluation" / "test"
+    assert not (written / "samples.json").exists()  # those of the evaluation before
+    assert read_evaluation(folder / "multispace", "test", "best").samples is None
 
 
 def test_captions_belong_to_their_pictures(folder):
@@ -111,9 +166,10 @@ def test_a_cache_of_other_words_is_refused(folder, tmp_path):
     ("change", "message"),
     [
         ({"beam": 0}, "--beam 0"),
-        ({"samples": -1}, "--samples -1"),
+        ({"samples": 1}, "--samples 1: it must be 0, or 2"),
         ({"metrics": ("spice",)}, "spice"),
         ({"samples": 2}, "base has no latent space"),
+        ({"sample_meteor": True}, "--sample-meteor: it needs --samples"),
     ],
 )
 def test_options_are_checked(folder, change, message):

@@ -4,11 +4,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor import meteor as pycoco_meteor
 from pycocoevalcap.rouge.rouge import Rouge
@@ -41,11 +41,14 @@ class Scores:
         for, in its order.
     :param per_image: the same names for each picture, in the order of the hypotheses.
     :param notes: what a reader of the numbers should know, one line each.
+    :param statistics: of each picture, the numbers whose sums over pictures give the corpus score
+        where that is no mean of pictures (``pipeline.scores.corpus``): ``bleu`` and ``meteor``.
     """
 
     corpus: dict[str, float]
     per_image: dict[ImageId, dict[str, float]]
     notes: tuple[str, ...] = ()
+    statistics: dict[ImageId, dict[str, list[float]]] = field(default_factory=dict)
 
 
 def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
@@ -100,20 +103,23 @@ def score_captions(
             raise PipelineError(
                 f"picture {image_id!r} has no reference captions; leave it out of the captions"
             )
+    statistics: dict[ImageId, dict[str, list[float]]] = {image_id: {} for image_id in hypotheses}
     with ExitStack() as stack:
         # METEOR takes seconds to load its tables, so it starts first and is asked last.
         meteor = stack.enter_context(_start_meteor(time_limit)) if "meteor" in metrics else None
         gts, res = _tokenize_both(references, hypotheses, time_limit)
         columns: dict[str, tuple[float, Sequence[float]]] = {}
         if "bleu" in metrics:
-            corpus, each = Bleu(4).compute_score(gts, res, verbose=0)
-            columns.update(zip(BLEU_NAMES, zip(corpus, each, strict=True), strict=True))
+            columns.update(_score_bleu(gts, res, statistics))
         if "rouge" in metrics:
             columns["ROUGE_L"] = _score_rouge(gts, res)
         if "cider" in metrics:
             columns["CIDEr"] = Cider().compute_score(gts, res)
         if meteor is not None:
-            columns["METEOR"] = _score_meteor(meteor, gts, res)
+            corpus, each, rows = _score_meteor(meteor, gts, res)
+            columns["METEOR"] = corpus, each
+            for image_id, row in zip(hypotheses, rows, strict=True):
+                statistics[image_id]["meteor"] = row
     names = [name for name in NAMES if name in columns]
     return Scores(
         corpus={name: float(columns[name][0]) for name in names},
@@ -122,7 +128,26 @@ def score_captions(
             for row, image_id in enumerate(hypotheses)
         },
         notes=_notes(res, metrics),
+        statistics=statistics,
     )
+
+
+def meteor_of_samples(
+    references: Sequence[Sequence[str]],
+    samples: Sequence[Sequence[str]],
+    time_limit: float = TIME_LIMIT,
+) -> list[list[float]]:
+    """Return METEOR of each of N captions a picture, as tokens. (P pictures) -> P lists of N
+
+    Raises JavaError.
+    """
+    gts: Tokens = {row: list(texts) for row, texts in enumerate(references)}
+    draws = []
+    with _start_meteor(time_limit) as meteor:
+        for draw in zip(*samples, strict=True):
+            res: Tokens = {row: [text] for row, text in enumerate(draw)}
+            draws.append(_score_meteor(meteor, gts, res)[1])
+    return [list(row) for row in zip(*draws, strict=True)]
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
@@ -159,7 +184,25 @@ def _start_meteor(time_limit: float) -> JavaProgram:
     return JavaProgram(arguments, name="METEOR", time_limit=time_limit)
 
 
-def _score_meteor(meteor: JavaProgram, gts: Tokens, res: Tokens) -> tuple[float, list[float]]:
+def _score_bleu(
+    gts: Tokens, res: Tokens, statistics: dict[ImageId, dict[str, list[float]]]
+) -> dict[str, tuple[float, Sequence[float]]]:
+    """Score, and keep length, length of the nearest reference and matches of 1 to 4 words."""
+    scorer = BleuScorer(n=4)
+    for image_id, (hypothesis,) in res.items():
+        scorer += (hypothesis, gts[image_id])
+    corpus, each = scorer.compute_score(option="closest")
+    for image_id, counts in zip(res, scorer.ctest, strict=True):
+        length = counts["testlen"]
+        nearest = min(counts["reflen"], key=lambda other: (abs(other - length), other))
+        statistics[image_id]["bleu"] = [length, nearest, *counts["correct"]]
+    return dict(zip(BLEU_NAMES, zip(corpus, each, strict=True), strict=True))
+
+
+def _score_meteor(
+    meteor: JavaProgram, gts: Tokens, res: Tokens
+) -> tuple[float, list[float], list[list[float]]]:
+    """Return the corpus score, the scores of the pictures, and their statistics."""
     lines = []
     for image_id, (hypothesis,) in res.items():
         # As pycocoevalcap does for hypotheses; its references would split at the separator.
@@ -169,7 +212,7 @@ def _score_meteor(meteor: JavaProgram, gts: Tokens, res: Tokens) -> tuple[float,
     statistics = meteor.exchange(lines, len(lines))
     question = f" {SEPARATOR} ".join(["EVAL", *statistics])
     *each, corpus = [_number(answer) for answer in meteor.exchange([question], len(lines) + 1)]
-    return corpus, each
+    return corpus, each, [[_number(value) for value in line.split()] for line in statistics]
 
 
 def _number(answer: str) -> float:

@@ -1,0 +1,263 @@
+"""Table 1: systems over seeds, with intervals of every difference between them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import OptionError, PipelineError
+from pipeline.evaluation import CAPTIONS
+from pipeline.grouping import EvaluatedRun, check_same, grouped, read_run, shared_options
+from pipeline.scores import diversity
+from pipeline.scores.bootstrap import Group, bootstrap, interval
+from pipeline.tables import Table
+
+Floats = NDArray[np.float64]
+
+COLUMNS = ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
+CHECKPOINTS = {"best": ("best",), "last": ("last",), "both": ("best", "last")}
+INTERVALS = (
+    "intervals: 95 %, percentiles of {resamples} resamples of {pictures} pictures, the same for "
+    "all, and of the seeds of each system; BLEU and METEOR are made anew from summed statistics"
+)
+ONE_SEED = "where a system has one seed, intervals tell of the pictures alone, not of training"
+FEW_SEEDS = "a bootstrap over few seeds understates their variance, by (n - 1)/n for n seeds"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What `compare` is asked for."""
+
+    runs: Sequence[Path]
+    split: str = "test"
+    checkpoint: str = "best"  # or last, or both side by side
+    resamples: int = 10_000
+    seed: int = 0  # of the resamples
+
+    def __post_init__(self) -> None:
+        if self.checkpoint not in CHECKPOINTS:
+            raise OptionError(f"--checkpoint {self.checkpoint}: use {', '.join(CHECKPOINTS)}")
+        if self.resamples < 1:
+            raise OptionError(f"--resamples {self.resamples}: it must be at least 1")
+        places = [run.resolve() for run in self.runs]
+        for run, place in zip(self.runs, places, strict=True):
+            if places.count(place) > 1:
+                raise OptionError(f"{run}: is given twice; a run counts once")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, the standard deviation over seeds (None for one seed), and its 95 % interval."""
+
+    mean: float
+    deviation: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """Scores of one kind: ``groups`` by name, and ``differences`` of the second to the first."""
+
+    title: str
+    columns: tuple[str, ...]
+    groups: dict[str, dict[str, Estimate]]
+    differences: tuple[tuple[str, str, dict[str, Estimate]], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "title": self.title,
+            "groups": {name: _plain(cells) for name, cells in self.groups.items()},
+            "differences": [
+                {"from": a, "to": b, "scores": _plain(cells)} for a, b, cells in self.differences
+            ],
+        }
+
+    def tables(self) -> list[Table]:
+        """Return the scores and, where there are two groups or more, the differences."""
+        rows = [[name, *map(_cell, cells.values())] for name, cells in self.groups.items()]
+        tables = [Table(self.title, ("", *self.columns), rows)]
+        if self.differences:
+            rows = [
+                [f"{b} minus {a}", *map(_range, cells.values())] for a, b, cells in self.differences
+            ]
+            tables.append(Table(f"{self.title}: differences", ("", *self.columns), rows))
+        return tables
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one split, grouped by what they are."""
+
+    split: str
+    pictures: int
+    runs: dict[str, dict[str, int]]  # group -> run -> seed
+    sections: tuple[Section, ...]
+    captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and deviation, over seeds
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "sections": [section.to_json() for section in self.sections]}
+
+    def tables(self) -> list[Table]:
+        """Return all of it as tables."""
+        rows = [
+            [name, str(len(self.runs[name])), *(_spread(*cell) for cell in cells.values())]
+            for name, cells in self.captions.items()
+        ]
+        single = Table("one caption a picture", ("", "seeds", *CAPTIONS), rows)
+        first, *rest = (table for section in self.sections for table in section.tables())
+        return [first, *rest, single]
+
+
+def compare(options: CompareOptions) -> Comparison:
+    """Compare what ``evaluate`` wrote of the runs.
+
+    Runs whose options, search and features are the same, whatever their seed, are a group.
+
+    :raises PipelineError: a run is not evaluated on the split, or the runs do not compare.
+    """
+    if not options.runs:
+        raise OptionError("RUN: name one or more")
+    runs = [
+        read_run(folder, options.split, checkpoint)
+        for checkpoint in CHECKPOINTS[options.checkpoint]
+        for folder in options.runs
+    ]
+    check_same(runs)
+    groups = grouped(runs)
+    pictures = runs[0].scored.record.pictures
+    notes = [INTERVALS.format(resamples=options.resamples, pictures=pictures)]
+    sizes = {len(members) for members in groups.values()}
+    notes += [ONE_SEED] * (1 in sizes) + [FEW_SEEDS] * (max(sizes) > 1)
+    if shared := shared_options(runs):
+        notes.append(f"all with {shared}")
+
+    columns = tuple(c for c in COLUMNS if all(c in run.scored.corpus for run in runs))
+    left_out = [c for c in COLUMNS if c not in columns and any(c in r.scored.corpus for r in runs)]
+    if left_out:
+        notes.append(f"not scored for all runs, and left out: {', '.join(left_out)}")
+    if not columns:
+        raise PipelineError(
+            f"{runs[0].folder} and the others have no score in common; evaluate them with the "
+            "same --metrics"
+        )
+    title = f"{options.split}, {pictures} pictures"
+    sections = [_section(title, columns, groups, _scores(columns), options)]
+    sampled = {
+        name: members
+        for name, members in groups.items()
+        if all(run.scored.samples is not None for run in members)
+    }
+    counts = {run.scored.record.samples for members in sampled.values() for run in members}
+    if len(counts) == 1:
+        title = f"diversity of {counts.pop()} samples a picture"
+        sections.append(_section(title, diversity.NAMES, sampled, _diversity, options))
+    elif counts:
+        notes.append(f"samples a picture are {sorted(counts)}: diversity does not compare")
+    return Comparison(
+        split=options.split,
+        pictures=pictures,
+        runs={name: {str(r.folder): r.seed for r in runs} for name, runs in groups.items()},
+        sections=tuple(sections),
+        captions={
+            name: {
+                column: _mean([run.scored.captions[column] for run in members])
+                for column in CAPTIONS
+            }
+            for name, members in groups.items()
+        },
+        notes=tuple(notes),
+    )
+
+
+def _scores(columns: Sequence[str]) -> Callable[[EvaluatedRun], Callable[[Floats], Floats]]:
+    def of(run: EvaluatedRun) -> Callable[[Floats], Floats]:
+        def scores(weights: Floats) -> Floats:
+            found = run.scored.pictures.corpus(weights)
+            return np.stack([found[column] for column in columns], axis=-1)
+
+        return scores
+
+    return of
+
+
+def _diversity(run: EvaluatedRun) -> Callable[[Floats], Floats]:
+    values = run.scored.samples
+    assert values is not None  # only runs with samples are asked
+    return lambda weights: weights @ values / weights.sum(-1, keepdims=True)
+
+
+def _section(
+    title: str,
+    columns: tuple[str, ...],
+    groups: Mapping[str, Sequence[EvaluatedRun]],
+    scorer: Callable[[EvaluatedRun], Callable[[Floats], Floats]],
+    options: CompareOptions,
+) -> Section:
+    scorers = {name: tuple(map(scorer, runs)) for name, runs in groups.items()}
+    resampled = [
+        Group(tuple(run.seed for run in runs), scorers[name]) for name, runs in groups.items()
+    ]
+    pictures = next(iter(groups.values()))[0].scored.record.pictures
+    draws = bootstrap(resampled, pictures, options.resamples, options.seed)
+    whole = np.ones((1, pictures))
+    runs = {n: np.concatenate([score(whole) for score in each]) for n, each in scorers.items()}
+    names = list(groups)
+    return Section(
+        title,
+        columns,
+        {
+            name: _estimates(columns, runs[name], draws[:, place])
+            for place, name in enumerate(names)
+        },
+        tuple(
+            (
+                names[a],
+                names[b],
+                _estimates(
+                    columns,
+                    (runs[names[b]].mean(0) - runs[names[a]].mean(0))[None],
+                    draws[:, b] - draws[:, a],
+                ),
+            )
+            for a, b in combinations(range(len(names)), 2)
+        ),
+    )
+
+
+def _estimates(columns: Iterable[str], values: Floats, draws: Floats) -> dict[str, Estimate]:
+    """Put together the values of the runs (S, M) and of the resamples (B, M)."""
+    return {
+        column: Estimate(*_mean(values[:, k].tolist()), *interval(draws[:, k]))
+        for k, column in enumerate(columns)
+    }
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float | None]:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return float(np.mean(values)), deviation
+
+
+def _plain(cells: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {column: asdict(estimate) for column, estimate in cells.items()}
+
+
+def _cell(estimate: Estimate) -> str:
+    return _spread(estimate.mean, estimate.deviation)
+
+
+def _spread(mean: float, deviation: float | None) -> str:
+    digits = 3 if abs(mean) < 10 else 0
+    around = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{around}"
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"

@@ -1,0 +1,78 @@
+"""Intervals by resampling pictures and seeds, the pictures alike for everything compared."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BLOCK = 2**22  # weights of pictures in memory at once
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone.
+
+    :param seeds: one a run, each another
+    :param scores: of each run, a function from weights of pictures (B, P) to scores (B, M)
+    """
+
+    seeds: tuple[int, ...]
+    scores: tuple[Callable[[Floats], Floats], ...]
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(self.seeds) != len(self.scores):
+            raise ValueError(f"{len(self.seeds)} seeds for {len(self.scores)} runs")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds}: one is there twice")
+
+
+def bootstrap(groups: Sequence[Group], pictures: int, resamples: int, seed: int) -> Floats:
+    """Return the scores of each group in each resample. (resamples, groups, M)
+
+    A resample draws ``pictures`` pictures with replacement, the same ones for all runs, and for
+    each group as many of its runs as it has; a group's score is the mean over the drawn runs of
+    their scores on the drawn pictures (the bootstrap of two crossed factors of Owen 2007, which
+    for many of both is slightly conservative). Groups of the same seeds draw the same seeds, for
+    a run's seed also orders its batches.
+    """
+    random = np.random.default_rng(seed)
+    drawn = {}
+    for group in groups:
+        key = tuple(sorted(group.seeds))
+        if key not in drawn:
+            drawn[key] = random.integers(len(key), size=(resamples, len(key)))
+    parts = []
+    for rows in _blocks(resamples, pictures):
+        weights = _weights(random, len(rows), pictures)
+        means = []
+        for group in groups:
+            order = np.argsort(group.seeds)
+            runs = np.stack([group.scores[run](weights) for run in order])  # (S, B, M)
+            seeds = drawn[tuple(sorted(group.seeds))][rows]  # (B, S)
+            means.append(runs[seeds, np.arange(len(rows))[:, None]].mean(1))
+        parts.append(np.stack(means, axis=1))
+    return np.concatenate(parts)
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """Return the middle 95 % of the resampled values: the percentile interval. (B,)"""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _blocks(resamples: int, pictures: int) -> Iterator[NDArray[np.int64]]:
+    size = max(1, BLOCK // pictures)
+    for start in range(0, resamples, size):
+        yield np.arange(start, min(start + size, resamples))
+
+
+def _weights(random: np.random.Generator, rows: int, pictures: int) -> Floats:
+    """Count how often each picture is drawn. (rows, pictures)"""
+    places = random.integers(pictures, size=(rows, pictures))
+    places += np.arange(rows)[:, None] * pictures
+    counts = np.bincount(places.ravel(), minlength=rows * pictures)
+    return counts.reshape(rows, pictures).astype(float)
