@@ -18,6 +18,7 @@ import yaml
 
 from model.options import SYSTEMS, flag
 from pipeline.options import GROUPS, PRESETS, TrainOptions, resolve
+from pipeline.voice import one_voice
 
 SKIPPED = 3
 NAMED = 10  # lines of a long list that are printed; JSON has them all
@@ -63,7 +64,18 @@ def _fail(error: Exception, status: int, debug: bool) -> NoReturn:
     sys.exit(status)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """All commands; of several processes that `torchrun` starts, one speaks."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command."""
+        with one_voice():
+            return super().main(*arguments, **options)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="multispace-captioning")
 def main() -> None:
     """Captions from joint continuous and discrete latent spaces.

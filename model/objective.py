@@ -41,7 +41,7 @@ def free_bits(kl: Tensor, least: float) -> Tensor:
     Kingma 2016, with every dimension a group of its own. Below ``least`` a dimension
     gets no gradient; the batch mean is inside the maximum.
 
-    :param kl: (B, n), in nats
+    :param kl: batch means, in nats (n,)
     :param least: lambda, in nats a dimension
     """
-    return kl.mean(0).clamp(min=least).sum()
+    return kl.clamp(min=least).sum()

@@ -24,6 +24,7 @@ from model.schedules import (
     categorical_cap,
     linear_annealing,
 )
+from model.share import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Posterior:
     z: DiagonalGaussian | None = None
     c: Categoricals | None = None
 
-    def relaxed(self, temperature: float) -> Tensor:
+    def relaxed(self, temperature: float, share: Share = WHOLE) -> Tensor:
         """Draw [z ; c] as in training: c softened so that gradients pass. (B, C)"""
         return _join(
-            self.z.sample() if self.z else None, self.c.sample(temperature) if self.c else None
+            self.z.sample(share) if self.z else None,
+            self.c.sample(temperature, share) if self.c else None,
         )
 
     def sample(self) -> Tensor:
@@ -124,16 +126,23 @@ class System(nn.Module):
         return posterior.sample() if sample else posterior.mode()
 
     def loss(
-        self, features: Tensor, inputs: Tensor, targets: Tensor, active: Sequence[int], step: int
+        self,
+        features: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        active: Sequence[int],
+        step: int,
+        share: Share = WHOLE,
     ) -> Loss:
         """Return the training loss of a packed batch at an optimiser step.
 
         :param features: (B, D)
         :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``data.batches``
+        :param share: which captions of the batch these are; the terms are those of all
         """
         posterior = self.posterior(features)
-        condition = posterior.relaxed(self.temperature(step))
-        return self._loss(condition, posterior, inputs, targets, active, step)
+        condition = posterior.relaxed(self.temperature(step), share)
+        return self._loss(condition, posterior, inputs, targets, active, step, share)
 
     def _loss(
         self,
@@ -143,6 +152,7 @@ class System(nn.Module):
         targets: Tensor,
         active: Sequence[int],
         step: int,
+        share: Share,
     ) -> Loss:
         options, captions = self.options, len(condition)
         entropy, nats = linear_cross_entropy(
@@ -152,12 +162,14 @@ class System(nn.Module):
             targets,
             smoothing=options.label_smoothing if self.training else 0.0,
         )
-        kl_z, kl_c = posterior.kl_z(), posterior.kl_c()
+        entropy, nats, kl_z, kl_c = share.means(
+            entropy / captions, nats / captions, posterior.kl_z(), posterior.kl_c()
+        )
         paid_z = kl_z
         if posterior.z and options.free_bits:
-            paid_z = free_bits(posterior.z.kl(), options.free_bits)
-        total = entropy / captions + self.penalty(paid_z, kl_c, step)
-        return Loss(total, nats / captions, kl_z, kl_c)
+            (dimensions,) = share.means(posterior.z.kl().mean(0))
+            paid_z = free_bits(dimensions, options.free_bits)
+        return Loss(entropy + self.penalty(paid_z, kl_c, step), nats, kl_z, kl_c)
 
 
 class Base(System):
@@ -189,11 +201,17 @@ class Base(System):
         return {}
 
     def loss(
-        self, features: Tensor, inputs: Tensor, targets: Tensor, active: Sequence[int], step: int
+        self,
+        features: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        active: Sequence[int],
+        step: int,
+        share: Share = WHOLE,
     ) -> Loss:
         """Return the reconstruction alone."""
         condition = self.condition(features)
-        return self._loss(condition, Posterior(), inputs, targets, active, step)
+        return self._loss(condition, Posterior(), inputs, targets, active, step, share)
 
 
 class Latent(System):

@@ -66,6 +66,7 @@ class Meter:
     def __init__(self) -> None:
         self._sums = np.zeros(5)  # loss, recon, kl_z, kl_c, gradient norm
         self._batches = self._captions = self._tokens = 0
+        self.skipped = 0  # steps whose gradients overflowed
         self._seconds = self._mark = 0.0
         self._all_tokens, self._all_seconds = 0, 0.0
         self._last = ""
@@ -75,8 +76,11 @@ class Meter:
         self._mark = time.monotonic()
 
     def count(self, loss: Loss, norm: Tensor, captions: int, tokens: int) -> None:
-        """Add a step."""
-        self._sums += [term.item() for term in (*loss, norm)]
+        """Add a step; of its gradient only a norm that is a finite number."""
+        *terms, length = (term.item() for term in (*loss, norm))
+        if not math.isfinite(length):
+            self.skipped, length = self.skipped + 1, 0.0
+        self._sums += [*terms, length]
         self._batches += 1
         self._captions += captions
         self._tokens += tokens
@@ -89,6 +93,7 @@ class Meter:
     def take(self, schedule: dict[str, float]) -> dict[str, float]:
         """Return the means since the last call, with the schedule's values."""
         loss, recon, kl_z, kl_c, norm = (self._sums / self._batches).tolist()
+        norm *= self._batches / max(self._batches - self.skipped, 1)
         numbers = {
             "loss": loss,
             "recon": recon,
@@ -100,7 +105,7 @@ class Meter:
             "tokens_per_second": self._tokens / self._seconds,
         }
         self._sums[:] = 0
-        self._batches = self._captions = self._tokens = 0
+        self._batches = self._captions = self._tokens = self.skipped = 0
         self._seconds = 0.0
         targets = (schedule.get(f"capacity_{channel}") for channel in "zc")
         z, c = ("" if target is None else f" of {target:.1f}" for target in targets)

@@ -37,7 +37,7 @@ def plan(options: TrainOptions) -> Plan:
     captions = len(load_pairs(cache, options.train_split))
     with torch.device("meta"):  # sizes without memory
         system = build(options.system_options(words, cache.spec.dimension))
-    per_epoch, steps = count_steps(options, captions)
+    per_epoch, steps = count_steps(options, captions, options.batch_size)
     return Plan(
         options=options.to_json(),
         words=words,

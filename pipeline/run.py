@@ -70,15 +70,24 @@ class Run:
 
 
 def write_config(
-    folder: Path, options: TrainOptions, cache: Cache, vocabulary: Vocabulary, system: System
+    folder: Path,
+    options: TrainOptions,
+    cache: Cache,
+    vocabulary: Vocabulary,
+    system: System,
+    ranks: int,
 ) -> None:
-    """Record what makes the run: every option, the versions, what it read."""
+    """Record what makes the run: every option, the versions, what it read.
+
+    :param ranks: processes, each with ``options.batch_size`` captions a step
+    """
     vocabulary.save(folder / VOCABULARY)
     versions = {n: metadata.version(n) for n in ("torch", "numpy")}
     write_json(
         folder / CONFIG,
         {
             "options": options.to_json(),
+            "ranks": ranks,
             "system": system.options.to_json(),
             "parameters": sum(p.numel() for p in system.parameters()),
             "versions": {"multispace-captioning": package_version(), **versions},

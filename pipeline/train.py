@@ -4,69 +4,41 @@ All randomness of a step is a function of (seed, step), and the order of the bat
 (seed, epoch): the step number is the whole state of chance, and a resumed run is the same run.
 """
 
-import json
 import math
-import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel
 
 from data.batches import feature_moments, load_pairs
 from data.cache import Cache
-from data.vocabulary import Vocabulary
-from model.checkpoint import (
-    Checkpoint,
-    load_latest,
-    pack_optimiser,
-    save_checkpoint,
-    unpack_optimiser,
-)
+from data.store import without_password
+from model.checkpoint import Checkpoint, pack_optimiser, save_checkpoint, unpack_optimiser
 from model.device import choose_device, choose_precision
 from model.objective import Loss
-from model.options import flag
 from model.systems import System, build
 from pipeline.errors import OptionError, PipelineError
 from pipeline.log import Log, Meter
 from pipeline.optimiser import make_average, make_learning_rate, make_optimiser
 from pipeline.options import TrainOptions
 from pipeline.progress import Progress
-from pipeline.run import BEST, CONFIG, LAST, read_run_config, write_config
+from pipeline.ranks import Ranks, join
+from pipeline.resume import Position, check_same_data, find_checkpoint
+from pipeline.run import BEST, LAST, write_config
+from pipeline.stop import Stop, noted
 from pipeline.transfer import local_cache
 from pipeline.validation import latent_distributions, validate
 
 DEFAULT_EPOCHS = 20
-FREE_ON_RESUME = {
-    "epochs",
-    "steps",
-    "patience",
-    "device",
-    "cache",
-    "run",
-    "log_every",
-    "save_every",
-}
-
-
-@dataclass
-class Position:
-    """Where a training stands; all that a resume needs beside the tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0  # batches of the epoch that are done
-    best: float | None = None  # as ``--select`` measures it
-    best_step: int = 0
-    epochs_without_better: int = 0
+LEAST_SCALE = 2.0**-14  # the least normal number of float16: of a gradient of 1, less is lost
 
 
 @dataclass
@@ -87,14 +59,25 @@ class Trained:
 
 
 def train(options: TrainOptions, resume: bool = False) -> Trained:
-    """Fit a system and leave a run folder.
+    """Fit a system and leave a run folder. Under `torchrun`, do it together; rank 0 writes.
 
     :raises OptionError: the run exists and is not to be resumed, or is resumed with other options.
-    :raises PipelineError: the loss is no longer a finite number.
+    :raises PipelineError: the loss is no longer a finite number, or another process is gone.
     """
+    stop = Stop()
+    with join(stop) as ranks:
+        return _train(options, resume, ranks, stop)
+
+
+def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Trained:
     began = time.monotonic()
-    position, checkpoint = _find_checkpoint(options, resume)
-    device = choose_device(options.device)
+    if ranks.count > 1 and "://" in str(options.cache):
+        raise OptionError(
+            f"--cache {without_password(str(options.cache))}: {ranks.count} processes would fetch "
+            "it at once; `cache pull` it first, and give the folder"
+        )
+    position, checkpoint = find_checkpoint(options, resume, ranks)
+    device = choose_device(ranks.device(options.device))
     precision = choose_precision(options.precision, device)
     cache = Cache.open(local_cache(options.cache))
     vocabulary = cache.vocabulary()
@@ -105,7 +88,8 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         else None
     )
 
-    per_epoch, steps = count_steps(options, len(pairs))
+    batch_size = options.batch_size * ranks.count
+    per_epoch, steps = count_steps(options, len(pairs), batch_size)
     rate = make_learning_rate(options, steps)
 
     torch.manual_seed(options.seed)
@@ -113,24 +97,36 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
     system.set_feature_moments(*feature_moments(pairs.features))
     system.to(device)
     optimiser = make_optimiser(options, system)
+    scaler = GradScaler(device.type, enabled=precision == torch.float16)
     average = make_average(options, system)
     in_use = system if average is None else cast(System, average.module)
     if checkpoint is not None and checkpoint.optimiser is not None:
-        _check_same_data(options.run, cache, vocabulary)
+        check_same_data(options.run, cache, vocabulary)
         system.load_state_dict(checkpoint.weights)
         unpack_optimiser(optimiser, checkpoint.optimiser)
+        if position.scaler:
+            scaler.load_state_dict(position.scaler)
         if average is not None and checkpoint.average is not None:
             average.module.load_state_dict(checkpoint.average)
             average.n_averaged.fill_(position.step)
-    else:
+    elif ranks.first:
         options.run.mkdir(parents=True, exist_ok=True)
-        write_config(options.run, options, cache, vocabulary, system)
+        write_config(options.run, options, cache, vocabulary, system, ranks.count)
 
-    log, meter = Log(options.run, after=position.step), Meter()
+    loss_of = ranks.loss_of(system, device)
+
+    def save_last() -> None:
+        position.scaler = scaler.state_dict()
+        _save(options.run / LAST, position, system, optimiser, average)
+
+    log = Log(options.run, after=position.step) if ranks.first else None
+    meter = Meter()
     numbers: dict[str, float] = {}
+    stopped: str | None = None
     with (
-        _stop_signals() as stop,
+        noted(stop, insist=ranks.count == 1),
         Progress(steps, "steps", options.system, meter.text, position.step) as progress,
+        _told_of_lost_ranks(options.run, ranks, position, save_last),
     ):
         for line in system.warnings():
             progress.note(line)
@@ -140,56 +136,72 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
                     f"{part.captions.split}: {part.without_vector} of {part.captions.pictures} "
                     "pictures have no vector (see `cache info`) and are left out"
                 )
-        while position.step < steps and not stop.name:
-            batches = pairs.epoch(options.batch_size, options.seed, position.epoch)
+        while position.step < steps and not stopped:
+            batches = pairs.epoch(batch_size, options.seed, position.epoch)
             meter.start()
             for captions in batches[position.batch :][: steps - position.step]:
-                batch = pairs.batch(captions).to(device)
                 _seed_step(options.seed, position.step)
+                mine, share = ranks.share(captions)
+                batch = pairs.batch(mine).to(device)
                 system.train()
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    loss = system.loss(
-                        batch.features, batch.inputs, batch.targets, batch.active, position.step
-                    )
-                _check_finite(loss, position, options.run)
+                    loss = loss_of(
+                        batch.features, batch.inputs, batch.targets, batch.active, position.step,
+                        share,
+                    )  # fmt: skip
+                _check_finite(loss, scaler, position, options.run)
                 optimiser.zero_grad(set_to_none=True)
-                loss.total.backward()
+                scaler.scale(loss.total).backward()
+                scaler.unscale_(optimiser)
                 norm = nn.utils.clip_grad_norm_(system.parameters(), options.clip)
                 position.step += 1
                 position.batch += 1
                 for group in optimiser.param_groups:
                     group["lr"] = rate(position.step)
-                optimiser.step()
+                scaler.step(optimiser)  # float16 whose gradients overflow: it leaves the step out
+                scaler.update()
                 if average is not None:
                     average.update_parameters(system)
-                meter.count(loss, norm, batch.captions, batch.tokens)
-                if position.step % options.log_every == 0:
+                meter.count(loss, norm, len(captions), int(pairs.lengths[captions].sum()))
+                if log and position.step % options.log_every == 0:
                     schedule = {**system.schedule(position.step),
                                 "learning_rate": rate(position.step)}  # fmt: skip
+                    if scaler.is_enabled():
+                        schedule["loss_scale"] = scaler.get_scale()
+                        schedule["skipped_steps"] = meter.skipped
                     log.write(position.step, "train", meter.take(schedule))
-                if position.step % options.save_every == 0:
-                    _save(options.run / LAST, position, system, optimiser, average)
+                if ranks.first and position.step % options.save_every == 0:
+                    save_last()
                 progress.advance()
-                if stop.name:
+                if stopped := ranks.stopped(stop):
                     break
             else:  # the epoch, or the last step, is done
                 if position.batch == per_epoch:
                     position.epoch, position.batch = position.epoch + 1, 0
                 if validation is not None:
-                    numbers = validate(in_use, validation, vocabulary, options)
-                    log.write(position.step, "val", numbers)
-                    log.histograms(position.step, "val", latent_distributions(in_use, validation))
-                    _select(options, numbers, position, in_use)
+                    if log:
+                        numbers = validate(in_use, validation, vocabulary, options)
+                        log.write(position.step, "val", numbers)
+                        log.histograms(
+                            position.step, "val", latent_distributions(in_use, validation)
+                        )
+                        _select(options, numbers, position, in_use)
+                    position.epochs_without_better = ranks.from_first(
+                        position.epochs_without_better
+                    )
                 progress.note(_epoch_line(options, position, meter, numbers))
-            _save(options.run / LAST, position, system, optimiser, average)
+            if ranks.first:
+                save_last()
+            stopped = ranks.stopped(stop)
             if options.patience and position.epochs_without_better >= options.patience:
                 progress.note(f"no better {options.select} for {options.patience} epochs: stopped")
                 break
 
-    if validation is None:  # nothing to select by: the last is the best there is
-        position.best_step = position.step
-        _save(options.run / BEST, position, in_use)
-    log.close()
+    if log:
+        if validation is None:  # nothing to select by: the last is the best there is
+            position.best_step = position.step
+            _save(options.run / BEST, position, in_use)
+        log.close()
     return Trained(
         run=str(options.run),
         system=options.system,
@@ -201,51 +213,17 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
         seconds=time.monotonic() - began,
         tokens_per_second=meter.rate(),
         validation=numbers,
-        stopped=stop.name,
+        stopped=stopped,
     )
 
 
-def count_steps(options: TrainOptions, captions: int) -> tuple[int, int]:
-    """Return the optimiser steps of an epoch of so many captions, and of the whole training."""
-    per_epoch = math.ceil(captions / options.batch_size)
+def count_steps(options: TrainOptions, captions: int, batch_size: int) -> tuple[int, int]:
+    """Return the optimiser steps of an epoch of so many captions, and of the whole training.
+
+    :param batch_size: of all processes together
+    """
+    per_epoch = math.ceil(captions / batch_size)
     return per_epoch, options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
-
-
-def _find_checkpoint(options: TrainOptions, resume: bool) -> tuple[Position, Checkpoint | None]:
-    """Return where to start: at the beginning, or where the run was left."""
-    if not (options.run / CONFIG).exists():
-        return Position(), None
-    if not resume:
-        raise OptionError(f"--run {options.run}: holds a run; add --resume, or choose another")
-    begun = {f.name: f.default for f in fields(options)} | read_run_config(options.run)["options"]
-    free = FREE_ON_RESUME - ({"epochs", "steps"} if options.lr_schedule != "constant" else set())
-    for name, value in json.loads(json.dumps(options.to_json())).items():
-        if name not in free and begun[name] != value:
-            raise OptionError(
-                f"{flag(name)} {value}: {options.run} was begun with {begun[name]}; "
-                "resume it as it was, or choose another --run"
-            )
-    last = options.run / LAST
-    if not last.exists() and not last.with_name("last.previous").exists():
-        return Position(), None
-    checkpoint, note = load_latest(last)
-    if note:
-        print(note, file=sys.stderr)
-    return Position(**checkpoint.state), checkpoint
-
-
-def _check_same_data(run: Path, cache: Cache, vocabulary: Vocabulary) -> None:
-    """Refuse to go on with other vectors or words."""
-    config = read_run_config(run)
-    for what, now in (
-        ("fingerprint", cache.spec.fingerprint),
-        ("vocabulary_digest", vocabulary.digest),
-    ):
-        if config[what] != now:
-            raise PipelineError(
-                f"{run} was begun with {what} {config[what][:12]}, {cache.root} has {now[:12]}; "
-                "use the cache that it was begun with"
-            )
 
 
 def _seed_step(seed: int, step: int) -> None:
@@ -253,16 +231,22 @@ def _seed_step(seed: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
 
 
-def _check_finite(loss: Loss, position: Position, run: Path) -> None:
+def _check_finite(loss: Loss, scaler: GradScaler, position: Position, run: Path) -> None:
+    """Stop at a loss that is no number, or gradients that no scale keeps from overflowing."""
     if not torch.isfinite(loss.total):
         term = next(name for name in ("reconstruction", "kl_z", "kl_c", "total")
                     if not torch.isfinite(getattr(loss, name)))  # fmt: skip
-        last = run / LAST
-        raise PipelineError(
-            f"{run}: {term} is {getattr(loss, term).item()} at step {position.step}; "
-            + (f"the last good checkpoint is {last}; " if last.exists() else "")
-            + "try a lower --learning-rate or --clip"
-        )
+        fault = f"{term} is {getattr(loss, term).item()}"
+    elif scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
+        fault = f"gradients overflow float16 even at a loss scale of {scaler.get_scale():g}"
+    else:
+        return
+    last = run / LAST
+    raise PipelineError(
+        f"{run}: {fault} at step {position.step}; "
+        + (f"the last good checkpoint is {last}; " if last.exists() else "")
+        + "try a lower --learning-rate or --clip"
+    )
 
 
 def _select(
@@ -302,25 +286,21 @@ def _epoch_line(
     return line + (" (best)" if position.best_step == position.step else "")
 
 
-@dataclass
-class _Stop:
-    name: str | None = None
-
-
 @contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Turn the first SIGINT or SIGTERM into a wish to stop after the step in hand."""
-    stop = _Stop()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.name = signal.Signals(number).name
-        signal.signal(number, old[signal.Signals(number)])  # a second one means it
-
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in old:
-        signal.signal(number, note)
+def _told_of_lost_ranks(
+    run: Path, ranks: Ranks, position: Position, save: Callable[[], None]
+) -> Iterator[None]:
+    """Save, and say what happened, where another process is gone."""
     try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        yield
+    except RuntimeError as error:
+        if not ranks.is_loss_of_rank(error):
+            raise
+        if ranks.first:  # processes meet before the weights change: they are those of the step
+            save()
+        last = run / LAST
+        kept = f"{last} is kept" if last.exists() else "there is no checkpoint yet"
+        raise PipelineError(
+            f"{run}: another of the {ranks.count} processes ended in step {position.step}; {kept}; "
+            "the same command with --resume goes on"
+        ) from error

@@ -387,3 +387,68 @@ def test_tied_matrices_are_stored_once_and_load(cache, run):
     decoder = load_run(run, torch.device("cpu"), "last").system.decoder
     assert decoder.output_weight is decoder.embedding.weight
     assert torch.equal(decoder.output_weight, weights(run)["decoder.embedding.weight"])
+
+
+# float16: gradients are scaled so that small ones do not vanish
+
+
+@pytest.fixture
+def low_scale(monkeypatch):
+    """Overflow at the first scale, and grow soon, so that a few steps see both."""
+    real = trainer.GradScaler
+    monkeypatch.setattr(trainer, "GradScaler", lambda device, enabled: real(
+        device, init_scale=2.0**40, growth_interval=3, enabled=enabled))  # fmt: skip
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_counted(cache, tmp_path, low_scale):
+    chosen = dict(precision="float16", dropout=0.0, log_every=1, val_split="none")
+    train(options(cache, tmp_path / "run", "base", steps=60, learning_rate=5e-3, **chosen))
+    lines = metrics(tmp_path / "run", "train")
+    skipped = [line["skipped_steps"] for line in lines]
+    assert skipped[0] == 1
+    assert sum(skipped) < 40
+    assert lines[-1]["recon"] < 0.8 * lines[0]["recon"]
+    for line, after, left_out in zip(lines, lines[1:], skipped[1:], strict=False):
+        assert after["loss_scale"] == line["loss_scale"] / 2 if left_out else (
+            after["loss_scale"] in (line["loss_scale"], 2 * line["loss_scale"]))  # fmt: skip
+    begun = options(cache, tmp_path / "short", "base", steps=1, **chosen)
+    train(begun)
+    torch.manual_seed(begun.seed)
+    system = build(begun.system_options(*shape(weights(begun.run))))
+    for name, parameter in system.named_parameters():  # a step that is left out changes nothing
+        assert torch.equal(parameter, weights(begun.run)[name])
+    # What is logged is unscaled: as in float32, but for rounding.
+    train(options(cache, tmp_path / "long", "base", steps=1, log_every=1, dropout=0.0))
+    first = next(i for i, left_out in enumerate(skipped) if not left_out)
+    (line,) = metrics(tmp_path / "long", "train")
+    assert line["gradient_norm"] == pytest.approx(lines[first]["gradient_norm"], rel=0.5)
+    assert "skipped_steps" not in line
+
+
+def test_float16_goes_on_bit_by_bit(cache, tmp_path, low_scale):
+    chosen = dict(precision="float16", log_every=1)
+    train(options(cache, tmp_path / "whole", steps=45, **chosen))
+    train(options(cache, tmp_path / "parts", steps=31, **chosen))
+    train(options(cache, tmp_path / "parts", steps=45, **chosen), resume=True)
+    for part in ("weights", "optimiser"):
+        files = (tmp_path / name / "checkpoints" / "last" / f"{part}.safetensors"
+                 for name in ("whole", "parts"))  # fmt: skip
+        assert same(*map(load_file, files))
+    scales = [[line["loss_scale"] for line in metrics(tmp_path / name, "train")]
+              for name in ("whole", "parts")]  # fmt: skip
+    assert scales[0] == scales[1]
+    assert len(set(scales[0][31:])) > 1
+
+
+def test_gradients_that_no_scale_saves_stop_the_run(cache, run, monkeypatch):
+    real = Base.loss
+
+    def loss(self, *arguments):
+        terms = real(self, *arguments)
+        total = terms.total + 0 * terms.total
+        total.register_hook(lambda gradient: gradient * torch.nan)
+        return terms._replace(total=total)
+
+    monkeypatch.setattr(Base, "loss", loss)
+    with pytest.raises(PipelineError, match="gradients overflow float16 even at a loss scale of"):
+        train(options(cache, run, "base", steps=60, precision="float16", val_split="none"))
