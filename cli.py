@@ -290,16 +290,19 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 @click.option("--samples", default=0, show_default=True, help="Also this many captions a picture, "
               "each from a draw of the latent, and how they differ.")  # fmt: skip
 @click.option("--sample-meteor", is_flag=True, help="METEOR of the samples too, which is slow.")
+@click.option("--importance-samples", default=5, show_default=True, help="Draws a caption of the "
+              "importance-weighted likelihood; 0 leaves it out.")  # fmt: skip
 @metrics
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
               show_default=True, help="Which one of the run.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@click.option("--seed", default=0, show_default=True, help="Of all draws.")
 @device
 @as_json
 def evaluate(as_json: bool, **options: Any) -> None:
-    """Caption a split with RUN and score the captions."""
+    """Caption a split with RUN, score the captions, and say what the latents carry."""
     from pipeline.evaluate import EvaluateOptions, evaluate
-    from pipeline.scores.latents import latent_lines
+    from pipeline.scores.factors import factor_lines, factor_table
+    from pipeline.scores.latents import latent_lines, latent_table
 
     result = evaluate(EvaluateOptions(**options)).to_json()
     if as_json:
@@ -312,11 +315,38 @@ def evaluate(as_json: bool, **options: Any) -> None:
     )
     _print_scores({result["system"]: result["scores"]}, result["notes"])
     _print_diversity(result["diversity"])
-    for line in latent_lines(result["latents"]):
-        click.echo(line)
+    _print_report(latent_table, latent_lines, result["latents"])
+    if result["disentanglement"]:
+        _print_report(factor_table, factor_lines, result["disentanglement"])
     click.echo(f"written to {result['folder']}")
     if result["without_vector"]:
         click.echo(f"{result['without_vector']} pictures without a vector left out", err=True)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--cache", metavar="DIR|URL", required=True, help="The feature cache.")
+@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--key", "keys", multiple=True, help="A picture to look at; may be repeated.  "
+              "[default: the first ones]")  # fmt: skip
+@click.option("--pictures", default=3, show_default=True, help="How many, without --key.")
+@click.option("--dims", default=5, show_default=True, help="Dimensions of z, by KL, and categories "
+              "of each variable of c, by use.")  # fmt: skip
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
+              show_default=True, help="Which one of the run.")  # fmt: skip
+@device
+@as_json
+def explore(as_json: bool, **options: Any) -> None:
+    """Show how captions change when single latents of RUN are moved."""
+    from pipeline.explore import ExploreOptions, explore
+
+    found = explore(ExploreOptions(**options))
+    if as_json:
+        _print_json(found.to_json())
+        return
+    for line in found.lines():
+        click.echo(line)
+    click.echo(f"written to {found.folder}")
 
 
 @main.command()
@@ -676,6 +706,19 @@ def _print_diversity(found: Mapping[str, Any]) -> None:
         _print_scores({"consensus": found["consensus"]}, ())
     for note in found["notes"]:
         click.echo(f"note: {note}", err=True)
+
+
+def _print_report(
+    table: Callable[[Any], tuple[list[str], list[list[str]]]],
+    lines: Callable[[Any], list[str]],
+    report: Any,
+) -> None:
+    """Print a report's table, if it has rows, and the lines below it."""
+    head, rows = table(report)
+    if rows:
+        _print_table(head, rows)
+    for line in lines(report):
+        click.echo(line)
 
 
 def _print_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -46,6 +46,11 @@ class DiagonalGaussian:
         variance = self.log_variance.exp()
         return 0.5 * (self.mean.square() + variance - self.log_variance - 1)
 
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return log q(z) for each dimension, in nats. (B, D) -> (B, D)"""
+        distance = (z - self.mean).square() * (-self.log_variance).exp()
+        return -0.5 * (distance + self.log_variance + math.log(2 * math.pi))
+
     @staticmethod
     def prior_sample(rows: int, dimensions: int, like: Tensor) -> Tensor:
         """Draw from N(0, I). (rows, dimensions)"""
@@ -99,6 +104,12 @@ class Categoricals:
         return torch.stack(
             [math.log(p.shape[-1]) + (p.exp() * p).sum(-1) for p in self.log_probabilities], dim=-1
         )
+
+    def log_probability(self, c: Tensor) -> Tensor:
+        """Return log q(c) of one-hot c, in nats. (B, sum of sizes) -> (B, variables)"""
+        parts = c.split([p.shape[-1] for p in self.log_probabilities], dim=-1)
+        pairs = zip(self.log_probabilities, parts, strict=True)
+        return torch.cat([log_p.gather(-1, part.argmax(-1, True)) for log_p, part in pairs], -1)
 
     @staticmethod
     def prior_sample(rows: int, sizes: Sequence[int], like: Tensor) -> Tensor:

@@ -32,8 +32,24 @@ def caption_features(
     captions = []
     for part in features.split(max(1, ROWS // width)):
         condition = system.condition(part.to(device), sample=sample)
-        words = beam(
-            system.decoder, condition, marks=MARKS, width=width, length_penalty=length_penalty
+        captions += caption_conditions(
+            system, condition, vocabulary, width=width, length_penalty=length_penalty
         )
+    return captions
+
+
+@torch.inference_mode()
+def caption_conditions(
+    system: System,
+    conditions: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int = 1,
+    length_penalty: float = 0.0,
+) -> list[str]:
+    """Return one caption for each of the decoder's conditions, (N, C)."""
+    captions = []
+    for part in conditions.split(max(1, ROWS // width)):
+        words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
         captions += [vocabulary.decode(row) for row in words.tolist()]
     return captions

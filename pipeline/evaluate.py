@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from data.atomic import write_json
-from data.batches import load_pairs
+from data.batches import Pairs, load_pairs
 from data.cache import Cache
 from data.shard import package_version
 from model.device import choose_device
@@ -19,11 +19,13 @@ from pipeline.evaluation import DIVERSITY, RECORD, Record, digest_references, ev
 from pipeline.run import Run, load_run
 from pipeline.score import results_format, write_scores
 from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
-from pipeline.scores.latents import latent_summary
+from pipeline.scores.factors import read_factors, score_factors
+from pipeline.scores.latents import latent_report
 from pipeline.transfer import local_cache
 
 SAMPLES = "samples.json"
 CONSENSUS = "consensus.json"
+FACTORS = "disentanglement.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class EvaluateOptions:
     length_penalty: float = 0.0
     samples: int = 0
     sample_meteor: bool = False
+    importance_samples: int = 5
     metrics: Sequence[str] = METRICS
     checkpoint: str = "best"
     device: str = "auto"
@@ -50,6 +53,10 @@ class EvaluateOptions:
             raise OptionError(f"--samples {self.samples}: it must be 0, or 2 or more to differ")
         if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
             raise OptionError("--sample-meteor: it needs --samples, and meteor in --metrics")
+        if self.importance_samples < 0:
+            raise OptionError(
+                f"--importance-samples {self.importance_samples}: it must be 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class Evaluation:
     scores: Scores
     diversity: dict[str, Any]
     latents: dict[str, Any]
+    disentanglement: dict[str, Any] | None  # where the split states factors
 
     def to_json(self) -> dict[str, Any]:
         """Return what the command prints: everything but the single captions."""
@@ -86,6 +94,7 @@ class Evaluation:
             "notes": list(self.scores.notes),
             "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
             "latents": self.latents,
+            "disentanglement": self.disentanglement,
             "folder": str(self.folder),
         }
 
@@ -95,7 +104,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
 
     Writes ``RUN/evaluation/SPLIT/``, or ``SPLIT-last/`` for the last checkpoint:
     ``captions.json`` (COCO results format), ``scores.json``, ``per_image.json``,
-    ``diversity.json``, ``latents.json``, where samples are asked for ``samples.json`` and
+    ``diversity.json``, ``latents.json``, ``disentanglement.json`` where the split states factors
+    and the system has latents, where samples are asked for ``samples.json`` and
     ``consensus.json``, and at the end ``evaluation.json``, which says how they were made.
 
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
@@ -111,7 +121,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     every = pairs.captions.references()
     references = {image_id: every[image_id] for image_id in ids}
     folder = evaluation_folder(options.run, options.split, options.checkpoint)
-    for stale in (RECORD, SAMPLES, CONSENSUS):
+    for stale in (RECORD, SAMPLES, CONSENSUS, FACTORS):
         (folder / stale).unlink(missing_ok=True)
 
     captions = caption_features(
@@ -126,8 +136,13 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     samples = _samples(run, pairs.features, ids, options)
     if samples:
         write_json(folder / SAMPLES, [{"image_id": i, "captions": c} for i, c in samples.items()])
-    latents = _latents(run, pairs.features)
+    latents = latent_report(
+        run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
+    )
     write_json(folder / "latents.json", latents)
+    disentanglement = _disentanglement(run, pairs, options.seed)
+    if disentanglement:
+        write_json(folder / FACTORS, disentanglement)
     scores = score_captions(references, said, options.metrics)
     write_scores(folder, scores)
     within = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
@@ -168,6 +183,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         scores=scores,
         diversity=diversity.report,
         latents=latents,
+        disentanglement=disentanglement,
     )
 
 
@@ -191,5 +207,13 @@ def _samples(
 
 
 @torch.no_grad()
-def _latents(run: Run, features: torch.Tensor) -> dict[str, Any]:
-    return latent_summary(run.system.posterior(features.to(run.system.feature_mean.device)))
+def _disentanglement(run: Run, pairs: Pairs, seed: int) -> dict[str, Any] | None:
+    """Return what the latents tell of the split's factors, if both are there."""
+    stated = pairs.captions.factors
+    if stated is None or run.system.options.system == "base":
+        return None
+    factors = read_factors([stated[picture] for picture in pairs.pictures])
+    if factors is None:
+        return None
+    posterior = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
+    return score_factors(posterior, factors, seed)

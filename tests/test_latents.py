@@ -99,6 +99,12 @@ def test_gaussian_gradients_are_those_of_the_reparameterisation():
     torch.testing.assert_close(parameters.grad, expected.detach())
 
 
+def test_gaussian_log_density_is_that_of_torch_distributions():
+    q, z = gaussian(), torch.randn(5, 3)
+    normal = Normal(q.mean, (0.5 * q.log_variance).exp())
+    torch.testing.assert_close(q.log_density(z), normal.log_prob(z))
+
+
 def test_gaussian_prior_samples():
     draws = DiagonalGaussian.prior_sample(40_000, 2, like=torch.empty(0))
     assert draws.shape == (40_000, 2)
@@ -195,6 +201,16 @@ def test_one_hot_samples_follow_the_probabilities_of_each_variable():
     assert is_one_hot(draw, SIZES)
     for part, parameters in zip(draw.split(SIZES, -1), row.split(SIZES, -1), strict=True):
         assert_frequencies(part.sum(0), parameters.softmax(-1)[0])
+
+
+def test_log_probability_of_one_hot_categories_is_that_of_torch_distributions():
+    q = categoricals()
+    c = q.one_hot_sample()
+    found = q.log_probability(c)
+    assert found.shape == (5, len(SIZES))
+    parts = zip(c.split(SIZES, -1), q.log_probabilities, strict=True)
+    expected = [Categorical(logits=log_p).log_prob(part.argmax(-1)) for part, log_p in parts]
+    torch.testing.assert_close(found, torch.stack(expected, -1))
 
 
 def test_variables_are_drawn_independently():

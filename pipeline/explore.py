@@ -1,0 +1,230 @@
+"""What single latents say: captions while one of them is moved and all others stay."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.atomic import atomic_write, write_json
+from data.batches import load_pairs
+from data.cache import Cache
+from model.device import choose_device
+from model.systems import Posterior
+from pipeline.captioning import caption_conditions
+from pipeline.errors import OptionError
+from pipeline.run import Run, load_run
+from pipeline.transfer import local_cache
+
+SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a deviation of 1
+MOST = 1000  # pictures whose words are counted
+WORDS = 5  # named for each latent, either way
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """What `explore` is asked for."""
+
+    run: Path
+    cache: Path | str  # a folder, or a URL
+    split: str
+    keys: Sequence[str] = ()  # the first pictures where none is named
+    pictures: int = 3
+    dims: int = 5
+    checkpoint: str = "best"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("pictures", "dims"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name} {getattr(self, name)}: it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """One dimension of z, or one category of a variable of c, and how it is set."""
+
+    name: str  # z17, or c0=5
+    weight: float  # KL in nats of the dimension; share of the pictures of the category
+    columns: tuple[int, ...]  # of the condition: the dimension, or all of the variable
+    values: Mapping[str, tuple[float, ...]]  # what the columns are set to in turn, by its label
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """Captions of one picture, by what one latent is set to."""
+
+    key: str
+    caption: str  # with all latents its own
+    latent: str
+    captions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words whose share of captions a latent changes most: the change, by word.
+
+    For a dimension from -3 to 3; for a category from the captions as they are to those with it.
+    """
+
+    latent: str
+    weight: float
+    rise: dict[str, float]
+    fall: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What was found, and where it is written."""
+
+    folder: Path
+    pictures: int  # whose words are counted
+    traversals: tuple[Traversal, ...]
+    words: tuple[Words, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+    def lines(self) -> list[str]:
+        """Return it as text: the pictures one after another, then the words."""
+        lines = []
+        for key in dict.fromkeys(t.key for t in self.traversals):
+            own = [t for t in self.traversals if t.key == key]
+            lines += ["", f"{key}  {own[0].caption}"]
+            for traversal in own:
+                for value, caption in traversal.captions.items():
+                    lines.append(f"  {traversal.latent:>8} {value:>4}  {caption}".rstrip())
+        lines += ["", f"words of {self.pictures} pictures, change of the share of captions that "
+                  "have them: z from -3 to 3, c from the captions as they are",
+                  "  latent  KL/share  rise; fall"]  # fmt: skip
+        for words in self.words:
+            rise, fall = (
+                ", ".join(f"{word} {change:+.0%}" for word, change in side.items()) or "-"
+                for side in (words.rise, words.fall)
+            )
+            lines.append(f"{words.latent:>8}  {words.weight:8.2f}  {rise}; {fall}")
+        return lines[1:]
+
+
+@torch.no_grad()
+def explore(options: ExploreOptions) -> Exploration:
+    """Move the ``dims`` dimensions of z with the largest KL, and switch the commonest categories.
+
+    All else stays as in use: z at the posterior's mean, c at its arg max. Captions are greedy.
+    Writes ``RUN/exploration/SPLIT/exploration.json`` and ``exploration.txt``.
+
+    :raises OptionError: the system has no latents, or a key is not in the split.
+    :raises PipelineError: the run and the cache do not belong together.
+    """
+    run = load_run(options.run, choose_device(options.device), options.checkpoint)
+    if run.system.options.system == "base":
+        raise OptionError(f"{options.run}: base has no latents; explore latent or multispace")
+    cache = Cache.open(local_cache(options.cache))
+    run.check_cache(cache)
+    pairs = load_pairs(cache, options.split)
+    keys = pairs.keys
+    rows = {key: row for row, key in enumerate(keys)}
+    wanted = list(options.keys) or keys[: options.pictures]
+    for key in wanted:
+        if key not in rows:
+            raise OptionError(
+                f"--key {key}: no picture with a vector in split {options.split!r} of {cache.root}"
+            )
+
+    posterior = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
+    own = posterior.mode()
+    latents = choose_latents(posterior, options.dims)
+    found = Exploration(
+        folder=options.run / "exploration" / options.split,
+        pictures=min(MOST, len(own)),
+        traversals=traverse(run, own[[rows[key] for key in wanted]], wanted, latents),
+        words=tuple(count_words(run, own[:MOST], latents)),
+    )
+    write_json(found.folder / "exploration.json", found.to_json())
+    with atomic_write(found.folder / "exploration.txt") as file:
+        file.write(("\n".join(found.lines()) + "\n").encode())
+    return found
+
+
+def choose_latents(posterior: Posterior, dims: int) -> list[Latent]:
+    """Return the ``dims`` dimensions of z with the largest mean KL and as many categories.
+
+    The categories are, of each variable of c, the commonest by mean probability.
+    """
+    chosen, start = [], 0
+    if posterior.z is not None:
+        kl = posterior.z.kl().mean(0)
+        start = len(kl)
+        values = {f"{value:+g}": (value,) for value in SWEEP}
+        for i in kl.argsort(descending=True)[:dims].tolist():
+            chosen.append(Latent(f"z{i}", float(kl[i]), (i,), values))
+    for number, log_p in enumerate(posterior.c.log_probabilities if posterior.c else ()):
+        share, size = log_p.exp().mean(0), log_p.shape[-1]
+        columns = tuple(range(start, start + size))
+        for k in share.argsort(descending=True)[:dims].tolist():
+            one_hot = tuple(float(i == k) for i in range(size))
+            chosen.append(Latent(f"c{number}={k}", float(share[k]), columns, {"on": one_hot}))
+        start += size
+    return chosen
+
+
+def traverse(
+    run: Run, own: Tensor, keys: Sequence[str], latents: Sequence[Latent]
+) -> tuple[Traversal, ...]:
+    """Caption each picture, conditions (P, C), with each latent at each of its values."""
+    plain = caption_conditions(run.system, own, run.vocabulary)
+    moved = [
+        _set(row, latent, value)
+        for row in own.split(1)
+        for latent in latents
+        for value in latent.values.values()
+    ]
+    said = iter(caption_conditions(run.system, torch.cat(moved), run.vocabulary))
+    return tuple(
+        Traversal(key, caption, latent.name, {label: next(said) for label in latent.values})
+        for key, caption in zip(keys, plain, strict=True)
+        for latent in latents
+    )
+
+
+def count_words(run: Run, own: Tensor, latents: Sequence[Latent]) -> list[Words]:
+    """Compare the words of all pictures' captions, conditions (P, C), between a latent's ends."""
+
+    def shares(conditions: Tensor) -> dict[str, float]:
+        return word_shares(caption_conditions(run.system, conditions, run.vocabulary))
+
+    plain, table = shares(own), []
+    for latent in latents:
+        *before, after = latent.values.values()
+        start = shares(_set(own, latent, before[0])) if before else plain
+        rise, fall = largest_changes(start, shares(_set(own, latent, after)))
+        table.append(Words(latent.name, latent.weight, rise, fall))
+    return table
+
+
+def word_shares(captions: Sequence[str]) -> dict[str, float]:
+    """Return the share of captions that have each word, once or more."""
+    counts = Counter(word for caption in captions for word in set(caption.split()))
+    return {word: count / len(captions) for word, count in counts.items()}
+
+
+def largest_changes(
+    before: dict[str, float], after: dict[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the words whose shares rise most and fall most, and by how much."""
+    changes = {word: after.get(word, 0) - before.get(word, 0) for word in before | after}
+    order = sorted(changes, key=lambda word: (-changes[word], word))
+    rise = {word: changes[word] for word in order[:WORDS] if changes[word] > 0}
+    fall = {word: changes[word] for word in order[: -WORDS - 1 : -1] if changes[word] < 0}
+    return rise, fall
+
+
+def _set(conditions: Tensor, latent: Latent, value: Sequence[float]) -> Tensor:
+    """Return a copy of the conditions with one latent at ``value``."""
+    changed = conditions.clone()
+    changed[:, list(latent.columns)] = changed.new_tensor(value)
+    return changed
