@@ -147,6 +147,10 @@ def shapes(as_json: bool, **options: Any) -> None:
 @click.option("--ray", metavar="auto|HOST:PORT", help="Extract on this Ray cluster, a task a "
               "shard. Every node must see the pictures at the same path.")  # fmt: skip
 @click.option("--captions-only", is_flag=True, help="Vocabulary and captions, no features.")
+@click.option("--hold-out", multiple=True, metavar="TEXT", help='Pictures whose captions name this '
+              'pair leave training: "black dog", "ride woman".')  # fmt: skip
+@click.option("--hold-out-split", type=FILE, help="A published split of MS-COCO, which says what "
+              "to hold out.")  # fmt: skip
 @as_json
 def preprocess(as_json: bool, **options: Any) -> None:
     """Turn a captioned picture collection into a feature cache."""
@@ -168,6 +172,9 @@ def preprocess(as_json: bool, **options: Any) -> None:
                 for name, s in summary.splits.items()
             ],
         )  # fmt: skip
+        for pair, moved in summary.held_out.items():
+            counts = ", ".join(f"{count} in {split!r}" for split, count in moved.items())
+            click.echo(f"held out: {pair}: {counts or 'in no picture'}")
         if not options["captions_only"]:
             click.echo(f"vectors: {summary.vectors} in the cache, {summary.added} of them new")
     if summary.skipped:
@@ -301,6 +308,8 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 def evaluate(as_json: bool, **options: Any) -> None:
     """Caption a split with RUN, score the captions, and say what the latents carry."""
     from pipeline.evaluate import EvaluateOptions, evaluate
+    from pipeline.scores.attributes import attribute_rows
+    from pipeline.scores.composition import composition_rows
     from pipeline.scores.factors import factor_lines, factor_table
     from pipeline.scores.latents import latent_lines, latent_table
 
@@ -315,6 +324,14 @@ def evaluate(as_json: bool, **options: Any) -> None:
     )
     _print_scores({result["system"]: result["scores"]}, result["notes"])
     _print_diversity(result["diversity"])
+    against = result["attributes"]["against"]
+    _print_table(
+        [f"against {against}", "mentioned", "precision", "recall"],
+        attribute_rows(result["attributes"]),
+    )
+    if (composition := result["composition"]) is not None:
+        click.echo(f"held-out pairs, recall over {composition['k']} {composition['captions']}:")
+        _print_table(*composition_rows(composition))
     _print_report(latent_table, latent_lines, result["latents"])
     if result["disentanglement"]:
         _print_report(factor_table, factor_lines, result["disentanglement"])
@@ -453,6 +470,8 @@ def info(folder: Path, as_json: bool) -> None:
         [[name, s["pictures"], s["captions"], s["tokens"], f"{s['unknown']:.2%}"]
          for name, s in held["splits"].items()],
     )  # fmt: skip
+    if held["held_out"]:
+        click.echo(f"held out of training: {', '.join(held['held_out']['pairs'])}")
     _print_first([f"failed: {key}: {reason}" for key, reason in held["failures"].items()])
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from data.annotations.collection import Picture, check_key
 from data.atomic import atomic_write
-from data.errors import CaptionsError, brief
+from data.errors import CaptionsError, DataError, brief
+from data.heldout import HeldOut
 from data.shard import package_version
 from data.texts import Texts
 from data.vocabulary import UNK, Vocabulary
@@ -32,8 +33,8 @@ class Captions:
 
     ``picture`` (M,) int32 gives each caption's index into ``keys``, never falling; caption m is
     ``tokens[offsets[m]:offsets[m + 1]]``, ``tokens`` int32 and ``offsets`` (M + 1,) int64.
-    Every picture has a caption. ``factors``, where there are any, has P entries. Raises
-    CaptionsError where the parts do not fit.
+    Every picture has a caption. ``factors``, where there are any, has P entries. ``held_out`` is
+    what training pictures were not to show. Raises CaptionsError where the parts do not fit.
     """
 
     split: str
@@ -46,6 +47,7 @@ class Captions:
     factors: tuple[Any, ...] | None
     vocabulary_digest: str
     source_digest: str
+    held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
         count = len(self.keys)
@@ -94,7 +96,11 @@ class Captions:
 
 
 def encode_captions(
-    pictures: Sequence[Picture], split: str, vocabulary: Vocabulary, source_digest: str
+    pictures: Sequence[Picture],
+    split: str,
+    vocabulary: Vocabulary,
+    source_digest: str,
+    held_out: HeldOut | None = None,
 ) -> Captions:
     """Encode the captions of the pictures of one split, in their order.
 
@@ -116,6 +122,7 @@ def encode_captions(
         factors=factors if any(entry is not None for entry in factors) else None,
         vocabulary_digest=vocabulary.digest,
         source_digest=source_digest,
+        held_out=held_out,
     )
 
 
@@ -145,6 +152,8 @@ def save_captions(captions: Captions, path: Path) -> None:
             ("package_version", package_version()),
         ):
             _set_text(file, name, text)
+        if captions.held_out is not None:
+            _set_text(file, "held_out", json.dumps(captions.held_out.to_json()))
         file.attrs["version"] = VERSION
         kind = "int" if isinstance(captions.image_ids[0], int) else "str"
         _set_text(file["image_id"], "image_id_type", kind)
@@ -220,7 +229,14 @@ class _Reader:
             factors=self._factors() if b"factors" in names else None,
             vocabulary_digest=_get_text(root, "vocabulary_digest"),
             source_digest=_get_text(root, "source_digest"),
+            held_out=self._held_out() if "held_out" in root.attrs else None,
         )
+
+    def _held_out(self) -> HeldOut:
+        try:
+            return HeldOut.from_json(_get_text(self.file, "held_out"))
+        except DataError as error:
+            raise CaptionsError(str(error)) from error
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if name not in self.file:

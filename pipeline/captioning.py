@@ -53,3 +53,28 @@ def caption_conditions(
         words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
         captions += [vocabulary.decode(row) for row in words.tolist()]
     return captions
+
+
+@torch.inference_mode()
+def hypotheses(
+    system: System,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int,
+    length_penalty: float = 0.0,
+) -> list[list[str]]:
+    """Return all ``width`` captions of the beam for each row of ``features`` (N, D), best first."""
+    device = system.feature_mean.device
+    captions = []
+    for part in features.split(max(1, ROWS // width)):
+        words = beam(
+            system.decoder,
+            system.condition(part.to(device)),
+            marks=MARKS,
+            width=width,
+            length_penalty=length_penalty,
+            every=True,
+        )
+        captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
+    return captions

@@ -16,6 +16,7 @@ from pipeline.captioning import caption_features
 from pipeline.diversity import diversity_of
 from pipeline.errors import OptionError
 from pipeline.evaluation import DIVERSITY, RECORD, Record, digest_references, evaluation_folder
+from pipeline.mentions import attributes_of, composition_of
 from pipeline.run import Run, load_run
 from pipeline.score import results_format, write_scores
 from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
@@ -26,6 +27,8 @@ from pipeline.transfer import local_cache
 SAMPLES = "samples.json"
 CONSENSUS = "consensus.json"
 FACTORS = "disentanglement.json"
+ATTRIBUTES = "attributes.json"
+COMPOSITION = "composition.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Evaluation:
     diversity: dict[str, Any]
     latents: dict[str, Any]
     disentanglement: dict[str, Any] | None  # where the split states factors
+    attributes: dict[str, Any]
+    composition: dict[str, Any] | None  # None where the cache holds nothing out
 
     def to_json(self) -> dict[str, Any]:
         """Return what the command prints: everything but the single captions."""
@@ -95,6 +100,8 @@ class Evaluation:
             "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
             "latents": self.latents,
             "disentanglement": self.disentanglement,
+            "attributes": self.attributes,
+            "composition": self.composition,
             "folder": str(self.folder),
         }
 
@@ -105,7 +112,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     Writes ``RUN/evaluation/SPLIT/``, or ``SPLIT-last/`` for the last checkpoint:
     ``captions.json`` (COCO results format), ``scores.json``, ``per_image.json``,
     ``diversity.json``, ``latents.json``, ``disentanglement.json`` where the split states factors
-    and the system has latents, where samples are asked for ``samples.json`` and
+    and the system has latents, ``attributes.json``, ``composition.json`` where training held out
+    pairs that the split shows, where samples are asked for ``samples.json`` and
     ``consensus.json``, and at the end ``evaluation.json``, which says how they were made.
 
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
@@ -121,7 +129,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     every = pairs.captions.references()
     references = {image_id: every[image_id] for image_id in ids}
     folder = evaluation_folder(options.run, options.split, options.checkpoint)
-    for stale in (RECORD, SAMPLES, CONSENSUS, FACTORS):
+    for stale in (RECORD, SAMPLES, CONSENSUS, FACTORS, COMPOSITION):
         (folder / stale).unlink(missing_ok=True)
 
     captions = caption_features(
@@ -143,6 +151,13 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     disentanglement = _disentanglement(run, pairs, options.seed)
     if disentanglement:
         write_json(folder / FACTORS, disentanglement)
+    attributes = attributes_of(pairs, said)
+    write_json(folder / ATTRIBUTES, attributes)
+    composition = composition_of(
+        run, pairs, samples, width=options.beam, length_penalty=options.length_penalty
+    )
+    if composition is not None:
+        write_json(folder / COMPOSITION, composition)
     scores = score_captions(references, said, options.metrics)
     write_scores(folder, scores)
     within = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
@@ -184,6 +199,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         diversity=diversity.report,
         latents=latents,
         disentanglement=disentanglement,
+        attributes=attributes,
+        composition=composition,
     )
 
 

@@ -14,9 +14,10 @@ def cache_info(root: Path) -> dict[str, Any]:
     cache = Cache.open(root)
     manifest = cache.manifest
     vocabulary = cache.vocabulary() if manifest.vocabulary else None
-    splits = {}
+    splits, held_out = {}, None
     for split in manifest.captions:
         captions = cache.captions(split)
+        held_out = captions.held_out or held_out
         splits[split] = {
             "pictures": captions.pictures,
             "captions": len(captions.texts),
@@ -39,4 +40,5 @@ def cache_info(root: Path) -> dict[str, Any]:
             "digest": vocabulary.digest,
         },
         "splits": splits,
+        "held_out": held_out and held_out.to_json(),
     }

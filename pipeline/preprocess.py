@@ -1,6 +1,6 @@
 """The first stage: a captioned picture collection to a feature cache."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,9 +9,11 @@ from typing import Any
 from data.annotations import Collection, read_collection
 from data.atomic import write_json
 from data.cache import CacheWriter, check_split_name, write_cache
-from data.captions import encode_captions
-from data.entry import check_entry
-from data.errors import VocabularyError
+from data.captions import Captions, encode_captions, load_captions
+from data.entry import Entry, check_entry
+from data.errors import DataError, VocabularyError
+from data.heldout import HELD_OUT, HeldOut, hold_out, read_split_file
+from data.language.pairs import Pair
 from data.pictures import NO_FILE
 from data.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from model.backbone import Backbone, load_backbone
@@ -42,9 +44,20 @@ class PreprocessOptions:
     precision: str = "auto"
     workers: int | None = None
     captions_only: bool = False
+    hold_out: Sequence[str] = ()  # pairs such as "black dog"; none means: as the cache has it
+    hold_out_split: Path | None = None
     ray: str | None = None  # auto or HOST:PORT; None extracts in this process
 
     def __post_init__(self) -> None:
+        for pair in self.hold_out:
+            try:
+                Pair.parse(pair)
+            except DataError as error:
+                raise OptionError(f"--hold-out: {error}") from error
+        if self.hold_out and self.hold_out_split is not None:
+            raise OptionError(
+                "give either --hold-out or --hold-out-split, whose file has its pairs"
+            )
         if self.captions_only == (self.images is not None):
             raise OptionError("give either --images DIR or --captions-only")
         if self.captions_only and self.ray is not None:
@@ -71,6 +84,7 @@ class Summary:
     added: int = 0
     vectors: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    held_out: dict[str, dict[str, int]] = field(default_factory=dict)  # pair: split: pictures
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,8 +106,9 @@ def preprocess(options: PreprocessOptions) -> Summary:
         for problem in collection.problems:
             summary.skipped.setdefault(problem.kind, []).append(str(problem))
         backbone = None if options.captions_only else _backbone(options, writer)
-        vocabulary = _vocabulary(collection, options, writer, summary)
-        _encode(collection, vocabulary, writer, summary)
+        collection, held = _hold_out(collection, options, writer, summary)
+        vocabulary = _vocabulary(collection, options, writer, summary, held)
+        _encode(collection, vocabulary, writer, summary, held)
         if backbone is not None:
             _extract(collection, backbone, options, writer, summary, elsewhere)
         if summary.skipped:
@@ -150,18 +165,62 @@ def _backbone(options: PreprocessOptions, writer: CacheWriter) -> Backbone:
     )
 
 
-def _vocabulary(
+def _hold_out(
     collection: Collection, options: PreprocessOptions, writer: CacheWriter, summary: Summary
+) -> tuple[Collection, HeldOut | None]:
+    """Move pictures out of training: what the command says, else what the cache was made with."""
+    asked, ids = None, None
+    if options.hold_out_split is not None:
+        asked, ids = read_split_file(options.hold_out_split)
+    elif pairs := options.hold_out or collection.held_out:
+        asked = HeldOut(tuple(pairs))
+    if entries := writer.manifest.captions:
+        entry = entries.get(TRAIN) or next(iter(entries.values()))
+        held = _captions(writer, entry).held_out
+        if (asked or held) != held or (held and held.split_file and ids is None):
+            raise OptionError(
+                f"{writer.root}: was made with {held or 'nothing'} held out, asked for is "
+                f"{asked or 'no split file'}; give the same, or use another --cache"
+            )
+        asked = held
+    if asked is None:
+        return collection, None
+    moved, summary.held_out = hold_out(collection, asked, ids)
+    if ids is not None and HELD_OUT.keys() & set(collection.splits) and moved == collection:
+        raise OptionError(
+            f"{options.hold_out_split}: none of its pictures is in {collection.source}; "
+            "give the annotations of MS-COCO, whose ids it has"
+        )
+    if collection.split(TRAIN) and not moved.split(TRAIN):
+        raise OptionError(
+            f"{collection.source}: every training picture shows {asked}; hold out less"
+        )
+    return moved, asked
+
+
+def _captions(writer: CacheWriter, entry: Entry) -> Captions:
+    return load_captions(check_entry(writer.root, entry), None)
+
+
+def _vocabulary(
+    collection: Collection,
+    options: PreprocessOptions,
+    writer: CacheWriter,
+    summary: Summary,
+    held: HeldOut | None,
 ) -> Vocabulary:
-    if (entry := writer.manifest.vocabulary) is not None:
+    entry = writer.manifest.vocabulary
+    if held and not writer.manifest.captions and collection.split(TRAIN):
+        entry = None  # of a run that was killed, which may have held out something else
+    if entry is not None:
         vocabulary = Vocabulary.load(check_entry(writer.root, entry))
-        for name, asked, held in (
+        for name, asked, made in (
             ("--tokenizer", options.tokenizer, vocabulary.tokenizer),
             ("--min-count", options.min_count, vocabulary.min_count),
         ):
-            if asked is not None and asked != held:
+            if asked is not None and asked != made:
                 raise OptionError(
-                    f"{name} {asked}: the vocabulary of {writer.root} was made with {held}; "
+                    f"{name} {asked}: the vocabulary of {writer.root} was made with {made}; "
                     "use another --cache"
                 )
     else:
@@ -184,11 +243,21 @@ def _vocabulary(
 
 
 def _encode(
-    collection: Collection, vocabulary: Vocabulary, writer: CacheWriter, summary: Summary
+    collection: Collection,
+    vocabulary: Vocabulary,
+    writer: CacheWriter,
+    summary: Summary,
+    held: HeldOut | None,
 ) -> None:
     for split in collection.splits:
         pictures = collection.split(split)
-        captions = encode_captions(pictures, split, vocabulary, collection.digest)
+        captions = encode_captions(pictures, split, vocabulary, collection.digest, held)
+        entry = writer.manifest.captions.get(split) if split in HELD_OUT.values() else None
+        if entry and _captions(writer, entry).keys != captions.keys:
+            raise OptionError(
+                f"{writer.root}: its split {split!r} has other pictures than that of "
+                f"{collection.source}; give this one another name (--split NAME)"
+            )
         writer.put_captions(captions)
         summary.splits[split] = {
             "pictures": captions.pictures,

@@ -8,6 +8,7 @@ from tiny import SPLITS, make_cache, make_collection
 from tiny import options as preprocess_options
 
 from data.cache import Cache
+from data.shapes import generate_shapes, mentions
 from pipeline.caption import caption
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
@@ -108,6 +109,62 @@ def test_an_evaluation_tells_what_it_was_made_of(folder):
     written = folder / "multispace" / "evaluation" / "test"
     assert not (written / "samples.json").exists()  # those of the evaluation before
     assert read_evaluation(folder / "multispace", "test", "best").samples is None
+
+
+def test_attributes_are_reported_and_composition_only_where_something_is_held_out(folder):
+    result = evaluate(ask(folder))
+    written = folder / "base" / "evaluation" / "test"
+    assert json.loads((written / "attributes.json").read_text()) == result.attributes
+    assert result.attributes["against"] == "references"
+    assert result.composition is None
+    assert not (written / "composition.json").exists()
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    """Runs on generated pictures of which red circles were held out."""
+    folder = tmp_path_factory.mktemp("held-out")
+    generate_shapes(folder / "shapes", images=60, seed=0, hold_out=["red circle"], size=32)
+    for split in ("train", "val", "test", "held-out"):
+        file = folder / "shapes" / "annotations" / f"{split}.json"
+        images = folder / "shapes" / "images"
+        preprocess(
+            preprocess_options(
+                folder / "cache", folder, annotations=file, images=images, split=None
+            )
+        )
+    for system in ("base", "multispace"):
+        train(
+            TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=10,
+                         batch_size=16, embedding=16, hidden=16, z_size=4, categories=(4,),
+                         device="cpu", precision="float32", learning_rate=1e-2)
+        )  # fmt: skip
+    return folder
+
+
+def test_recall_of_held_out_pairs_is_over_the_samples(held_out):
+    result = evaluate(ask(held_out, "multispace", split="held-out", samples=3))
+    written = held_out / "multispace" / "evaluation" / "held-out"
+    assert json.loads((written / "composition.json").read_text()) == result.composition
+    assert (result.composition["captions"], result.composition["k"]) == ("samples", 3)
+    true = result.composition["pairs"]["red circle"]["levels"]["true"]
+    samples = {s["image_id"]: s["captions"]
+               for s in json.loads((written / "samples.json").read_text())}  # fmt: skip
+    said = [any(m.colour == "red" and m.shape == "circle" for c in captions for m in mentions(c))
+            for captions in samples.values()]  # fmt: skip
+    assert (true["pictures"], true["recalled"]) == (6, sum(said))
+    assert result.attributes["against"] == "factors"
+
+
+def test_recall_of_base_is_over_the_beam(held_out):
+    result = evaluate(ask(held_out, "base", split="held-out", beam=4))
+    assert (result.composition["captions"], result.composition["k"]) == ("beam", 4)
+    one = evaluate(ask(held_out, "base", split="held-out", beam=1))
+    assert one.composition["k"] == 1
+
+
+def test_a_split_without_the_pairs_has_no_composition(held_out):
+    assert evaluate(ask(held_out, "base", split="test")).composition is None
 
 
 def test_captions_belong_to_their_pictures(folder):

@@ -235,3 +235,24 @@ def test_sampled_captions_follow_the_decoder_word_by_word():
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(ValueError, match=f"temperature is {temperature}"):
         sample(HESITANT, ONE_PICTURE, marks=MARKS, temperature=temperature)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+def test_every_hypothesis_comes_back_the_best_first(length_penalty):
+    decoder, conditions = make(0)
+    worth = every_caption(decoder, conditions[0], max_words=3)
+    options = {"marks": MARKS, "max_words": 3, "length_penalty": length_penalty}
+    found = beam(decoder, conditions[:1], width=len(worth), every=True, **options)
+    ranked = sorted(worth, key=lambda c: -worth[c] / len(c) ** length_penalty)
+    assert found.shape[:2] == (1, len(worth))
+    assert [tuple(strip(row)) for row in found[0]][:20] == ranked[:20]
+    assert len({tuple(strip(row)) for row in found[0]}) == len(worth)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+def test_the_first_of_every_hypothesis_is_the_best_alone(length_penalty):
+    decoder, conditions = make(3)
+    options = {"marks": MARKS, "width": 3, "length_penalty": length_penalty}
+    alone = beam(decoder, conditions, **options)
+    every = beam(decoder, conditions, every=True, **options)
+    assert [strip(row) for row in every[:, 0]] == [strip(row) for row in alone]

@@ -52,7 +52,24 @@ def read_coco(path: Path, document: dict[str, Any], digest: str, split: str | No
             pictures.append(Picture(key, entry["id"], tuple(texts), label, entry.get("factors")))
         else:
             problems.append(Problem(PICTURE_WITHOUT_CAPTIONS, key, place))
-    return Collection("coco", path, digest, tuple(pictures), tuple(problems), tuple(notes))
+    return Collection(
+        "coco",
+        path,
+        digest,
+        tuple(pictures),
+        tuple(problems),
+        tuple(notes),
+        held_out=_held_out(path, document),
+    )
+
+
+def _held_out(path: Path, document: dict[str, Any]) -> tuple[str, ...]:
+    """Return the combinations that `shapes` kept out of training; other files say nothing of it."""
+    info = document.get("info")
+    pairs = info.get("held_out", []) if isinstance(info, dict) else []
+    if not isinstance(pairs, list) or not all(isinstance(pair, str) for pair in pairs):
+        raise fault(path, "info.held_out", pairs, "a list of texts")
+    return tuple(pairs)
 
 
 def _label(path: Path, document: dict[str, Any], split: str | None, notes: list[str]) -> str | None:

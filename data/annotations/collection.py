@@ -60,7 +60,8 @@ class Picture:
 class Collection:
     """The pictures of one annotation file, and what was wrong with it.
 
-    ``digest`` is the SHA-256, in hexadecimal, of the bytes of the files read. Raises
+    ``digest`` is the SHA-256, in hexadecimal, of the bytes of the files read; ``held_out`` the
+    pairs ("red circle") that a generated collection was made without. Raises
     AnnotationError where there is no picture at all, ValueError where two share a key.
     """
 
@@ -70,6 +71,7 @@ class Collection:
     pictures: tuple[Picture, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pictures:

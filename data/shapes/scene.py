@@ -160,3 +160,14 @@ def _place(thing: Thing, place: float, relation: str, rng: random.Random) -> Thi
         y=round(y + rng.uniform(-PLACE_JITTER, PLACE_JITTER), 4),
         radius=round(RADIUS[thing.size] * (1 + rng.uniform(-RADIUS_JITTER, RADIUS_JITTER)), 4),
     )
+
+
+def things_of(factors: Any) -> tuple[Thing, ...] | None:
+    """Return the objects that :meth:`Scene.factors` describes; None for factors of other kinds."""
+    try:
+        things = tuple(Thing(**entry) for entry in factors["objects"])
+    except (TypeError, KeyError, IndexError):
+        return None
+    known = all(t.shape in SHAPES and t.colour in COLOURS and t.size in SIZES
+                and t.pattern in PATTERNS for t in things)  # fmt: skip
+    return things if things and known else None

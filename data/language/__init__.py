@@ -1,0 +1,1 @@
+"""What captions in English name: things, their attributes, what they do."""
