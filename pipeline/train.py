@@ -35,7 +35,7 @@ from pipeline.resume import Position, check_same_data, find_checkpoint
 from pipeline.run import BEST, LAST, write_config
 from pipeline.stop import Stop, noted
 from pipeline.transfer import local_cache
-from pipeline.validation import latent_distributions, validate
+from pipeline.validation import collapse_warning, latent_distributions, validate
 
 DEFAULT_EPOCHS = 20
 LEAST_SCALE = 2.0**-14  # the least normal number of float16: of a gradient of 1, less is lost
@@ -190,6 +190,8 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
                         position.epochs_without_better
                     )
                 progress.note(_epoch_line(options, position, meter, numbers))
+                if warning := collapse_warning(numbers):
+                    progress.note(f"{options.system}: {warning}")
             if ranks.first:
                 save_last()
             stopped = ranks.stopped(stop)
@@ -283,6 +285,8 @@ def _epoch_line(
             f"; {options.val_split}: recon {numbers['recon']:.2f} nats, "
             f"KL_z {numbers['kl_z']:.2f}, KL_c {numbers['kl_c']:.2f}, CIDEr {numbers['cider']:.3f}"
         )
+        if "shuffled_both" in numbers:
+            line += f", {numbers['shuffled_both']:.2f} nats lost with latents shuffled"
     return line + (" (best)" if position.best_step == position.step else "")
 
 

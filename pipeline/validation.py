@@ -1,5 +1,7 @@
 """How a system in training does on captions that it does not learn from."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from pycocoevalcap.cider.cider import Cider
@@ -10,7 +12,9 @@ from data.vocabulary import Vocabulary
 from model.systems import System
 from pipeline.captioning import caption_features
 from pipeline.options import TrainOptions
+from pipeline.scores.ablation import ablation
 
+LEAST_KL, LEAST_LOSS = 0.5, 0.1  # nats a caption; with less of either the latents say nothing
 END = 10**9  # an optimiser step at which every schedule has reached its end
 
 
@@ -21,7 +25,9 @@ def validate(
     """Return loss, its terms, and the CIDEr of greedy captions on a split.
 
     The loss is taken with every schedule at its end, so that it is one yardstick all through
-    training. CIDEr here splits at white space and is for selection only.
+    training. CIDEr here splits at white space and is for selection only. ``shuffled_z``, ``_c``
+    and ``_both``, of a system that has them, are the nats a caption that are lost with the
+    latents of other pictures.
     """
     system.eval()
     device = system.feature_mean.device
@@ -34,7 +40,22 @@ def validate(
     names = ("loss", "recon", "kl_z", "kl_c")
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
     captions = caption_features(system, pairs.features, vocabulary)
-    return {**numbers, "cider": quick_cider(pairs, captions)}
+    lost = {f"shuffled_{name}": nats for name, nats in ablation(system, pairs).items()}
+    return {**numbers, "cider": quick_cider(pairs, captions), **lost}
+
+
+def collapse_warning(numbers: Mapping[str, float]) -> str | None:
+    """Return a line where a validation says that the decoder goes without its latents."""
+    if "shuffled_both" not in numbers:
+        return None
+    kl, lost = numbers["kl_z"] + numbers["kl_c"], numbers["shuffled_both"]
+    if kl >= LEAST_KL and lost >= LEAST_LOSS:
+        return None
+    return (
+        f"the latent space is collapsing: it holds {kl:.2f} nats, and the captions of a picture "
+        f"lose {lost:.2f} nats with those of another; see --free-bits, --annealing, --word-dropout "
+        "and the capacities"
+    )
 
 
 @torch.no_grad()

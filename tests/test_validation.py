@@ -5,7 +5,7 @@ from rows import make_cache
 from data.batches import load_pairs
 from model.systems import build
 from pipeline.options import TrainOptions
-from pipeline.validation import END, latent_distributions, quick_cider, validate
+from pipeline.validation import END, collapse_warning, latent_distributions, quick_cider, validate
 
 
 @pytest.fixture
@@ -58,6 +58,26 @@ def test_latent_distributions_are_those_of_the_posterior(cache, tmp_path):
     torch.testing.assert_close(found["c_kl"].sum(), posterior.kl_c())
     assert torch.equal(found["z_mean"], posterior.z.mean)
     assert latent_distributions(make(cache, tmp_path, "base")[1], pairs) == {}
+
+
+def test_nats_lost_with_other_latents_are_told(cache, tmp_path):
+    pairs = load_pairs(cache, "val")
+    options, system = make(cache, tmp_path)
+    numbers = validate(system, pairs, cache.vocabulary(), options)
+    assert {"shuffled_z", "shuffled_c", "shuffled_both"} < set(numbers)
+    options, system = make(cache, tmp_path, "base")
+    assert "shuffled_both" not in validate(system, pairs, cache.vocabulary(), options)
+
+
+def test_a_collapse_is_told_of_either_sign():
+    whole = {"kl_z": 20.0, "kl_c": 1.0, "shuffled_both": 3.0}
+    assert collapse_warning(whole) is None
+    assert collapse_warning({"kl_z": 0.0, "kl_c": 0.0}) is None  # base: nothing to collapse
+    for sign in ({"kl_z": 0.2, "kl_c": 0.1}, {"shuffled_both": 0.03}):
+        assert "the latent space is collapsing" in collapse_warning({**whole, **sign})
+    line = collapse_warning({**whole, "shuffled_both": 0.03})
+    assert "holds 21.00 nats" in line
+    assert "lose 0.03 nats" in line
 
 
 def test_the_references_themselves_score_best(cache):
