@@ -130,20 +130,26 @@ def shapes(as_json: bool, **options: Any) -> None:
 @click.option("--images", type=FOLDER, help="The folder of the pictures.")
 @click.option("--cache", type=FOLDER, required=True, help="The feature cache to make or extend.")
 @click.option("--split", help="Name of the split in the file, or the only one wanted.")
-@click.option("--backbone", help="resnet18, 34, 50, 101 or 152.  [default: resnet50]")
+@click.option("--backbone", help="resnet18, 34, 50, 101 or 152; several, separated by commas, make "
+              "a cache each, CACHE/NAME, and decode once.  [default: resnet50]")  # fmt: skip
 @click.option("--weights", help="imagenet, a torchvision name, random, FILE, or "
               "package:NAME/FILE.  [default: imagenet]")  # fmt: skip
 @click.option("--resize", type=int, help="Shorter side in pixels.  [default: the weights' own]")
 @click.option("--crop", type=int, help="Side of the middle square.  [default: the weights' own]")
+@click.option("--pool", help="average, or grid: a vector for each place.  [default: average]")
+@click.option("--flip/--no-flip", default=None, help="Mean with the mirror image's vector; twice "
+              "the work.  [default: no]")  # fmt: skip
 @click.option("--tokenizer", help="whitespace, whitespace-lower, treebank.  [default: whitespace]")
 @click.option("--min-count", type=int, help="Occurrences that make a word.  [default: 10]")
 @click.option("--shard-size", default=4096, show_default=True, help="Pictures a shard.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               show_default=True, help="Of the stored vectors.")  # fmt: skip
 @click.option("--precision", default="auto", show_default=True, help="Of the network.")
+@click.option("--compile", type=click.Choice(["auto", "on", "off"]), default="auto",
+              show_default=True, help="Kernels; auto where it repays.")  # fmt: skip
 @device
-@click.option("--workers", type=int, help="Decoding threads.  [default: one a core]  With --ray: "
-              "cores a task, which also decode.  [default: 1]")  # fmt: skip
+@click.option("--workers", type=int, help="Lanes that decode and compute.  [default: one a core]  "
+              "With --ray: cores a task.  [default: 1]")  # fmt: skip
 @click.option("--ray", metavar="auto|HOST:PORT", help="Extract on this Ray cluster, a task a "
               "shard. Every node must see the pictures at the same path.")  # fmt: skip
 @click.option("--captions-only", is_flag=True, help="Vocabulary and captions, no features.")
@@ -151,11 +157,16 @@ def shapes(as_json: bool, **options: Any) -> None:
               'pair leave training: "black dog", "ride woman".')  # fmt: skip
 @click.option("--hold-out-split", type=FILE, help="A published split of MS-COCO, which says what "
               "to hold out.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Estimate time and size from a sample, and write "
+              "nothing.")  # fmt: skip
 @as_json
-def preprocess(as_json: bool, **options: Any) -> None:
+def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
     """Turn a captioned picture collection into a feature cache."""
     from pipeline.preprocess import PreprocessOptions, preprocess
 
+    if dry_run:
+        _dry_run(PreprocessOptions(**options), as_json)
+        return
     summary = preprocess(PreprocessOptions(**options))
     if as_json:
         _print_json(summary.to_json())
@@ -180,6 +191,17 @@ def preprocess(as_json: bool, **options: Any) -> None:
     if summary.skipped:
         _name_skipped(summary.skipped, summary.skipped_file)
         sys.exit(SKIPPED)
+
+
+def _dry_run(options: Any, as_json: bool) -> None:
+    from pipeline.estimate import estimate
+
+    expected = estimate(options)
+    if as_json:
+        _print_json(asdict(expected))
+    else:
+        for line in expected.lines():
+            click.echo(line)
 
 
 def _name_skipped(skipped: Mapping[str, list[str]], file: Path) -> None:
@@ -655,6 +677,45 @@ def _print_transferred(done: Any, as_json: bool) -> None:
     click.echo(f"the source's digest: sha256:{done.digest}")
     if not done.whole:
         click.echo("not the same whole: the folder has a manifest of its own")
+
+
+@main.command()
+@click.argument("images", type=FOLDER, required=False)
+@click.option("--cache", type=FOLDER, default=Path("."), show_default=True,
+              help="Where a cache is to be made.")  # fmt: skip
+@click.option("--sample", type=click.IntRange(1), help="Decode so many of IMAGES, and read only "
+              "the headers of the others.  [default: decode all]")  # fmt: skip
+@as_json
+def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) -> None:
+    """Say what is here and what will not work, or with IMAGES what would become of each."""
+    from data.survey import survey
+    from pipeline.doctor import examine
+
+    if images is None:
+        findings = examine(cache)
+        if as_json:
+            _print_json([asdict(finding) for finding in findings])
+        else:
+            for finding in findings:
+                click.echo(f"{finding.name:14}{finding.value}")
+                if finding.mend:
+                    click.echo(f"{'':14}{finding.mend}")
+        if not all(finding.works for finding in findings):
+            sys.exit(SKIPPED)
+        return
+    found = survey(images, sample)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        click.echo(f"{found.files} files under {images}: {found.decoded} decoded, of "
+                   f"{found.files - found.decoded} the header read")  # fmt: skip
+        click.echo(f"{found.plain} fine as they are")
+        for kind, count in found.converted.items():
+            click.echo(f"{count} converted: {kind}")
+        click.echo(f"{len(found.failures)} would fail")
+        _print_first([f"  {key}: {reason}" for key, reason in found.failures.items()])
+    if found.failures:
+        sys.exit(SKIPPED)
 
 
 @main.command()

@@ -1,11 +1,15 @@
 """Where the arithmetic runs, and in which precision."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from model.errors import ModelError
 from model.options import PRECISIONS
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, and in how many
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,13 +37,14 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     :raises ModelError: the name is unknown.
     """
     if name == "auto":
-        return torch.bfloat16 if _native_bfloat16(device) else torch.float32
+        return torch.bfloat16 if native_bfloat16(device) else torch.float32
     if name not in PRECISIONS:
         raise ModelError(f"--precision {name}: use one of {', '.join(PRECISIONS)}")
     return getattr(torch, name)
 
 
-def _native_bfloat16(device: torch.device) -> bool:
+def native_bfloat16(device: torch.device) -> bool:
+    """Say whether the hardware multiplies bfloat16 itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
@@ -47,3 +52,14 @@ def _native_bfloat16(device: torch.device) -> bool:
         able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return False
+
+
+def cores() -> int:
+    """Return how many cores this process may use, within a container's quota."""
+    able = getattr(os, "sched_getaffinity", None)
+    count = len(able(0)) if able else os.cpu_count() or 1
+    if QUOTA.is_file():
+        most, _, period = QUOTA.read_text().partition(" ")
+        if most.isdecimal():
+            count = min(count, -(-int(most) // int(period)))
+    return max(count, 1)

@@ -1,4 +1,4 @@
-"""torchvision's models, importable beside any build of torch.
+"""torchvision's models and transforms, importable beside any build of torch.
 
 torchvision's wheels are built against CUDA. Beside a CPU build of torch the compiled part cannot
 load, and the import then fails because it attaches metadata to two operators that are not there
@@ -32,5 +32,6 @@ def _declare_missing_operators() -> None:
 _declare_missing_operators()
 
 from torchvision import models  # noqa: E402  (only now can it be imported)
+from torchvision.transforms import functional  # noqa: E402
 
-__all__ = ["models"]
+__all__ = ["functional", "models"]

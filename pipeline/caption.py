@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from data.errors import PictureError
-from data.pictures import DECODING, decode, read_bytes
-from model.backbone import load_backbone
-from model.device import choose_device, choose_precision
+from data.pictures import DECODING
+from model.device import choose_device, cores
 from pipeline.captioning import caption_features
 from pipeline.errors import PipelineError
-from pipeline.extract import BATCH, describe
+from pipeline.extract import MIRRORED, backbone_of, describe
+from pipeline.lanes import Rows, lanes
 from pipeline.run import load_run
 
 
@@ -46,30 +46,22 @@ def caption(
             f"{run_folder}: trained on vectors that were {spec.origin}; none can be made of other "
             "pictures; train on a cache that `preprocess` extracted"
         )
-    if spec.decode != DECODING:
+    if spec.decode.removesuffix(MIRRORED) != DECODING:
         raise PipelineError(
             f"{run_folder}: its pictures were decoded as {spec.decode!r}, this software does "
             f"{DECODING!r}; extract the features anew"
         )
-    backbone = load_backbone(
-        spec.architecture,
-        weights or spec.weights,
-        device=where,
-        precision=choose_precision("auto", where),
-        resize=spec.transform.resize,
-        crop=spec.transform.crop,
-    )
+    backbone = backbone_of(spec, weights=weights, device=device)
     run.check_spec(describe(backbone, spec.dtype), f"--weights {backbone.weights}")
-    prepared, failures = {}, {}
-    for path in images:
-        try:
-            prepared[str(path)] = backbone.prepare(decode(read_bytes(path), path))
-        except PictureError as error:
-            failures[str(path)] = str(error)
-    if not prepared:
+    parts = [[(str(path), path) for path in dict.fromkeys(images)]]
+    rows = Rows()
+    with lanes(parts, backbone, min(len(images), cores())) as made:
+        for batch in made:
+            rows.add(batch)
+    failures = {file: f"{file}: {reason}" for file, reason in rows.failures.items()}
+    if not rows.keys:
         return Captioned({}, failures)
-    pixels = torch.stack(list(prepared.values()))
-    features = torch.cat([backbone(part) for part in pixels.split(BATCH)])
+    features = torch.from_numpy(np.concatenate(rows.features))
     features = features.to(getattr(torch, spec.dtype))  # as the cache would have rounded them
     said = caption_features(run.system, features, run.vocabulary, width=beam)
-    return Captioned(dict(zip(prepared, said, strict=True)), failures)
+    return Captioned(dict(zip(rows.keys, said, strict=True)), failures)

@@ -3,11 +3,12 @@
 Every node needs this package, and sees the pictures (and a weights file) under the driver's
 paths. A shard whose worker or node dies is made again elsewhere; what a task returns is rows, so
 that no trace of the one that died is left. Rows are equal to those of a local run, bit for bit,
-where the nodes' processors and libraries are: neither the batch (see ``extract.fill``) nor the
+where the nodes' processors and libraries are: neither the batch (see ``pipeline.lanes``) nor the
 number of threads changes a vector.
 """
 
 import functools
+import json
 import logging
 import os
 import socket
@@ -20,11 +21,11 @@ from typing import Any
 
 from data.pictures import NO_FILE
 from data.spec import FeatureSpec
-from model.backbone import Backbone, load_backbone
-from model.device import choose_device, choose_precision
+from model.backbone import Backbone
 from model.errors import ModelError
 from pipeline.errors import FAILURES, OptionError, PipelineError
-from pipeline.extract import Part, Rows, describe, fill
+from pipeline.extract import backbone_of, describe
+from pipeline.lanes import Part, Rows, lanes
 
 try:
     import ray
@@ -206,16 +207,8 @@ def make_rows(order: Order, part: Part) -> tuple[str, Rows]:
     identity = ray.get_runtime_context().get_node_id()
     node = f"node {ray.util.get_node_ip_address()} ({identity[:8]})"
     spec = order.spec
-    assert spec.transform is not None
     try:
-        backbone = _backbone(
-            spec.architecture,
-            order.weights,
-            order.device,
-            spec.precision,
-            spec.transform.resize,
-            spec.transform.crop,
-        )
+        backbone = _backbone(json.dumps(spec.to_json()), order.weights, order.device)
     except ModelError as error:
         raise PipelineError(f"{node}: {error}") from None
     made = replace(describe(backbone, spec.dtype), weights=spec.weights)
@@ -225,23 +218,16 @@ def make_rows(order: Order, part: Part) -> tuple[str, Rows]:
             "give every node the same weights and libraries"
         )
     rows = Rows()
-    fill(rows, part, backbone, order.workers)
+    with lanes([part], backbone, order.workers) as made_here:
+        for batch in made_here:
+            rows.add(batch)
     return node, rows
 
 
 @functools.cache  # once a process
-def _backbone(
-    architecture: str, weights: str, device: str, precision: str, resize: int, crop: int
-) -> Backbone:
-    place = choose_device(device)
-    return load_backbone(
-        architecture,
-        weights,
-        device=place,
-        precision=choose_precision(precision, place),
-        resize=resize,
-        crop=crop,
-    )
+def _backbone(spec: str, weights: str, device: str) -> Backbone:
+    described = FeatureSpec.from_json(json.loads(spec), "the driver's")
+    return backbone_of(described, weights=weights, device=device, compiled=True)
 
 
 def _differences(spec: FeatureSpec, made: FeatureSpec) -> list[str]:

@@ -1,38 +1,27 @@
-"""Pictures to rows of shards: decoding in threads beside the network."""
+"""Pictures to the shards of a cache, by lanes of this process or elsewhere."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from data.cache import CacheWriter
 from data.errors import PictureError
-from data.pictures import DECODING, NO_FILE, decode, digest, read_bytes
+from data.pictures import DECODING, NO_FILE, digest, read_bytes
 from data.spec import FeatureSpec, Transform
-from model.backbone import POOLING, Backbone
+from model.backbone import POOLING, Backbone, Together, load_backbone
+from model.compilation import compile_backbone
+from model.device import choose_device, choose_precision, cores
+from model.options import PRECISIONS
+from pipeline.lanes import Effort, Part, Rows, batch_size, lanes
 from pipeline.progress import Progress
 
-BATCH = 32
+MIRRORED = ", mean with the mirror image"
+COMPILED = "compiled"  # in the spec's versions, if the kernels were
 
-
-@dataclass
-class Rows:
-    """The shard in hand: only pictures whose vectors are there, and those that failed."""
-
-    keys: list[str] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)  # each float32 (n, D)
-    failures: dict[str, str] = field(default_factory=dict)
-
-
-Part = Sequence[tuple[str, Path]]  # the pictures of one shard: key and file
 # Gives the rows of each part, in order, to the function at the end.
 Elsewhere = Callable[[Sequence[Part], Backbone, FeatureSpec, Callable[[Rows], None]], None]
 
@@ -51,14 +40,43 @@ def describe(backbone: Backbone, dtype: str) -> FeatureSpec:
             mean=prepare.mean,
             std=prepare.std,
         ),
-        decode=DECODING,
-        pooling=POOLING,
+        decode=DECODING + MIRRORED * backbone.flip,
+        pooling=backbone.pooling,
         dimension=backbone.dimension,
         weights=backbone.weights,
         dtype=dtype,
         precision=str(backbone.precision).removeprefix("torch."),
-        versions={n: metadata.version(n) for n in ("torch", "torchvision", "pillow", "numpy")},
+        versions={
+            **{n: metadata.version(n) for n in ("torch", "torchvision", "pillow", "numpy")},
+            **({COMPILED: backbone.compiled} if backbone.compiled else {}),
+        },
     )
+
+
+def backbone_of(
+    spec: FeatureSpec, *, weights: str | None = None, device: str, compiled: bool = False
+) -> Backbone:
+    """Load the backbone that a spec describes; the caller compares fingerprints.
+
+    :param weights: where they are now, if not where the spec says.
+    :param compiled: compile it as the spec's was, if it was.
+    """
+    assert spec.transform is not None, "imported vectors have no backbone"
+    place = choose_device(device)
+    precision = spec.precision if spec.precision in PRECISIONS else "auto"
+    backbone = load_backbone(
+        spec.architecture,
+        weights or spec.weights,
+        device=place,
+        precision=choose_precision(precision, place),
+        resize=spec.transform.resize,
+        crop=spec.transform.crop,
+        pool="average" if spec.pooling == POOLING else "grid",
+        flip=spec.decode.endswith(MIRRORED),
+    )
+    if compiled and COMPILED in spec.versions:
+        return compile_backbone(backbone, batch_size(place))[0]
+    return backbone
 
 
 def extract(
@@ -66,6 +84,7 @@ def extract(
     pictures: Mapping[str, Path],
     backbone: Backbone,
     *,
+    beside: Sequence[tuple[CacheWriter, Backbone]] = (),
     dtype: str = "float16",
     shard_size: int = 4096,
     workers: int | None = None,
@@ -76,114 +95,62 @@ def extract(
     A picture that cannot be read is recorded with its reason and gets no row. On an
     interruption the rows that are ready are written before it goes on its way.
 
-    :param elsewhere: makes the rows in place of this process.
+    :param beside: further caches with the backbones that fill them, from the same decoded
+        pictures; what one of them holds already is left as it is.
+    :param workers: lanes; one a core if not given.
+    :param elsewhere: makes the rows in place of this process, for one cache.
     """
-    spec = describe(backbone, dtype)
-    writer.begin(spec)
+    filled = [(writer, backbone), *beside]
+    specs = [describe(made, dtype) for _, made in filled]
+    for (cache, _), spec in zip(filled, specs, strict=True):
+        cache.begin(spec)
+    effort, size = Effort(), batch_size(backbone.device)
+
+    def store(rows: Rows) -> None:
+        start = 0
+        for (cache, _), spec in zip(filled, specs, strict=True):
+            _store(cache, spec, rows, slice(start, start + spec.dimension))
+            start += spec.dimension
+
     keys = sorted(key for key, path in pictures.items() if path.exists())
     if absent := dict.fromkeys(pictures.keys() - set(keys), NO_FILE):
-        _store(writer, spec, Rows(failures=absent))
+        store(Rows(failures=absent))
     named = [(key, pictures[key]) for key in keys]
     parts = [named[start : start + shard_size] for start in range(0, len(keys), shard_size)]
-    with Progress(len(keys), "pictures", "features") as progress:
+    with Progress(len(keys), "pictures", "features", lambda: str(effort)) as progress:
 
-        def store(rows: Rows) -> None:
-            _store(writer, spec, rows)
+        def count(rows: Rows) -> None:
+            effort.add(rows.effort)
             progress.advance(len(rows.keys) + len(rows.failures))
 
         if elsewhere is not None:
-            elsewhere(parts, backbone, spec, store)
+
+            def take(rows: Rows) -> None:
+                store(rows)
+                count(rows)
+
+            elsewhere(parts, backbone, specs[0], take)
             return
-        for part in parts:
-            rows = Rows()
-            try:
-                fill(rows, part, backbone, workers or os.cpu_count() or 1, progress.advance)
-            finally:  # an interruption costs the batch in hand, not the shard
-                _store(writer, spec, rows)
+        network = Together(tuple(made for _, made in filled)) if beside else backbone
+        with lanes(parts, network, workers or cores()) as made:
+            for part in parts:
+                rows = Rows()
+                try:
+                    for batch in islice(made, -(-len(part) // size)):
+                        rows.add(batch)
+                        count(batch)
+                finally:  # an interruption costs the batches in hand, not the shard
+                    store(rows)
 
 
-def fill(
-    rows: Rows,
-    part: Part,
-    backbone: Backbone,
-    workers: int,
-    advance: Callable[[], None] = lambda: None,
-) -> None:
-    """Put the pictures of ``part`` into ``rows``, in order.
-
-    :param workers: threads that decode.
-    :param advance: called once a picture.
-    """
-    pool = ThreadPoolExecutor(workers)
-    try:
-        ready: list[_Decoded] = []
-        for one in _in_order(pool, backbone, part, ahead=2 * BATCH + workers):
-            advance()
-            if one.pixels is None:
-                rows.failures[one.key] = one.reason
-                continue
-            ready.append(one)
-            if len(ready) == BATCH:
-                _run(rows, ready, backbone)
-                ready.clear()
-        _run(rows, ready, backbone)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    key: str
-    digest: bytes
-    pixels: Tensor | None  # float32 (3, crop, crop), or None with the reason
-    reason: str = ""
-
-
-def _in_order(
-    pool: ThreadPoolExecutor,
-    backbone: Backbone,
-    part: Part,
-    ahead: int,
-) -> Iterator[_Decoded]:
-    """Decode in threads, at most ``ahead`` pictures in memory, and yield in order."""
-    waiting: deque[Future[_Decoded]] = deque()
-    for key, path in part:
-        waiting.append(pool.submit(_decode, key, path, backbone))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _decode(key: str, path: Path, backbone: Backbone) -> _Decoded:
-    try:
-        content = read_bytes(path)
-        pixels = backbone.prepare(decode(content, path))
-    except PictureError as error:
-        return _Decoded(key, b"", None, str(error).removeprefix(f"{path}: "))
-    return _Decoded(key, digest(content), pixels)
-
-
-def _run(rows: Rows, batch: Sequence[_Decoded], backbone: Backbone) -> None:
-    """Put a batch through the network.
-
-    It is filled up to one fixed size, so that a vector never depends on how many pictures
-    happened to be beside it.
-    """
-    if not batch:
-        return
-    pixels = torch.stack([one.pixels for one in batch if one.pixels is not None])
-    filler = pixels.new_zeros(BATCH - len(pixels), *pixels.shape[1:])
-    rows.features.append(backbone(torch.cat((pixels, filler)))[: len(pixels)].numpy())
-    rows.keys += [one.key for one in batch]
-    rows.digests += [one.digest for one in batch]
-
-
-def _store(writer: CacheWriter, spec: FeatureSpec, rows: Rows) -> None:
-    if rows.keys or rows.failures:
-        digests = np.frombuffer(b"".join(rows.digests), np.uint8).reshape(-1, 32)
-        features = np.concatenate(rows.features or [np.empty((0, spec.dimension), np.float32)])
-        writer.append(spec, rows.keys, digests, features, rows.failures)
+def _store(writer: CacheWriter, spec: FeatureSpec, rows: Rows, columns: slice) -> None:
+    """Write the rows that the cache does not hold yet, of the columns that are its own."""
+    new = [number for number, key in enumerate(rows.keys) if key not in writer.digests]
+    if new or rows.failures:
+        keys = [rows.keys[number] for number in new]
+        digests = np.frombuffer(b"".join(rows.digests), np.uint8).reshape(-1, 32)[new]
+        features = np.concatenate(rows.features or [np.empty((0, columns.stop), np.float32)])
+        writer.append(spec, keys, digests, features[new, columns], rows.failures)
 
 
 def changed_pictures(writer: CacheWriter, pictures: Mapping[str, Path]) -> list[str]:

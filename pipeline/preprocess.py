@@ -1,7 +1,7 @@
 """The first stage: a captioned picture collection to a feature cache."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,21 @@ from typing import Any
 from data.annotations import Collection, read_collection
 from data.atomic import write_json
 from data.cache import CacheWriter, check_split_name, write_cache
-from data.captions import Captions, encode_captions, load_captions
-from data.entry import Entry, check_entry
+from data.captions import encode_captions
+from data.entry import check_entry
 from data.errors import DataError, VocabularyError
-from data.heldout import HELD_OUT, HeldOut, hold_out, read_split_file
+from data.heldout import HELD_OUT, HeldOut
 from data.language.pairs import Pair
 from data.pictures import NO_FILE
+from data.spec import FeatureSpec
 from data.vocabulary import SPECIALS, Vocabulary, build_vocabulary
-from model.backbone import Backbone, load_backbone
+from model.backbone import ARCHITECTURES, POOLING, Backbone, load_backbone
+from model.compilation import compile_backbone, repays
 from model.device import choose_device, choose_precision
 from pipeline.errors import OptionError, PipelineError
-from pipeline.extract import Elsewhere, changed_pictures, extract
-
-TRAIN = "train"
+from pipeline.extract import MIRRORED, Elsewhere, changed_pictures, extract
+from pipeline.hold_out import TRAIN, captions_of, held_out_of
+from pipeline.lanes import batch_size
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,19 @@ class PreprocessOptions:
     cache: Path
     images: Path | None = None
     split: str | None = None
-    backbone: str | None = None  # resnet50
+    backbone: str | None = None  # resnet50; several, separated by commas, make a cache each
     weights: str | None = None  # imagenet
     resize: int | None = None  # the weights' own
     crop: int | None = None
+    pool: str | None = None  # average
+    flip: bool | None = None
     tokenizer: str | None = None  # whitespace
     min_count: int | None = None  # 10
     shard_size: int = 4096
     dtype: str = "float16"
     device: str = "auto"
     precision: str = "auto"
+    compile: str = "auto"
     workers: int | None = None
     captions_only: bool = False
     hold_out: Sequence[str] = ()  # pairs such as "black dog"; none means: as the cache has it
@@ -62,8 +67,14 @@ class PreprocessOptions:
             raise OptionError("give either --images DIR or --captions-only")
         if self.captions_only and self.ray is not None:
             raise OptionError(f"--ray {self.ray}: of no use with --captions-only")
+        if len(self.caches) > 1 and (odd := self.caches.keys() - set(ARCHITECTURES)):
+            raise OptionError(f"--backbone {min(map(str, odd))}: use {', '.join(ARCHITECTURES)}")
+        if len(self.caches) > 1 and (self.captions_only or self.ray is not None):
+            raise OptionError(f"--backbone {self.backbone}: one only with --captions-only or --ray")
         if self.images is not None and not self.images.is_dir():
             raise OptionError(f"--images {self.images}: not a folder")
+        if self.compile not in ("auto", "on", "off"):
+            raise OptionError(f"--compile {self.compile}: use auto, on or off")
         if self.shard_size < 1:
             raise OptionError(f"--shard-size {self.shard_size}: it must be at least 1")
         if self.min_count is not None and self.min_count < 1:
@@ -71,10 +82,21 @@ class PreprocessOptions:
         if self.workers is not None and self.workers < 1:
             raise OptionError(f"--workers {self.workers}: it must be at least 1")
 
+    @property
+    def caches(self) -> dict[str | None, Path]:
+        """The cache of each backbone: ``cache`` itself, or of several one folder each in it."""
+        names = (self.backbone or "").split(",")
+        if len(names) == 1:
+            return {self.backbone: self.cache}
+        return {name: self.cache / name for name in names}
+
 
 @dataclass
 class Summary:
-    """What `preprocess` did. ``skipped`` maps a kind of fault to a line for each input."""
+    """What `preprocess` did; of several caches ``vectors`` and ``added`` count all.
+
+    ``skipped`` maps a kind of fault to a line for each input.
+    """
 
     format: str
     skipped_file: Path
@@ -98,19 +120,31 @@ def preprocess(options: PreprocessOptions) -> Summary:
     :raises OptionError: options contradict what the cache already holds.
     """
     collection = read_collection(options.annotations, options.split)
-    with _elsewhere(options) as elsewhere, write_cache(options.cache) as writer:
-        collection = _with_split(collection, writer)
+    with ExitStack() as stack:
+        elsewhere = stack.enter_context(_elsewhere(options))
+        writers = {
+            name: stack.enter_context(write_cache(root)) for name, root in options.caches.items()
+        }
+        collection = _with_split(collection, next(iter(writers.values())))
         summary = Summary(
             collection.format, options.cache / "skipped.json", notes=list(collection.notes)
         )
         for problem in collection.problems:
             summary.skipped.setdefault(problem.kind, []).append(str(problem))
-        backbone = None if options.captions_only else _backbone(options, writer)
-        collection, held = _hold_out(collection, options, writer, summary)
-        vocabulary = _vocabulary(collection, options, writer, summary, held)
-        _encode(collection, vocabulary, writer, summary, held)
-        if backbone is not None:
-            _extract(collection, backbone, options, writer, summary, elsewhere)
+        filled = [
+            (writer, chosen_backbone(options, writer.manifest.spec, name))
+            for name, writer in writers.items()
+            if not options.captions_only
+        ]
+        whole = collection
+        for writer in writers.values():
+            collection, held, summary.held_out = held_out_of(
+                whole, writer, options.hold_out, options.hold_out_split
+            )
+            vocabulary = _vocabulary(collection, options, writer, summary, held)
+            _encode(collection, vocabulary, writer, summary, held)
+        if filled:
+            _extract(collection, filled, options, summary, elsewhere)
         if summary.skipped:
             write_json(summary.skipped_file, summary.skipped)
         else:
@@ -145,61 +179,34 @@ def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
     )
 
 
-def _backbone(options: PreprocessOptions, writer: CacheWriter) -> Backbone:
-    """Load the backbone: what the command says, else what the cache was made with."""
-    held = writer.manifest.spec
+def chosen_backbone(
+    options: PreprocessOptions, held: FeatureSpec | None, name: str | None
+) -> Backbone:
+    """Load the backbone: what the command says, else what the cache was made with.
+
+    :param held: the spec of the cache's vectors.
+    :param name: the architecture that the command names for the cache.
+    :raises OptionError: no vectors can be added to those of the cache.
+    """
     transform = held.transform if held else None
     if held is not None and transform is None:
         raise OptionError(
-            f"{writer.root}: its vectors were {held.origin}; no others can be added to them: "
+            f"{options.cache}: its vectors were {held.origin}; no others can be added to them: "
             "give --captions-only, or use another --cache"
         )
     device = choose_device(options.device)
+    pool = "grid" if held and held.pooling != POOLING else "average"
+    flip = held is not None and held.decode.endswith(MIRRORED)
     return load_backbone(
-        options.backbone or (held.architecture if held else "resnet50"),
+        name or (held.architecture if held else "resnet50"),
         options.weights or (held.weights if held else "imagenet"),
         device=device,
         precision=choose_precision(options.precision, device),
         resize=options.resize or (transform.resize if transform else None),
         crop=options.crop or (transform.crop if transform else None),
+        pool=options.pool or pool,
+        flip=flip if options.flip is None else options.flip,
     )
-
-
-def _hold_out(
-    collection: Collection, options: PreprocessOptions, writer: CacheWriter, summary: Summary
-) -> tuple[Collection, HeldOut | None]:
-    """Move pictures out of training: what the command says, else what the cache was made with."""
-    asked, ids = None, None
-    if options.hold_out_split is not None:
-        asked, ids = read_split_file(options.hold_out_split)
-    elif pairs := options.hold_out or collection.held_out:
-        asked = HeldOut(tuple(pairs))
-    if entries := writer.manifest.captions:
-        entry = entries.get(TRAIN) or next(iter(entries.values()))
-        held = _captions(writer, entry).held_out
-        if (asked or held) != held or (held and held.split_file and ids is None):
-            raise OptionError(
-                f"{writer.root}: was made with {held or 'nothing'} held out, asked for is "
-                f"{asked or 'no split file'}; give the same, or use another --cache"
-            )
-        asked = held
-    if asked is None:
-        return collection, None
-    moved, summary.held_out = hold_out(collection, asked, ids)
-    if ids is not None and HELD_OUT.keys() & set(collection.splits) and moved == collection:
-        raise OptionError(
-            f"{options.hold_out_split}: none of its pictures is in {collection.source}; "
-            "give the annotations of MS-COCO, whose ids it has"
-        )
-    if collection.split(TRAIN) and not moved.split(TRAIN):
-        raise OptionError(
-            f"{collection.source}: every training picture shows {asked}; hold out less"
-        )
-    return moved, asked
-
-
-def _captions(writer: CacheWriter, entry: Entry) -> Captions:
-    return load_captions(check_entry(writer.root, entry), None)
 
 
 def _vocabulary(
@@ -253,7 +260,7 @@ def _encode(
         pictures = collection.split(split)
         captions = encode_captions(pictures, split, vocabulary, collection.digest, held)
         entry = writer.manifest.captions.get(split) if split in HELD_OUT.values() else None
-        if entry and _captions(writer, entry).keys != captions.keys:
+        if entry and captions_of(writer, entry).keys != captions.keys:
             raise OptionError(
                 f"{writer.root}: its split {split!r} has other pictures than that of "
                 f"{collection.source}; give this one another name (--split NAME)"
@@ -269,32 +276,37 @@ def _encode(
 
 def _extract(
     collection: Collection,
-    backbone: Backbone,
+    filled: Sequence[tuple[CacheWriter, Backbone]],
     options: PreprocessOptions,
-    writer: CacheWriter,
     summary: Summary,
     elsewhere: Elsewhere | None,
 ) -> None:
     assert options.images is not None
     files = {picture.key: options.images / picture.key for picture in collection.pictures}
-    if changed := changed_pictures(writer, files):
-        raise PipelineError(
-            f"{changed[0]}: its bytes are not those that {writer.root} was made from "
-            f"({len(changed)} such pictures); restore them, or use another --cache"
-        )
-    missing = {key: path for key, path in files.items() if key not in writer.digests}
-    before = len(writer.digests)
+    missing = {}
+    for writer, _ in filled:
+        if changed := changed_pictures(writer, files):
+            raise PipelineError(
+                f"{changed[0]}: its bytes are not those that {writer.root} was made from "
+                f"({len(changed)} such pictures); restore them, or use another --cache"
+            )
+        missing.update({key: path for key, path in files.items() if key not in writer.digests})
+    before = sum(len(writer.digests) for writer, _ in filled)
+    (writer, backbone), *beside = [
+        (writer, _compiled(backbone, options, len(missing), summary)) for writer, backbone in filled
+    ]
     extract(
         writer,
         missing,
         backbone,
+        beside=beside,
         dtype=options.dtype,
         shard_size=options.shard_size,
         workers=options.workers,
         elsewhere=elsewhere,
     )
-    summary.added = len(writer.digests) - before
-    summary.vectors = len(writer.digests)
+    summary.vectors = sum(len(writer.digests) for writer, _ in filled)
+    summary.added = summary.vectors - before
     failures = writer.manifest.failures
     for key in files:
         if reason := failures.get(key):
@@ -302,3 +314,13 @@ def _extract(
             summary.skipped.setdefault(kind, []).append(f"{key}: {reason}")
     for split, counts in summary.splits.items():
         counts["with_vectors"] = sum(p.key in writer.digests for p in collection.split(split))
+
+
+def _compiled(
+    backbone: Backbone, options: PreprocessOptions, pictures: int, summary: Summary
+) -> Backbone:
+    if options.compile == "off" or (options.compile == "auto" and not repays(backbone, pictures)):
+        return backbone
+    backbone, line = compile_backbone(backbone, batch_size(backbone.device))
+    summary.notes.append(f"{backbone.architecture}: {line}")
+    return backbone

@@ -10,11 +10,9 @@ from data.errors import CacheError
 from data.manifest import NAME
 from data.repair import LOST, NOT_FINITE, Settled, settle_damage
 from data.spec import FeatureSpec
-from model.backbone import Backbone, load_backbone
-from model.device import choose_device, choose_precision
-from model.options import PRECISIONS
+from model.backbone import Backbone
 from pipeline.errors import OptionError
-from pipeline.extract import describe, extract
+from pipeline.extract import backbone_of, describe, extract
 
 
 @dataclass(frozen=True)
@@ -109,17 +107,7 @@ def _backbone(spec: FeatureSpec, weights: str | None, device: str) -> Backbone:
     """
     if spec.transform is None:
         raise CacheError("the vectors were imported and cannot be extracted; import them again")
-    place = choose_device(device)
-    backbone = load_backbone(
-        spec.architecture,
-        weights or spec.weights,
-        device=place,
-        precision=choose_precision(
-            spec.precision if spec.precision in PRECISIONS else "auto", place
-        ),
-        resize=spec.transform.resize,
-        crop=spec.transform.crop,
-    )
+    backbone = backbone_of(spec, weights=weights, device=device)
     made = describe(backbone, spec.dtype)
     if made.fingerprint != spec.fingerprint:
         raise CacheError(

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model import vision
-from model.backbone import ARCHITECTURES, Backbone, load_backbone, state_sha256
+from model.backbone import ARCHITECTURES, Backbone, Together, load_backbone
 from model.errors import WeightsError
 from model.vision import models
+from model.weights import state_sha256
 
 CPU = torch.device("cpu")
 SIDE = 64
@@ -145,6 +146,54 @@ def test_a_backbone_is_frozen(small_file):
     network = load(small_file).network
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_pixels_are_prepared_as_a_picture_is(small_file):
+    backbone = load(small_file, resize=SIDE, crop=SIDE)
+    made = [picture(90, 70), picture(64, 200)]
+    pixels = torch.stack([torch.from_numpy(backbone.prepare.cut(one)) for one in made])
+    assert pixels.shape == (2, SIDE, SIDE, 3)
+    expected = backbone(torch.stack([backbone.prepare(one) for one in made]))
+    assert torch.equal(backbone.of_pixels(pixels), expected)
+
+
+@pytest.mark.parametrize(("crop", "side"), [(64, 2), (65, 3), (33, 2)])
+def test_a_grid_is_the_last_map_row_by_row(crop, side, small_file):
+    average, grid = (load(small_file, crop=crop, pool=pool) for pool in ("average", "grid"))
+    assert average.pooling == "global average"
+    assert grid.pooling == f"grid {side} x {side}, row by row"
+    assert grid.dimension == side * side * 512
+    batch = torch.randn(2, 3, crop, crop, generator=torch.Generator().manual_seed(2))
+    places = grid(batch).reshape(2, side, side, 512)
+    torch.testing.assert_close(places.mean((1, 2)), average(batch), rtol=1e-4, atol=1e-5)
+    with torch.inference_mode():  # where each place lies, by the network without its pooling
+        network = load(small_file, crop=crop).network
+        network.avgpool = nn.Identity()
+        last = network(batch).reshape(2, 512, side, side)
+    torch.testing.assert_close(places[:, 0, 1], last[:, :, 0, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_with_flip_a_picture_and_its_mirror_image_are_one(small_file, pictures):
+    plain, both = load(small_file), load(small_file, flip=True)
+    mirrored = pictures.flip(3)
+    torch.testing.assert_close(both(pictures), both(mirrored), rtol=1e-4, atol=1e-5)
+    mean = (plain(pictures) + plain(mirrored)) / 2
+    torch.testing.assert_close(both(pictures), mean, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both(pictures), plain(pictures), rtol=1e-2)
+
+
+def test_an_unknown_pool_is_refused(small_file):
+    assert refusal(small_file, pool="max") == "--pool max: use one of average, grid"
+
+
+def test_together_their_features_lie_side_by_side(small_file):
+    one, two = load(small_file, resize=SIDE, crop=SIDE), load("random:1", resize=SIDE, crop=SIDE)
+    pixels = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
+    features = Together((one, two)).of_pixels(pixels)
+    assert torch.equal(features[:, :512], one.of_pixels(pixels))
+    assert torch.equal(features[:, 512:], two.of_pixels(pixels))
+    with pytest.raises(WeightsError, match="prepared differently; extract one after the other"):
+        Together((one, load(small_file, resize=SIDE, crop=48)))
 
 
 # Where weights come from

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from model.device import choose_device, choose_precision
+from model import device as module
+from model.device import choose_device, choose_precision, cores
 from model.errors import ModelError
 
 CPU = torch.device("cpu")
@@ -69,3 +70,15 @@ def test_an_unknown_precision_is_refused_with_those_there_are(name):
     message = f"^--precision {name}: use one of auto, float32, bfloat16, float16$"
     with pytest.raises(ModelError, match=message):
         choose_precision(name, CPU)
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000\n", 8), ("250000 100000\n", 3), ("50000 100000", 1), ("9900000 100000", 8)],
+)
+def test_cores_are_those_of_the_process_within_its_quota(monkeypatch, tmp_path, quota, expected):
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(module, "QUOTA", tmp_path / "cpu.max")
+    assert cores() == 8
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores() == expected

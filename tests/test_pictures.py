@@ -3,16 +3,21 @@ import io
 import os
 import random
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
+import data.pictures
 from data.errors import PictureError
-from data.pictures import decode, digest, read_bytes
+from data.pictures import decode, digest, kinds, read_bytes
 
+ROOT = Path(__file__).parents[1]
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
 
@@ -76,9 +81,9 @@ def test_cmyk_jpeg():
     assert abs(found - [255, 0, 0]).max() <= 12
 
 
-def png16(grey):
-    """Write a 16-bit grey PNG by hand (PNG specification, section 5)."""
-    height, width = grey.shape
+def png16(grey, *size):
+    """Write a 16-bit grey PNG by hand (PNG specification, section 5), perhaps with a false size."""
+    height, width = size or grey.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in grey)
     head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
     parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
@@ -162,9 +167,69 @@ def test_what_is_no_picture_is_refused(content, tmp_path):
 
 
 def test_a_picture_too_large_to_be_meant_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(PictureError, match="exceeds limit"):
+    monkeypatch.setattr(data.pictures, "MAX_PIXELS", 34)
+    with pytest.raises(PictureError, match="7 x 5 pixels exceeds limit 34"):
         decode(encoded(RGB), "x.png")
+    monkeypatch.setattr(data.pictures, "MAX_PIXELS", 35)
+    assert decode(encoded(RGB), "x.png").size == (7, 5)
+    with pytest.raises(PictureError, match="exceeds limit"):  # Pillow's own word
+        decode(png16(GREY, 30_000, 30_000), "x.png")
+
+
+def test_a_bomb_is_refused_by_its_header_without_a_warning():
+    script = (
+        "import sys; from data.pictures import decode; decode(sys.stdin.buffer.read(), 'x.png')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=png16(GREY, 10_000, 10_000), cwd=ROOT,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert b"10000 x 10000 pixels exceeds limit" in done.stderr.splitlines()[-1]
+    assert b"Warning" not in done.stderr
+
+
+def test_a_strip_is_refused():
+    assert decode(encoded(np.zeros((1, 100, 3), np.uint8)), "x.png").size == (100, 1)
+    with pytest.raises(PictureError, match="101 x 1 pixels, longer than 100:1"):
+        decode(encoded(np.zeros((1, 101, 3), np.uint8)), "x.png")
+
+
+def test_postscript_is_not_run():
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(PictureError, match="PostScript"):
+        decode(head, "x.eps")
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "name", "expected"),
+    [
+        (RGB, "PNG", "x.png", []),
+        (RGB, "WEBP", "x.webp", []),
+        (RGB, "JPEG", "x.JPG", []),
+        (GREY, "JPEG", "x.jpg", ["grey to RGB"]),
+        (RGB, "PNG", "x.jpg", ["extension of another format"]),
+        (RGB, "PNG", "x", ["extension of another format"]),
+        (GREY.astype(np.uint16), "PNG", "x.png", ["16 bits to 8"]),
+        (Image.new("CMYK", (8, 8)), "JPEG", "x.jpg", ["CMYK to RGB"]),
+        (Image.new("P", (8, 8)), "GIF", "x.gif", ["palette to RGB"]),
+        (Image.new("RGBA", (8, 8)), "PNG", "x.png", ["transparency left out"]),
+        (Image.new("YCbCr", (8, 8)), "TIFF", "x.tif", ["mode YCbCr to RGB"]),
+    ],
+)
+def test_kinds_say_what_decoding_changes(picture, kind, name, expected):
+    assert kinds(encoded(picture, kind), Path(name)) == expected
+
+
+def test_kinds_of_turned_and_moving_pictures():
+    exif = Image.Exif()
+    exif[274] = 6
+    assert kinds(encoded(RGB, "JPEG", exif=exif), Path("x.jpg")) == ["turned upright by EXIF"]
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    moving = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert "first frame of several" in kinds(moving, Path("x.webp"))
+    assert (pixels(moving) == [255, 0, 0]).all()
+    with pytest.raises(PictureError, match="not a picture of a known format"):
+        kinds(b"no picture", Path("x.jpg"))
 
 
 KINDS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "DDS"]

@@ -3,12 +3,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tiny import SPLITS, make_cache, make_collection, options
 
+import pipeline.lanes
+import pipeline.preprocess
 from data.annotations import read_collection
 from data.cache import Cache
 from data.errors import CacheError, VocabularyError
@@ -170,6 +173,8 @@ def test_a_collection_without_a_split_is_for_training_when_it_is_the_first(colle
         ({"shard_size": 0}, "--shard-size 0"),
         ({"workers": 0}, "--workers 0"),
         ({"min_count": 0}, "--min-count 0"),
+        ({"backbone": "resnet18,../x"}, "--backbone ../x: use resnet18, "),
+        ({"compile": "yes"}, "--compile yes: use auto, on or off"),
     ],
 )
 def test_options_are_checked_together(collection, cache, change, message):
@@ -183,15 +188,75 @@ def test_unknown_weights_leave_no_cache_behind(collection, cache):
     assert not (cache / "cache.json").exists()
 
 
+def test_several_backbones_make_a_cache_each_from_one_decoding(
+    collection, cache, tmp_path, monkeypatch
+):
+    decoded = []
+    real = pipeline.lanes.decode
+    monkeypatch.setattr(
+        pipeline.lanes, "decode", lambda content, path: decoded.append(path) or real(content, path)
+    )
+    (collection / "images" / "train-004.png").write_bytes(b"no picture")
+    summary = preprocess(options(cache, collection, backbone="resnet18,resnet34"))
+    assert len(decoded) == SPLITS["train"]
+    assert (summary.added, summary.vectors) == (2 * 11, 2 * 11)
+    assert [line.split(":")[0] for line in summary.skipped["unreadable picture"]] == [
+        "train-004.png"
+    ]
+    for name in ("resnet18", "resnet34"):
+        preprocess(options(tmp_path / name, collection, backbone=name))
+        for file in ("cache.json", "vocabulary.json", "captions/train.h5"):
+            alone = (tmp_path / name / file).read_bytes()
+            assert (cache / name / file).read_bytes() == alone, (name, file)
+    assert sorted(path.name for path in cache.iterdir()) == ["resnet18", "resnet34", "skipped.json"]
+
+
+def test_of_several_caches_each_gets_what_it_lacks(collection, cache):
+    both = dict(backbone="resnet18,resnet34")
+    preprocess(options(cache / "resnet18", collection))
+    kept = Cache.open(cache / "resnet18").manifest.shards
+    assert preprocess(options(cache, collection, **both)).added == SPLITS["train"]
+    assert Cache.open(cache / "resnet18").manifest.shards == kept
+    assert preprocess(options(cache, collection, **both)).added == 0
+    with pytest.raises(OptionError, match="one only with --captions-only or --ray"):
+        options(cache, collection, ray="auto", **both)
+
+
+def test_a_grid_and_mirror_images_are_recorded_and_kept_by_later_calls(collection, cache):
+    preprocess(options(cache, collection, pool="grid", flip=True, crop=32, resize=40))
+    spec = Cache.open(cache).spec
+    assert (spec.pooling, spec.dimension) == ("grid 1 x 1, row by row", 512)
+    assert spec.decode.endswith(", mean with the mirror image")
+    unsaid = dict(backbone=None, weights=None, resize=None, crop=None, min_count=None)
+    assert preprocess(options(cache, collection, "val", **unsaid)).added == SPLITS["val"]
+    for other in ({"pool": "average"}, {"flip": False}):
+        with pytest.raises(CacheError, match="made otherwise"):
+            preprocess(options(cache, collection, "test", **{**unsaid, **other}))
+
+
+def test_compilation_is_recorded_as_numeric_detail(collection, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        pipeline.preprocess,
+        "compile_backbone",
+        lambda made, batch: (replace(made, compiled="inductor"), "compiled"),
+    )
+    noted = preprocess(options(cache, collection, compile="on")).notes
+    preprocess(options(tmp_path / "plain", collection))
+    compiled, plain = Cache.open(cache).spec, Cache.open(tmp_path / "plain").spec
+    assert noted == ["resnet18: compiled"]
+    assert compiled.versions == {**plain.versions, "compiled": "inductor"}
+    assert compiled.fingerprint == plain.fingerprint
+
+
 KILL = """
 import os, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import data.cache, data.atomic, pipeline.extract as extract
+import data.cache, data.atomic, pipeline.lanes as lanes
 from tiny import options
 from pathlib import Path
 from pipeline.preprocess import preprocess
 place, count = {place!r}, {count}
-module = dict(decode=extract, write_shard=data.cache, write_manifest=data.cache)[place]
+module = dict(decode=lanes, write_shard=data.cache, write_manifest=data.cache)[place]
 real = getattr(module, place)
 def dies(*args, **kwargs):
     global count

@@ -1,0 +1,226 @@
+"""Pictures to verified shards: ours, the usual loop, and the bound that the machine sets.
+
+The pictures are JPEGs of COCO's size, 640 x 480: those of --images enlarged, or generated ones.
+The usual loop takes one picture at a time through torchvision's own network and transform in
+float32. Ours is `preprocess`'s extraction into a new cache, and `cache verify` of it. The bound is
+
+    cores / (core-seconds a picture of the bare network + of decoding and resizing)
+
+both measured here, on one core. Beside the clock's rates stand processor seconds a picture: where
+other work shares the machine, only they can be compared.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from measurement import interleave, memory, options, parse, print_machine, print_table, spread
+from PIL import Image
+from torch import nn
+
+from data.cache import Cache, write_cache
+from data.pictures import decode
+from data.verify import verify_cache
+from model.backbone import Backbone, load_backbone
+from model.compilation import compile_backbone
+from model.device import choose_device, choose_precision, cores
+from model.vision import models
+from model.weights import fit, locate, random_state, read_state
+from pipeline.extract import extract
+from pipeline.lanes import batch_size
+
+SIZE = (640, 480)
+QUICK = {"rounds": 1, "pictures": 16, "backbone": "resnet18", "looped": 4}
+
+Files = Mapping[str, Path]
+
+
+def make_pictures(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
+    """Write ``count`` JPEGs of COCO's size and return them by key."""
+    sources = sorted(images.rglob("*.jpg")) if images else []
+    random = np.random.default_rng(0)
+    files = {}
+    for number in range(count):
+        if sources:
+            picture = Image.open(sources[number % len(sources)]).convert("RGB")
+        else:
+            picture = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        path = folder / f"{number:06d}.jpg"
+        picture.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
+        files[path.name] = path
+    return files
+
+
+def plain_network(architecture: str, weights: str) -> nn.Module:
+    """Return torchvision's own network, without the classifier."""
+    named = weights.startswith("random")
+    state = random_state(architecture, weights) if named else read_state(locate(weights, {}))
+    network = models.get_model(architecture, weights=None)
+    network.fc = nn.Identity()
+    network.load_state_dict(fit(state, network.state_dict(), weights))
+    return network.eval()
+
+
+@torch.inference_mode()
+def usual_loop(network: nn.Module, prepare: Callable, files: Files) -> np.ndarray:
+    """Return the vectors of ``files`` as public scripts make them."""
+    vectors = []
+    for path in files.values():
+        picture = prepare(Image.open(path).convert("RGB")).unsqueeze(0)
+        vectors.append(network(picture).squeeze().numpy())
+    return np.stack(vectors)
+
+
+def to_verified_shards(backbone: Backbone, files: Files, dtype: str = "float16") -> np.ndarray:
+    """Extract ``files`` into a new cache, verify it, and return its vectors."""
+    with tempfile.TemporaryDirectory() as folder:
+        with write_cache(Path(folder)) as writer:
+            extract(writer, files, backbone, dtype=dtype)
+        faults = verify_cache(Path(folder)).faults
+        assert not faults, faults
+        return np.array(Cache.open(Path(folder)).features(list(files)))
+
+
+def bare_network(backbone: Backbone) -> float:
+    """Return core-seconds a picture of the network alone."""
+    side = backbone.prepare.crop
+    count = batch_size(backbone.device)
+    pixels = torch.zeros((count, side, side, 3), dtype=torch.uint8)
+    return on_one_core(lambda: backbone.of_pixels(pixels)) / count
+
+
+def bare_decoding(backbone: Backbone, files: Files) -> float:
+    """Return core-seconds a picture of decoding and resizing alone."""
+    contents = [path.read_bytes() for path in list(files.values())[:16]]
+
+    def work() -> None:
+        for content in contents:
+            backbone.prepare.cut(decode(content, Path("x.jpg")))
+
+    return on_one_core(work) / len(contents)
+
+
+def on_one_core(work: Callable[[], object]) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    began = time.process_time()
+    work()
+    took = time.process_time() - began
+    torch.set_num_threads(before)
+    return took
+
+
+def peak_memory(args: argparse.Namespace, pictures: int) -> float:
+    """Return the peak memory in bytes of an extraction in a fresh process."""
+    values = [f"--peak-of={pictures}", f"--backbone={args.backbone}", f"--weights={args.weights}"]
+    done = subprocess.run(
+        [sys.executable, __file__, *values], check=True, stdout=subprocess.PIPE, timeout=600
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--images", type=Path, help="folder of real pictures")
+    parser.add_argument("--pictures", type=int, default=64, help="a round, of ours")
+    parser.add_argument("--looped", type=int, default=16, help="a round, of the usual loop")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--weights", default="random:0", help="as `preprocess` takes them")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true", help="measure compiled kernels too")
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
+    args = parse(parser, argv, QUICK)
+    device = choose_device(args.device)
+    backbone = load_backbone(
+        args.backbone,
+        args.weights,
+        device=device,
+        precision=choose_precision(args.precision, device),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_pictures(Path(folder), args.peak_of or args.pictures, args.images)
+        if args.peak_of:
+            to_verified_shards(backbone, files)
+            print(json.dumps(memory()["VmHWM"]))
+        else:
+            compare(args, backbone, files)
+
+
+def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
+    """Measure the contestants in turn and print the tables."""
+    network = plain_network(args.backbone, args.weights)
+    kinds = models.get_model_weights(args.backbone)
+    loop = partial(usual_loop, network, kinds["IMAGENET1K_V1"].transforms())
+    looped = dict(list(files.items())[: args.looped])
+    ours = {"ours": backbone}
+    line = "not compiled"
+    if args.compile:
+        began = time.perf_counter()
+        compiled, line = compile_backbone(backbone, batch_size(backbone.device))
+        line += f" in {time.perf_counter() - began:.0f} s"
+        if compiled.compiled:
+            ours["ours, compiled"] = compiled
+    busy: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[Files], object], given: Files) -> float:
+        began, used = time.perf_counter(), time.process_time()
+        work(given)
+        busy.setdefault(name, []).append((time.process_time() - used) / len(given))
+        return len(given) / (time.perf_counter() - began)
+
+    contestants = {"usual loop": partial(timed, "usual loop", loop, looped)}
+    for name, made in ours.items():
+        contestants[name] = partial(timed, name, partial(to_verified_shards, made), files)
+        contestants[f"network, {name}"] = partial(bare_network, made)
+    contestants["decoding"] = partial(bare_decoding, backbone, files)
+    print_machine(args, f"{cores()} lanes", f"{len(files)} pictures", f"{args.weights}", line)
+    loop(dict(list(looped.items())[:2]))  # the first calls are slower
+    bare_network(backbone)
+    figures = interleave(contestants, args.rounds)
+    usual = statistics.median(figures["usual loop"])
+    usual_busy = statistics.median(busy["usual loop"])
+    decoding = statistics.median(figures["decoding"])
+    rows = [("usual loop", spread(figures["usual loop"], "{:.2f}"), "1.0", "",
+             f"{usual_busy:.4f}", "1.0", "")]  # fmt: skip
+    for name in ours:
+        rate, used = statistics.median(figures[name]), statistics.median(busy[name])
+        core_seconds = statistics.median(figures[f"network, {name}"]) + decoding
+        bound = cores() / core_seconds
+        rows.append(
+            (name, spread(figures[name], "{:.2f}"), f"{rate / usual:.2f}", f"{rate / bound:.0%}",
+             f"{used:.4f}", f"{usual_busy / used:.2f}", f"{core_seconds / used:.0%}")
+        )  # fmt: skip
+        parts = f"{core_seconds - decoding:.4f} network + {decoding:.4f} decoding"
+        rows.append((f"bound of {name}", f"{bound:.2f}", "", "", parts, "", ""))
+    print_table(
+        ("", "pictures/s", "times the loop's", "of the bound", "processor seconds a picture",
+         "the loop's through ours", "the bound's through ours"),
+        *rows,
+    )  # fmt: skip
+    expected = loop(looped)
+    table = []
+    for name, made in ours.items():
+        found = to_verified_shards(made, looped, "float32")
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        cosine = (found * expected).sum(1) / lengths
+        error = abs(found - expected).mean() / abs(expected).mean()
+        table.append((name, f"{cosine.min():.7f}", f"{error:.1e}"))
+    print_table(("against torchvision in float32", "least cosine", "mean relative error"), *table)
+    peaks = [(f"{n:,}", f"{peak_memory(args, n) / 1e6:,.0f}") for n in
+             (len(files), 4 * len(files))]  # fmt: skip
+    print_table(("pictures", "peak memory, MB"), *peaks)
+
+
+if __name__ == "__main__":
+    main()
