@@ -83,18 +83,23 @@ def beam(
     kept = width if every else 1
     out = torch.full((len(condition), kept, max_words), marks.pad, device=device)
     picture = torch.arange(len(condition), device=device)  # those still searched for
-    state = decoder.start(condition)
     # All hypotheses of a picture would begin alike: the beam begins with one, and fills up.
-    words = torch.full((len(condition),), marks.bos, device=device)
     scores = torch.zeros(len(condition), 1, device=device)
     done = torch.zeros_like(scores, dtype=torch.bool)
     lengths = torch.zeros_like(scores)
     history = torch.empty(len(condition), 1, 0, dtype=torch.int64, device=device)
+    # Only of the hypotheses that have not ended, in the order of pictures and beams.
+    state = decoder.start(condition)
+    words = torch.full((len(condition),), marks.bos, device=device)
 
     for step in range(max_words):
         state, logits = decoder.step(state, words)
-        held = scores.shape[1]
-        gains, follow = _likeliest(logits, min(width, logits.shape[1]), done.view(-1), marks)
+        going, held = ~done.view(-1), scores.shape[1]
+        likeliest = _likeliest(logits, min(width, logits.shape[1]), marks)
+        gains = scores.new_full((len(going), likeliest[0].shape[1]), -torch.inf)
+        follow = torch.full(gains.shape, marks.pad, device=device)
+        gains[going], follow[going] = likeliest
+        gains[:, 0].masked_fill_(~going, 0.0)  # an ended one goes on with PAD, at no cost
         choices = (scores[:, :, None] + gains.view(len(picture), held, -1)).flatten(1)
         scores, choice = choices.topk(min(width, choices.shape[1]), dim=1)
         origin, new = choice // gains.shape[1], follow.view(len(picture), -1).gather(1, choice)
@@ -113,10 +118,11 @@ def beam(
         on = ~over
         if not on.any():
             break
-        rows = torch.arange(len(picture), device=device)[:, None] * held + origin
+        came_from = torch.arange(len(picture), device=device)[:, None] * held + origin
+        place = going.cumsum(0) - 1  # of a hypothesis among those that went on
         picture, history = picture[on], history[on]
         scores, done, lengths = scores[on], done[on], lengths[on]
-        state, words = state.select(rows[on].view(-1)), new[on].view(-1)
+        state, words = state.select(place[came_from[on][~done]]), new[on][~done]
     out = out[:, :, : step + 1]
     return out if every else out[:, 0]
 
@@ -130,15 +136,9 @@ def _forbid(logits: Tensor, marks: Marks) -> Tensor:
     return logits.float().index_fill_(-1, never, -torch.inf)
 
 
-def _likeliest(logits: Tensor, count: int, done: Tensor, marks: Marks) -> tuple[Tensor, Tensor]:
-    """Return log probabilities and ids of the likeliest words after each hypothesis. (n, count)
-
-    An ended hypothesis goes on with PAD at no cost, and with nothing else.
-    """
-    gains, words = _top(_forbid(logits, marks).log_softmax(-1), count)
-    gains = gains.masked_fill(done[:, None], -torch.inf)
-    gains[:, 0].masked_fill_(done, 0.0)
-    return gains, words.masked_fill(done[:, None], marks.pad)
+def _likeliest(logits: Tensor, count: int, marks: Marks) -> tuple[Tensor, Tensor]:
+    """Return log probabilities and ids of the likeliest words after each hypothesis. (n, count)"""
+    return _top(_forbid(logits, marks).log_softmax(-1), count)
 
 
 def _top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
