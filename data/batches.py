@@ -17,7 +17,7 @@ from data.captions import Captions
 from data.errors import CaptionsError, MissingFeatureError
 from data.vocabulary import BOS, EOS
 
-PART = 2048  # pictures looked at together
+PART = 512  # pictures looked at together
 BUCKET = 50  # batches whose captions are sorted by length together
 
 
