@@ -4,12 +4,19 @@ Every message is one line that names the file, the value and the mend, because t
 commands print it as it stands.
 """
 
+import re
+
 
 def brief(reason: object, longest: int = 1000) -> str:
     """Return a reason as one short printable line: it may quote a file from anywhere."""
     text = str(reason)
     plain = "".join(sign if sign.isprintable() else " " for sign in text[:longest])
     return " ".join(plain.split()) + ("..." if len(text) > longest else "")
+
+
+def without_password(url: str) -> str:
+    """Return ``url`` as it may be shown and written down."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 class DataError(Exception):

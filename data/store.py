@@ -1,7 +1,6 @@
 """A folder somewhere else, reached through fsspec: a path, or a URL of any protocol it knows."""
 
 import asyncio
-import re
 import shutil
 import sys
 import threading
@@ -14,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from data.atomic import atomic_write
-from data.errors import CacheError
+from data.errors import CacheError, without_password
 
 ATTEMPTS = 5
 RETRY_SECONDS = 1.0  # the first wait; each next one is twice as long
@@ -23,11 +22,6 @@ BLOCK = 1 << 20
 _READ_AHEAD = 8 << 20  # bytes a request, where the filesystem reads by requests
 _TIMEOUT = {"sock_connect": 30, "sock_read": 60}  # seconds
 _T = TypeVar("_T")
-
-
-def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown and written down."""
-    return re.sub(r"//[^/@]*@", "//", url)
 
 
 class Store:

@@ -140,20 +140,7 @@ class System(nn.Module):
         :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``data.batches``
         :param share: which captions of the batch these are; the terms are those of all
         """
-        posterior = self.posterior(features)
-        condition = posterior.relaxed(self.temperature(step), share)
-        return self._loss(condition, posterior, inputs, targets, active, step, share)
-
-    def _loss(
-        self,
-        condition: Tensor,
-        posterior: Posterior,
-        inputs: Tensor,
-        targets: Tensor,
-        active: Sequence[int],
-        step: int,
-        share: Share,
-    ) -> Loss:
+        condition, posterior = self._drawn(features, step, share)
         options, captions = self.options, len(condition)
         entropy, nats = linear_cross_entropy(
             self.decoder.outputs(condition, inputs, active),
@@ -170,6 +157,11 @@ class System(nn.Module):
             (dimensions,) = share.means(posterior.z.kl().mean(0))
             paid_z = free_bits(dimensions, options.free_bits)
         return Loss(entropy + self.penalty(paid_z, kl_c, step), nats, kl_z, kl_c)
+
+    def _drawn(self, features: Tensor, step: int, share: Share) -> tuple[Tensor, Posterior]:
+        """Return the condition as training has it, (B, C), and what it is drawn from."""
+        posterior = self.posterior(features)
+        return posterior.relaxed(self.temperature(step), share), posterior
 
 
 class Base(System):
@@ -200,18 +192,9 @@ class Base(System):
         """Return nothing: the loss does not change with time."""
         return {}
 
-    def loss(
-        self,
-        features: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-        active: Sequence[int],
-        step: int,
-        share: Share = WHOLE,
-    ) -> Loss:
-        """Return the reconstruction alone."""
-        condition = self.condition(features)
-        return self._loss(condition, Posterior(), inputs, targets, active, step, share)
+    def _drawn(self, features: Tensor, step: int, share: Share) -> tuple[Tensor, Posterior]:
+        """Return e = W v, and nothing drawn: the loss is the reconstruction alone."""
+        return self.condition(features), self.posterior(features)
 
 
 class Latent(System):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from data.store import without_password
+from data.errors import without_password
 from model.errors import ModelError
 from model.options import (
     DECODER,

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from data.batches import feature_moments, load_pairs
 from data.cache import Cache
-from data.store import without_password
+from data.errors import without_password
 from model.checkpoint import Checkpoint, pack_optimiser, save_checkpoint, unpack_optimiser
 from model.device import choose_device, choose_precision
 from model.objective import Loss
