@@ -267,7 +267,7 @@ def train(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Fit SYSTEM (base, latent or multispace) to a cache."""
+    """Fit SYSTEM to a cache."""
     from pipeline.plan import plan
     from pipeline.train import train
 

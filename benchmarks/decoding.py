@@ -36,7 +36,8 @@ from data.vocabulary import Vocabulary
 from model.decoder import State
 from model.device import choose_device
 from model.search import MAX_WORDS
-from model.systems import System, build
+from model.system import System
+from model.systems import build
 from pipeline.captioning import MARKS, caption_features
 from pipeline.options import TrainOptions
 

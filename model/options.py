@@ -11,12 +11,15 @@ from typing import Any
 
 from model.errors import ModelError
 
-SYSTEMS = ("base", "latent", "multispace")
+SYSTEMS = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ANNEALING = ("logistic", "linear", "cyclical", "none")
 WITHIN = {"at least": operator.ge, "above": operator.gt, "below": operator.lt}
 DECODER, SPACE = "Decoder", "Latent space"
-LATENT, MULTISPACE = "Loss of latent", "Loss of multispace"
+LATENT = "Loss of latent, cvae and ag-cvae"
+MULTISPACE = "Loss of multispace and beta-cvae"
+ANNEALED = ("system", "latent", "cvae", "ag-cvae")
+CONDITIONAL = ("system", "cvae", "ag-cvae")
 
 
 def option(
@@ -76,9 +79,23 @@ class ModelOptions:
         least=0,
         below=1,
     )
-    z_size: int = option(SPACE, 128, "continuous dimensions (latent, multispace)", least=1)
+    z_size: int = option(SPACE, 128, "continuous dimensions (all but base)", least=1)
     categories: tuple[int, ...] = option(
         SPACE, (128,), "sizes of the categorical variables: 128, 16x8 (multispace)"
+    )
+    first_deviation: float = option(
+        SPACE, 0.2, "of the posterior of z at step 0; its means differ by 0.6", above=0
+    )
+    sample_deviation: float = option(
+        SPACE, 1.0, "of z where captions are sampled, in deviations of its prior", above=0,
+        only=CONDITIONAL,
+    )  # fmt: skip
+    clusters: int = option(
+        SPACE, 80, "nouns, the commonest, that the prior is a sum over", least=1,
+        only=("system", "ag-cvae"),
+    )  # fmt: skip
+    prior_deviation: float = option(
+        SPACE, 0.1, "of the prior around that sum", above=0, only=("system", "ag-cvae")
     )
     temperature: float = option(SPACE, 0.67, "of the Gumbel-softmax (multispace)", above=0)
     temperature_rate: float = option(
@@ -96,7 +113,7 @@ class ModelOptions:
         "logistic",
         "how the KL weight rises from 0 to 1",
         *ANNEALING,
-        only=("system", "latent"),
+        only=ANNEALED,
     )
     annealing_midpoint: float = option(
         LATENT, 2500, "step at which the weight is 0.5 (logistic)", only=("annealing", "logistic")
@@ -120,8 +137,9 @@ class ModelOptions:
     )
     free_bits: float = option(
         LATENT, 0.0, "KL of a dimension that costs the same as less, in nats", least=0,
-        only=("system", "latent"),
+        only=ANNEALED,
     )  # fmt: skip
+    kl_weight: float = option(LATENT, 1.0, "what the KL's weight rises to", least=0, only=ANNEALED)
     gamma_z: float = option(MULTISPACE, 0.05, "weight of |KL_z - C_z|", least=0)
     gamma_c: float = option(MULTISPACE, 0.05, "weight of |KL_c - C_c|", least=0)
     capacity_z_min: float = option(MULTISPACE, 30.0, "C_z at step 0, in nats", least=0)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from model.search import Marks, beam
-from model.systems import System
+from model.system import System
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: pictures x beam

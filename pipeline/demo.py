@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from data.shapes import caption_accuracy, generate_shapes, read_factors
-from model.options import SYSTEMS
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
 from pipeline.options import TrainOptions
@@ -78,7 +77,7 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
     truth = read_factors(collection / "annotations" / "test.json")
     scores, accuracy, said = {}, {}, {}
     with _one_thread():
-        for system in SYSTEMS:
+        for system in SYSTEM:
             say(f"train {system}")
             run = out / "runs" / system
             trained = train(
@@ -101,7 +100,7 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
             accuracy[system] = {**right, "distinct": len(set(result.captions))}
     shown = sorted(truth)[:EXAMPLES]
     examples = {
-        str(collection / "images" / key): {system: said[system][key] for system in SYSTEMS}
+        str(collection / "images" / key): {system: said[system][key] for system in SYSTEM}
         for key in shown
     }
     return Demo(scores, accuracy, examples)

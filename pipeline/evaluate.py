@@ -17,6 +17,7 @@ from pipeline.diversity import diversity_of
 from pipeline.errors import OptionError
 from pipeline.evaluation import DIVERSITY, RECORD, Record, digest_references, evaluation_folder
 from pipeline.mentions import attributes_of, composition_of
+from pipeline.posteriors import posterior_of
 from pipeline.run import Run, load_run
 from pipeline.score import results_format, write_scores
 from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
@@ -229,8 +230,6 @@ def _disentanglement(run: Run, pairs: Pairs, seed: int) -> dict[str, Any] | None
     stated = pairs.captions.factors
     if stated is None or run.system.options.system == "base":
         return None
+    pairs, posterior = posterior_of(run.system, pairs)
     factors = read_factors([stated[picture] for picture in pairs.pictures])
-    if factors is None:
-        return None
-    posterior = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
-    return score_factors(posterior, factors, seed)
+    return score_factors(posterior, factors, seed) if factors else None

@@ -13,9 +13,10 @@ from data.atomic import atomic_write, write_json
 from data.batches import load_pairs
 from data.cache import Cache
 from model.device import choose_device
-from model.systems import Posterior
+from model.posterior import Posterior
 from pipeline.captioning import caption_conditions
 from pipeline.errors import OptionError
+from pipeline.posteriors import posterior_of
 from pipeline.run import Run, load_run
 from pipeline.transfer import local_cache
 
@@ -49,7 +50,7 @@ class Latent:
 
     name: str  # z17, or c0=5
     weight: float  # KL in nats of the dimension; share of the pictures of the category
-    columns: tuple[int, ...]  # of the condition: the dimension, or all of the variable
+    columns: tuple[int, ...]  # of [z ; c]: the dimension, or all of the variable
     values: Mapping[str, tuple[float, ...]]  # what the columns are set to in turn, by its label
 
 
@@ -122,7 +123,7 @@ def explore(options: ExploreOptions) -> Exploration:
     """
     run = load_run(options.run, choose_device(options.device), options.checkpoint)
     if run.system.options.system == "base":
-        raise OptionError(f"{options.run}: base has no latents; explore latent or multispace")
+        raise OptionError(f"{options.run}: base has no latents; explore another system")
     cache = Cache.open(local_cache(options.cache))
     run.check_cache(cache)
     pairs = load_pairs(cache, options.split)
@@ -135,14 +136,15 @@ def explore(options: ExploreOptions) -> Exploration:
                 f"--key {key}: no picture with a vector in split {options.split!r} of {cache.root}"
             )
 
-    posterior = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
-    own = posterior.mode()
-    latents = choose_latents(posterior, options.dims)
+    in_use = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
+    latents = choose_latents(posterior_of(run.system, pairs)[1], options.dims)
+    shown = in_use.select(torch.tensor([rows[key] for key in wanted]))
+    counted = in_use.select(torch.arange(min(MOST, len(keys))))
     found = Exploration(
         folder=options.run / "exploration" / options.split,
-        pictures=min(MOST, len(own)),
-        traversals=traverse(run, own[[rows[key] for key in wanted]], wanted, latents),
-        words=tuple(count_words(run, own[:MOST], latents)),
+        pictures=min(MOST, len(keys)),
+        traversals=traverse(run, shown, wanted, latents),
+        words=tuple(count_words(run, counted, latents)),
     )
     write_json(found.folder / "exploration.json", found.to_json())
     with atomic_write(found.folder / "exploration.txt") as file:
@@ -173,17 +175,20 @@ def choose_latents(posterior: Posterior, dims: int) -> list[Latent]:
 
 
 def traverse(
-    run: Run, own: Tensor, keys: Sequence[str], latents: Sequence[Latent]
+    run: Run, posterior: Posterior, keys: Sequence[str], latents: Sequence[Latent]
 ) -> tuple[Traversal, ...]:
-    """Caption each picture, conditions (P, C), with each latent at each of its values."""
-    plain = caption_conditions(run.system, own, run.vocabulary)
+    """Caption each of P pictures with each latent at each of its values."""
+    own = posterior.latents()
+    plain = caption_conditions(run.system, posterior.condition(own), run.vocabulary)
     moved = [
         _set(row, latent, value)
         for row in own.split(1)
         for latent in latents
         for value in latent.values.values()
     ]
-    said = iter(caption_conditions(run.system, torch.cat(moved), run.vocabulary))
+    each = torch.arange(len(keys)).repeat_interleave(len(moved) // len(keys))
+    conditions = posterior.select(each).condition(torch.cat(moved))
+    said = iter(caption_conditions(run.system, conditions, run.vocabulary))
     return tuple(
         Traversal(key, caption, latent.name, {label: next(said) for label in latent.values})
         for key, caption in zip(keys, plain, strict=True)
@@ -191,12 +196,14 @@ def traverse(
     )
 
 
-def count_words(run: Run, own: Tensor, latents: Sequence[Latent]) -> list[Words]:
-    """Compare the words of all pictures' captions, conditions (P, C), between a latent's ends."""
+def count_words(run: Run, posterior: Posterior, latents: Sequence[Latent]) -> list[Words]:
+    """Compare the words of all pictures' captions between a latent's ends."""
 
-    def shares(conditions: Tensor) -> dict[str, float]:
+    def shares(moved: Tensor) -> dict[str, float]:
+        conditions = posterior.condition(moved)
         return word_shares(caption_conditions(run.system, conditions, run.vocabulary))
 
+    own = posterior.latents()
     plain, table = shares(own), []
     for latent in latents:
         *before, after = latent.values.values()
@@ -223,8 +230,8 @@ def largest_changes(
     return rise, fall
 
 
-def _set(conditions: Tensor, latent: Latent, value: Sequence[float]) -> Tensor:
-    """Return a copy of the conditions with one latent at ``value``."""
-    changed = conditions.clone()
+def _set(latents: Tensor, latent: Latent, value: Sequence[float]) -> Tensor:
+    """Return a copy of [z ; c], (P, L), with one latent at ``value``."""
+    changed = latents.clone()
     changed[:, list(latent.columns)] = changed.new_tensor(value)
     return changed

@@ -4,7 +4,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.schedules import LearningRate
-from model.systems import System
+from model.system import System
 from pipeline.errors import OptionError
 from pipeline.options import TrainOptions
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from model.objective import Loss
 from model.share import WHOLE, Share
-from model.systems import System
+from model.system import System
 from pipeline.errors import OptionError, PipelineError
 from pipeline.stop import SIGNALS, Stop
 from pipeline.voice import lose_voice, process_count, take_voice

@@ -17,7 +17,8 @@ from data.vocabulary import Vocabulary
 from model.checkpoint import load_checkpoint
 from model.errors import CheckpointError
 from model.options import SystemOptions
-from model.systems import System, build
+from model.system import System
+from model.systems import build
 from pipeline.errors import PipelineError
 from pipeline.options import TrainOptions
 

@@ -22,9 +22,12 @@ from data.batches import feature_moments, load_pairs
 from data.cache import Cache
 from data.errors import without_password
 from model.checkpoint import Checkpoint, pack_optimiser, save_checkpoint, unpack_optimiser
+from model.conditional import AGCVAE
 from model.device import choose_device, choose_precision
 from model.objective import Loss
-from model.systems import System, build
+from model.system import System
+from model.systems import build
+from pipeline.clusters import noun_clusters
 from pipeline.errors import OptionError, PipelineError
 from pipeline.log import Log, Meter
 from pipeline.optimiser import make_average, make_learning_rate, make_optimiser
@@ -95,6 +98,8 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
     torch.manual_seed(options.seed)
     system = build(options.system_options(len(vocabulary), pairs.features.shape[1]))
     system.set_feature_moments(*feature_moments(pairs.features))
+    if isinstance(system, AGCVAE):
+        system.set_clusters(noun_clusters(vocabulary, pairs, options.clusters))
     system.to(device)
     optimiser = make_optimiser(options, system)
     scaler = GradScaler(device.type, enabled=precision == torch.float16)

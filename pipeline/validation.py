@@ -9,9 +9,10 @@ from torch import Tensor
 
 from data.batches import Pairs
 from data.vocabulary import Vocabulary
-from model.systems import System
+from model.system import System
 from pipeline.captioning import caption_features
 from pipeline.options import TrainOptions
+from pipeline.posteriors import posterior_of
 from pipeline.scores.ablation import ablation
 
 LEAST_KL, LEAST_LOSS = 0.5, 0.1  # nats a caption; with less of either the latents say nothing
@@ -67,7 +68,7 @@ def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
     system without a latent.
     """
     system.eval()
-    posterior = system.posterior(pairs.features.to(system.feature_mean.device))
+    _, posterior = posterior_of(system, pairs)
     found: dict[str, Tensor] = {}
     if (z := posterior.z) is not None:
         found |= {"z_mean": z.mean, "z_deviation": (0.5 * z.log_variance).exp()}

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from data.batches import Pairs, load_pairs
 from data.cache import Cache, write_cache
 from data.vocabulary import Vocabulary
+from model.encoder import Words
 from model.latents import Categoricals, DiagonalGaussian
-from model.systems import Posterior
+from model.posterior import Posterior
 
 WORDS = ("apple", "bear", "cloud", "door", "egg")
 STRENGTH = 5.0  # logit of the word that a latent stands for
@@ -47,6 +48,7 @@ class Planted(nn.Module):
     :param heard: the channels that the decoder heeds
     """
 
+    reads_captions = False
     feature_mean = torch.zeros(len(WORDS))
     options = SimpleNamespace(system="multispace")
 
@@ -56,9 +58,11 @@ class Planted(nn.Module):
         word = torch.zeros(len(vocabulary), len(WORDS))
         for place, text in enumerate(WORDS):
             word[vocabulary.encode(text)[0], place] = STRENGTH
-        self.decoder = Speaker(torch.cat([word * (channel in heard) for channel in has], dim=1))
+        read = {"z": word, "c": word / len(WORDS) ** 0.5}  # c is read times sqrt(K)
+        weight = torch.cat([read[channel] * (channel in heard) for channel in has], dim=1)
+        self.decoder = Speaker(weight)
 
-    def posterior(self, features: Tensor) -> Posterior:
+    def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
         """Return what is planted for pictures, features one-hot (B, 5)."""
         z = DiagonalGaussian(features, torch.full_like(features, -6.0))
         c = Categoricals.from_parameters(30 * features, (len(WORDS),))

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.caption import caption
 from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluate import EvaluateOptions, evaluate
 from pipeline.evaluation import digest_references, read_evaluation
+from pipeline.explore import ExploreOptions, explore
 from pipeline.options import TrainOptions
 from pipeline.preprocess import preprocess
 from pipeline.run import load_run
@@ -258,3 +260,20 @@ def test_latent_summary_of_known_posteriors(folder):
     assert 1 <= summary["c"]["usage_perplexity"][0] <= 6
     base = load_run(folder / "base", torch.device("cpu"))
     assert latent_summary(base.system.posterior(features)) == {}
+
+
+@pytest.mark.parametrize("system", ["cvae", "ag-cvae", "beta-cvae"])
+def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
+    train(TrainOptions(system=system, cache=folder / "cache", run=tmp_path / system, steps=4,
+                       batch_size=8, embedding=8, hidden=8, z_size=4, device="cpu",
+                       precision="float32"))  # fmt: skip
+    asked = EvaluateOptions(tmp_path / system, folder / "cache", "test", metrics=NO_JAVA, samples=3)
+    found = evaluate(asked)
+    assert found.system == system
+    assert found.diversity["samples"]["n"] == 3
+    assert set(found.latents["ablation"]["shuffled"]) == {"z"}
+    assert found.latents["z"]["dimensions"] == 4
+    assert found.latents["z"]["kl"] > 0  # of the posterior in training, not of the prior
+    assert found.latents["likelihood"]["nll"] <= found.latents["likelihood"]["elbo"]
+    explored = explore(ExploreOptions(tmp_path / system, folder / "cache", "test", pictures=1))
+    assert explored.traversals[0].caption == evaluate(replace(asked, beam=1)).captions[0]

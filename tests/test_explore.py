@@ -10,7 +10,7 @@ from cli import main
 from data.vocabulary import build_vocabulary
 from model.decoder import Decoder
 from model.latents import Categoricals, DiagonalGaussian
-from model.systems import Posterior
+from model.posterior import Posterior
 from pipeline.explore import (
     Latent,
     choose_latents,
@@ -71,7 +71,8 @@ def test_the_largest_kl_and_the_commonest_categories_are_chosen():
 
 
 def test_words_follow_the_latent_that_says_them(speaker):
-    own = torch.tensor([[1.0, 0.3, 0.0], [-1.0, 0.3, 0.0]])
+    means = torch.tensor([[1.0, 0.3, 0.0], [-1.0, 0.3, 0.0]])
+    own = Posterior(z=DiagonalGaussian(means, torch.zeros_like(means)))
     latents = [
         Latent("z0", 1.0, (0,), {"-3": (-3.0,), "+3": (3.0,)}),
         Latent("z1", 1.0, (1,), {"-3": (-3.0,), "+3": (3.0,)}),

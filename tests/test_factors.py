@@ -12,7 +12,7 @@ from data.cache import write_cache
 from data.captions import encode_captions
 from data.vocabulary import build_vocabulary
 from model.latents import Categoricals, DiagonalGaussian
-from model.systems import Posterior
+from model.posterior import Posterior
 from pipeline.options import TrainOptions
 from pipeline.scores.factors import factor_lines, factor_table, read_factors, score_factors
 from pipeline.train import train

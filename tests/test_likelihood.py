@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from data.batches import load_pairs
 from model.latents import Categoricals, DiagonalGaussian
 from model.options import SystemOptions
-from model.systems import Posterior, build
+from model.posterior import Posterior
+from model.systems import build
 from pipeline.scores import likelihood
 from pipeline.scores.likelihood import (
     caption_nll,
@@ -57,9 +58,15 @@ def test_captions_are_chosen_evenly_and_once(tmp_path):
     assert (np.diff(pairs.lengths[every]) <= 0).all()
 
 
+def word_log_probabilities(decoder: Speaker) -> torch.Tensor:
+    """Return those of each category, (K, V); the decoder reads a category times sqrt(K)."""
+    weight = decoder.output_weight.T
+    return (len(weight) ** 0.5 * weight).log_softmax(-1)
+
+
 def exact_nll(decoder: Speaker, targets: torch.Tensor) -> torch.Tensor:
     """Return -log 1/K sum_k p(caption | category k), for captions (B, T)."""
-    log_p = decoder.output_weight.T.log_softmax(-1)  # (K, V): each category's words
+    log_p = word_log_probabilities(decoder)
     captions = log_p[:, targets].sum(-1)  # (K, B)
     return np.log(len(log_p)) - captions.logsumexp(0)
 
@@ -69,7 +76,7 @@ def test_weights_are_exact_where_the_proposal_is_the_posterior(planted):
     decoder = Planted(vocabulary, has="c").decoder
     batch = pairs.batch(np.arange(5))
     targets = torch.stack(batch.targets.split(5), dim=1)
-    log_joint = decoder.output_weight.T.log_softmax(-1)[:, targets].sum(-1).T  # (B, K)
+    log_joint = word_log_probabilities(decoder)[:, targets].sum(-1).T  # (B, K)
     best = Posterior(c=Categoricals.from_parameters(log_joint, (5,)))
     for samples in (1, 4):
         found = importance_weighted_nll(log_weights(decoder, best, batch, samples))

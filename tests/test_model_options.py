@@ -71,9 +71,12 @@ def test_a_value_out_of_range_is_refused_by_name_in_one_line(name, value):
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"free_bits": 0.5}, ("--free-bits 0.5", "system multispace", "system latent alone")),
+        ({"free_bits": 0.5}, ("--free-bits 0.5", "system multispace", "or cvae or ag-cvae alone")),
         ({"free_bits": 0.5, "system": "base"}, ("--free-bits", "system base")),
         ({"annealing": "none"}, ("--annealing none", "system multispace")),
+        ({"kl_weight": 0.1, "system": "beta-cvae"}, ("--kl-weight 0.1", "system beta-cvae")),
+        ({"clusters": 8, "system": "cvae"}, ("--clusters 8", "for system ag-cvae alone")),
+        ({"sample_deviation": 2.0}, ("--sample-deviation 2.0", "for system cvae or ag-cvae")),
         ({"temperature_rate": 1e-4, "system": "latent"}, ("--temperature-rate", "system latent")),
         ({"temperature_min": 0.3}, ("--temperature-min 0.3", "--temperature-rate")),
         (

@@ -23,6 +23,7 @@ OF_SYSTEM = {
     "base": dict(batch_size=5),
     "latent": dict(batch_size=11, free_bits=0.4, annealing="none"),
     "multispace": dict(batch_size=5, categories=(6, 3), ema=0.8, gamma_z=1.0),
+    "ag-cvae": dict(batch_size=5, annealing="none"),
 }
 STEPS = 13
 

@@ -8,14 +8,17 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from data.vocabulary import UNK
 from model import options, systems
+from model.conditional import AGCVAE
+from model.encoder import Words
 from model.errors import ModelError
 from model.objective import Loss
 from model.options import SystemOptions
 from model.search import Marks, greedy
-from model.systems import Multispace, System, build
+from model.system import System
+from model.systems import Multispace, build
 
 FEATURES, WORDS, SIZES = 6, 12, (5, 3)
-NAMES = ("base", "latent", "multispace")
+NAMES = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae")
 WITH_LATENTS = NAMES[1:]
 MARKS = Marks()
 
@@ -44,14 +47,23 @@ def batch() -> Packed:
 
 def make(system: str, **values: object) -> System:
     torch.manual_seed(0)
-    return build(
+    made = build(
         SystemOptions(
             system=system,
             words=WORDS,
-            feature_size=FEATURES,
-            **{"embedding": 4, "hidden": 5, "z_size": 7, "categories": SIZES, **values},
+            **{
+                "feature_size": FEATURES,
+                "embedding": 4,
+                "hidden": 5,
+                "z_size": 7,
+                "categories": SIZES,
+                **values,
+            },
         )
     )
+    if isinstance(made, AGCVAE):
+        made.set_clusters(torch.arange(WORDS) % 3)
+    return made
 
 
 def loss(system: System, batch: Packed, step: int = 0) -> Loss:
@@ -114,11 +126,12 @@ def test_the_mode_is_the_mean_of_z_and_the_likeliest_c(batch):
     torch.testing.assert_close(z, system.z_parameters(standard)[:, :7])
     logits = system.c_parameters(standard).split(SIZES, -1)
     for c, part in zip(cs, logits, strict=True):
-        assert torch.equal(c, torch.nn.functional.one_hot(part.argmax(-1), part.shape[-1]).float())
+        one_hot = torch.nn.functional.one_hot(part.argmax(-1), part.shape[-1]).float()
+        torch.testing.assert_close(c, math.sqrt(part.shape[-1]) * one_hot)
 
 
-@pytest.mark.parametrize("name", WITH_LATENTS)
-def test_samples_differ_and_centre_on_the_posterior(name, batch):
+@pytest.mark.parametrize("name", ["latent", "multispace", "beta-cvae"])
+def test_samples_differ_and_centre_on_the_posterior_of_the_picture(name, batch):
     system = make(name)
     rows = batch.features[:1].expand(20_000, -1)
     with torch.no_grad():
@@ -129,17 +142,18 @@ def test_samples_differ_and_centre_on_the_posterior(name, batch):
     error = (draws[:, :7].mean(0) - mean[0]).abs()
     assert (error < 5 * (log_variance[0] / 2).exp() / math.sqrt(20_000)).all()
     if name == "multispace":
-        assert set(draws[:, 7:].unique().tolist()) == {0.0, 1.0}
-        assert (draws[:, 7:].sum(-1) == len(SIZES)).all()
+        drawn = (draws[:, 7:] > 0).float()
+        torch.testing.assert_close(draws[:, 7:], drawn * torch.tensor([5.0] * 5 + [3.0] * 3).sqrt())
+        assert (drawn.sum(-1) == len(SIZES)).all()
         with torch.no_grad():
             parts = system.c_parameters(one).split(SIZES, -1)
         p = torch.cat([part.softmax(-1) for part in parts], -1)[0]
-        error = (draws[:, 7:].mean(0) - p).abs()
+        error = (drawn.mean(0) - p).abs()
         assert (error < 5 * (p * (1 - p) / 20_000).sqrt()).all()
 
 
 def test_base_has_nothing_to_sample(batch):
-    with pytest.raises(ModelError, match=r"base has no latent space .* use latent or multispace"):
+    with pytest.raises(ModelError, match=r"base has no latent space .* use another system"):
         make("base").condition(batch.features, sample=True)
 
 
@@ -182,6 +196,20 @@ def test_features_may_come_as_they_are_stored(name, batch):
     torch.testing.assert_close(condition, system.condition(stored.float()))
 
 
+@pytest.mark.parametrize("name", WITH_LATENTS)
+def test_the_posterior_begins_narrow_around_means_that_differ(name):
+    system = make(name, z_size=400, first_deviation=0.2, feature_size=100)
+    features = torch.randn(50, 100, generator=torch.Generator().manual_seed(0))
+    words = Words(torch.ones(50, dtype=torch.int64), (50,))
+    z = system.posterior(features, words).z
+    assert (0.5 * z.log_variance).exp().median().item() == pytest.approx(0.2, rel=0.1)
+    if name in ("latent", "multispace"):
+        assert z.mean.std().item() == pytest.approx(0.6, rel=0.1)
+    if name == "multispace":  # and most pictures are sure of their category
+        sure = system.posterior(features).c.log_probabilities[0].amax(-1).exp()
+        assert sure.median() > 0.8
+
+
 # Losses
 
 
@@ -190,6 +218,8 @@ def test_the_total_is_the_reconstruction_and_the_penalty(name, batch):
     system = make(name)
     terms = loss(system, batch, step=2000)
     penalty = system.penalty(terms.kl_z, terms.kl_c, 2000)
+    if isinstance(system, AGCVAE):
+        penalty += system._aside(batch.features, Words(batch.inputs, batch.active))
     torch.testing.assert_close(terms.total, terms.reconstruction + penalty)
 
 
@@ -199,16 +229,19 @@ def test_the_reconstruction_is_that_of_the_drawn_condition(batch):
     torch.manual_seed(1)
     condition = system.posterior(batch.features).relaxed(system.options.temperature)
     c = condition[:, 7:]
-    assert ((c > 0) & (c < 1)).all()  # soft, in training
+    assert ((c > 0) & (c < math.sqrt(max(SIZES)))).all()  # soft, in training
     logits = system.decoder(condition, batch.inputs, batch.active)
     nats = -sum(row.log_softmax(-1)[t] for row, t in zip(logits, batch.targets, strict=True))
     torch.testing.assert_close(reconstruction, nats / 3)
 
 
 def test_the_kls_are_those_of_the_posterior(batch):
-    base, latent, multispace = (loss(make(name), batch) for name in NAMES)
+    base, latent, multispace = (loss(make(name), batch) for name in NAMES[:3])
     assert base.kl_z == base.kl_c == latent.kl_c == 0
     torch.testing.assert_close(latent.kl_z, z_kl(make("latent"), batch.features))
+    beta = loss(make("beta-cvae"), batch)
+    torch.testing.assert_close(beta.kl_z, z_kl(make("beta-cvae"), batch.features))
+    assert beta.kl_c == 0
     torch.testing.assert_close(multispace.kl_z, z_kl(make("multispace"), batch.features))
     torch.testing.assert_close(multispace.kl_c, c_kl(make("multispace"), batch.features))
 
@@ -249,6 +282,20 @@ def test_multispace_pays_the_distance_of_each_channel_from_its_capacity(step, pe
     assert system.penalty(KL_Z, KL_C, step).item() == pytest.approx(penalty)
 
 
+def test_beta_cvae_pays_the_distance_from_one_capacity():
+    system = make("beta-cvae", gamma_z=3.0, capacity_z_min=4.0, capacity_z_max=20.0,
+                  capacity_steps=100)  # fmt: skip
+    for step, penalty in ((0, 3 * 6), (50, 3 * 2), (5000, 3 * 10)):
+        assert system.penalty(KL_Z, KL_C, step).item() == pytest.approx(penalty)
+
+
+@pytest.mark.parametrize("name", ["latent", "cvae", "ag-cvae"])
+def test_the_weight_of_the_kl_rises_to_what_is_asked(name):
+    system = make(name, kl_weight=0.1)
+    assert system.schedule(2500) == {"weight_kl": pytest.approx(0.05)}
+    assert system.penalty(KL_Z, KL_C, 10**9).item() == pytest.approx(1.0)
+
+
 def test_the_discrete_capacity_stops_at_what_the_categories_carry():
     system = make("multispace", capacity_c_max=50.0)
     assert isinstance(system, Multispace)
@@ -282,7 +329,7 @@ def test_the_schedule_names_what_is_in_force(name, schedule):
 
 
 def test_free_bits_put_a_floor_under_what_each_dimension_pays(batch):
-    system = make("latent", annealing="none", free_bits=0.05)
+    system = make("latent", annealing="none", free_bits=0.05, first_deviation=1.0)
     terms = loss(system, batch)
     kl = system.posterior(batch.features).z.kl().mean(0)
     assert (kl < 0.05).any()

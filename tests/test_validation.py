@@ -34,7 +34,7 @@ def test_terms_are_means_over_captions_with_every_schedule_at_its_end(cache, tmp
     assert numbers["recon"] == numbers["loss"] == pytest.approx(nats / len(pairs), rel=1e-5)
     options, system = make(cache, tmp_path, "latent")
     numbers = validate(system, pairs, cache.vocabulary(), options)
-    assert system.annealing(END) == 1
+    assert system.weight(END) == 1
     assert numbers["loss"] == pytest.approx(numbers["recon"] + numbers["kl_z"], rel=1e-5)
 
 

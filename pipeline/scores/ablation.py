@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from data.batches import Pairs
-from model.latents import Categoricals, DiagonalGaussian
-from model.systems import Posterior, System
+from model.posterior import Posterior
+from model.system import System
+from pipeline.posteriors import posterior_of
 from pipeline.scores.likelihood import mean_nll
 
 
@@ -20,7 +21,7 @@ def ablation(system: System, pairs: Pairs, captions: int = 1000, seed: int = 0) 
     The system is left in evaluation mode.
     """
     system.eval()
-    posterior = system.posterior(pairs.features.to(system.feature_mean.device))
+    pairs, posterior = posterior_of(system, pairs)
     conditions = shuffled(posterior, seed)
     if not conditions:
         return {}
@@ -35,7 +36,7 @@ def shuffled(posterior: Posterior, seed: int) -> dict[str, Tensor]:
     """
     if posterior.z is None and posterior.c is None:
         return {}
-    own = posterior.mode()
+    own = posterior.latents()
     ring = torch.from_numpy(np.random.default_rng(seed).permutation(len(own))).to(own.device)
     other = torch.empty_like(own)
     other[ring] = own[ring.roll(1)]
@@ -44,25 +45,17 @@ def shuffled(posterior: Posterior, seed: int) -> dict[str, Tensor]:
 
 def from_prior(posterior: Posterior) -> dict[str, Tensor]:
     """Return conditions (P, C) with z, c or both drawn from the prior: N(0, I), uniform one-hot."""
-    own, parts = posterior.mode(), []
-    if posterior.z is not None:
-        rows, dimensions = posterior.z.mean.shape
-        parts.append(DiagonalGaussian.prior_sample(rows, dimensions, like=own))
-    if posterior.c is not None:
-        sizes = [p.shape[-1] for p in posterior.c.log_probabilities]
-        parts.append(Categoricals.prior_sample(len(own), sizes, like=own))
-    return _replace(posterior, torch.cat(parts, -1))
+    return _replace(posterior, posterior.prior_sample())
 
 
 def _replace(posterior: Posterior, other: Tensor) -> dict[str, Tensor]:
-    """Return the mode with each channel, and with both, taken from ``other``."""
-    if posterior.z is None:
-        return {"c": other}
-    if posterior.c is None:
-        return {"z": other}
-    own, size = posterior.mode(), posterior.z.mean.shape[-1]
-    return {
-        "z": torch.cat((other[:, :size], own[:, size:]), -1),
-        "c": torch.cat((own[:, :size], other[:, size:]), -1),
-        "both": other,
-    }
+    """Return the mode with each channel of the latents, and with both, taken from ``other``."""
+    replaced = {"z": other} if posterior.c is None else {"c": other}
+    if posterior.z is not None and posterior.c is not None:
+        own, size = posterior.latents(), posterior.z.mean.shape[-1]
+        replaced = {
+            "z": torch.cat((other[:, :size], own[:, size:]), -1),
+            "c": torch.cat((own[:, :size], other[:, size:]), -1),
+            "both": other,
+        }
+    return {name: posterior.condition(latents) for name, latents in replaced.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.systems import Posterior
+from model.posterior import Posterior
 from pipeline.scores import disentanglement as scores
 
 FEWEST = 50  # pictures; of fewer the scores say nothing

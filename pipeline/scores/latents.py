@@ -10,8 +10,10 @@ from torch import Tensor
 
 from data.batches import Pairs
 from data.vocabulary import Vocabulary
-from model.systems import Posterior, System
+from model.posterior import Posterior
+from model.system import System
 from pipeline.captioning import caption_conditions
+from pipeline.posteriors import posterior_of
 from pipeline.scores.ablation import from_prior, shuffled
 from pipeline.scores.information import categorical_information, gaussian_information
 from pipeline.scores.likelihood import mean_nll, split_likelihood
@@ -36,13 +38,13 @@ def latent_report(
     :param samples: of the importance-weighted likelihood, a caption; 0 leaves it out
     """
     torch.manual_seed(seed)
-    posterior = system.posterior(pairs.features.to(system.feature_mean.device))
+    pairs, posterior = posterior_of(system, pairs)
     if posterior.z is None and posterior.c is None:
         return {"verdict": f"{system.options.system} has no latent space: nothing to measure"}
     if len(pairs.features) < 2:
         return {"verdict": "one picture says nothing of a latent space; evaluate on more"}
     report = latent_summary(posterior)
-    report["ablation"] = ablate(system, pairs, vocabulary, CAPTIONS, seed)
+    report["ablation"] = ablate(system, pairs, posterior, vocabulary, CAPTIONS, seed)
     if samples:
         report["likelihood"] = split_likelihood(system, pairs, samples, CAPTIONS)
     report["verdict"] = verdict(report)
@@ -96,7 +98,12 @@ def latent_summary(posterior: Posterior) -> dict[str, Any]:
 
 @torch.no_grad()
 def ablate(
-    system: System, pairs: Pairs, vocabulary: Vocabulary, captions: int, seed: int = 0
+    system: System,
+    pairs: Pairs,
+    posterior: Posterior,
+    vocabulary: Vocabulary,
+    captions: int,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return what shuffled latents, and draws from the prior, cost in NLL and in CIDEr.
 
@@ -105,7 +112,6 @@ def ablate(
     ``shuffled`` and ``prior`` hold for ``z``, ``c`` and ``both`` the rise of NLL as ``nats`` and
     the change of CIDEr as ``cider``. Prior draws come from torch's generator.
     """
-    posterior = system.posterior(pairs.features.to(system.feature_mean.device))
     groups = {"shuffled": shuffled(posterior, seed), "prior": from_prior(posterior)}
     conditions = {"own": posterior.mode()}
     for group, named in groups.items():

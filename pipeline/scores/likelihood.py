@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from data.batches import Batch, Pairs
 from model.decoder import Decoder
-from model.systems import Posterior, System
+from model.encoder import Words
+from model.posterior import Posterior
+from model.system import System
 
 BATCH = 512  # captions packed together
 ROWS = 256  # tokens whose logits exist at a time
@@ -80,7 +82,8 @@ def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: i
             uniform = -sum(math.log(p.shape[-1]) for p in posterior.c.log_probabilities)
             ratio = ratio + uniform - posterior.c.log_probability(c).sum(-1)
             drawn.append(c)
-        weights.append(ratio - caption_nll(decoder, torch.cat(drawn, -1), batch))
+        condition = posterior.condition(torch.cat(drawn, -1))
+        weights.append(ratio - caption_nll(decoder, condition, batch))
     return torch.stack(weights)
 
 
@@ -98,6 +101,8 @@ def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> d
     """Return bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), in nats a caption.
 
     The decoder with h from the prior knows nothing of the picture; q(h | v) only proposes draws.
+    Where the posterior reads captions the decoder reads the picture too, and the bound is one on
+    -log p(caption | v).
     ``elbo`` is the bound of one draw and ``nll`` that of K, from the same draws, which come from
     torch's generator.
 
@@ -108,7 +113,7 @@ def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> d
     total, single = 0.0, 0.0
     for numbers in choose_captions(pairs, most):
         batch = pairs.batch(numbers).to(device)
-        posterior = system.posterior(batch.features)
+        posterior = system.posterior(batch.features, Words(batch.inputs, batch.active))
         weights = log_weights(system.decoder, posterior, batch, samples).double()
         total += importance_weighted_nll(weights).sum().item()
         single -= weights.mean(0).sum().item()

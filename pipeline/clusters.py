@@ -1,0 +1,30 @@
+"""The nouns that the prior of `ag-cvae` is a sum over."""
+
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.batches import Pairs
+from data.language.phrases import LEXICON
+from data.vocabulary import Vocabulary
+
+MARKS = ".,;:!?\"'()"  # white-space tokens keep them
+
+
+def noun_clusters(vocabulary: Vocabulary, pairs: Pairs, most: int) -> Tensor:
+    """Return the cluster that each word of the vocabulary names, int64 (V,), -1 for none.
+
+    A cluster is a noun of :mod:`data.language.nouns` with its plural, without its synonyms; the
+    ``most`` that the captions of ``pairs`` name most often are kept, the commonest first. Where
+    they name fewer, the clusters that are left stay empty.
+    """
+    nouns = [LEXICON.nouns.get(word.lower().strip(MARKS)) for word in vocabulary.words]
+    counts = np.bincount(pairs.captions.tokens, minlength=len(nouns))
+    said: Counter[str] = Counter()
+    for noun, count in zip(nouns, counts.tolist(), strict=True):
+        if noun is not None:
+            said[noun] += count
+    cluster = {noun: place for place, (noun, _) in enumerate(said.most_common(most))}
+    return torch.tensor([-1 if noun is None else cluster.get(noun, -1) for noun in nouns])
