@@ -437,6 +437,36 @@ def compare(as_json: bool, form: str | None, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FILE, default=Path("report.html"), show_default=True,
+              help="The page to write.")  # fmt: skip
+@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--checkpoint", type=click.Choice(["best", "last", "both"]), default="best",
+              show_default=True, help="Which one of the runs, or both side by side.")  # fmt: skip
+@click.option("--cache", metavar="DIR|URL", help="The feature cache, to show references.")
+@click.option("--images", type=FOLDER, help="The pictures, to show some; needs --cache.")
+@click.option("--pictures", default=8, show_default=True, help="How many examples.")
+@click.option("--resamples", default=10_000, show_default=True, help="Of pictures and seeds.")
+@click.option("--seed", default=0, show_default=True, help="Of the resamples.")
+@as_json
+def report(as_json: bool, **options: Any) -> None:
+    """Write one HTML page over evaluated RUNS: scores, latents, learning curves, examples."""
+    from pipeline.report import ReportOptions, report
+
+    made = report(ReportOptions(**options))
+    if as_json:
+        _print_json(asdict(made))
+    else:
+        click.echo(f"written to {made.out}, {made.bytes / 1e3:.0f} kB: {', '.join(made.included)}")
+        for line in made.left_out:
+            click.echo(f"left out: {line}", err=True)
+    for line in made.skipped:
+        click.echo(f"skipped: {line}", err=True)
+    if made.skipped:
+        sys.exit(SKIPPED)
+
+
+@main.command()
 @click.argument("run", type=FOLDER)
 @click.argument("images", type=FILE, nargs=-1, required=True)
 @click.option("--weights", help="Where the backbone's weights are now, if elsewhere.")

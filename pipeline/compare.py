@@ -123,6 +123,14 @@ def compare(options: CompareOptions) -> Comparison:
 
     :raises PipelineError: a run is not evaluated on the split, or the runs do not compare.
     """
+    return compare_groups(read_groups(options), options)
+
+
+def read_groups(options: CompareOptions) -> dict[str, list[EvaluatedRun]]:
+    """Return the evaluated runs by the name of their group.
+
+    :raises PipelineError: as :func:`compare`.
+    """
     if not options.runs:
         raise OptionError("RUN: name one or more")
     runs = [
@@ -131,7 +139,14 @@ def compare(options: CompareOptions) -> Comparison:
         for folder in options.runs
     ]
     check_same(runs)
-    groups = grouped(runs)
+    return grouped(runs)
+
+
+def compare_groups(
+    groups: Mapping[str, Sequence[EvaluatedRun]], options: CompareOptions
+) -> Comparison:
+    """Compare groups of runs that are read already; see :func:`compare`."""
+    runs = [run for members in groups.values() for run in members]
     pictures = runs[0].scored.record.pictures
     notes = [INTERVALS.format(resamples=options.resamples, pictures=pictures)]
     sizes = {len(members) for members in groups.values()}

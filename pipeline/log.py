@@ -25,7 +25,7 @@ class Log:
 
     def __init__(self, folder: Path, after: int) -> None:
         path = folder / METRICS
-        kept = [line for line in _lines(path) if line["step"] <= after] if after else []
+        kept = [line for line in read_log(path) if line["step"] <= after] if after else []
         path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after or None)
@@ -48,7 +48,8 @@ class Log:
         self._board.close()
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a ``metrics.jsonl``, up to one cut short; none where there is none."""
     if not path.exists():
         return []
     whole = []

@@ -1,0 +1,250 @@
+"""One self-contained HTML page over evaluated runs, for people to read together."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from data.atomic import atomic_write
+from data.shard import package_version
+from pipeline.compare import CompareOptions, compare_groups, read_groups
+from pipeline.curves import COLOURS, READING, Curve, draw_curves
+from pipeline.errors import OptionError, PipelineError
+from pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS
+from pipeline.examples import Examples, read_examples
+from pipeline.grouping import EvaluatedRun
+from pipeline.log import METRICS, read_log
+from pipeline.provenance import Groups, commands, options_table, runs_table
+from pipeline.scores.attributes import attribute_rows, percent
+from pipeline.scores.composition import composition_rows
+from pipeline.scores.factors import factor_lines, factor_table
+from pipeline.scores.latents import latent_lines, latent_table
+from pipeline.tables import Table
+
+TEMPLATE = "report.html.j2"
+LATENTS = "latents.json"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What `report` is asked for."""
+
+    runs: Sequence[Path]
+    out: Path = Path("report.html")
+    split: str = "test"
+    checkpoint: str = "best"  # or last, or both side by side
+    images: Path | None = None
+    cache: Path | str | None = None  # a folder, or a URL
+    pictures: int = 8
+    resamples: int = 10_000
+    seed: int = 0  # of the resamples
+
+    def __post_init__(self) -> None:
+        if self.pictures < 0:
+            raise OptionError(f"--pictures {self.pictures}: it must be 0 or more")
+        if self.images is not None and self.cache is None:
+            raise OptionError(
+                f"--images {self.images}: it needs --cache, which knows the pictures' file names"
+            )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page holds and what it does without."""
+
+    out: Path
+    bytes: int
+    groups: dict[str, list[str]]  # the folders of the runs
+    included: tuple[str, ...]
+    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]  # pictures that could not be shown
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table, which may have no rows, and the lines below it."""
+
+    table: Table
+    lines: Sequence[str]
+
+
+def report(options: ReportOptions) -> Report:
+    """Write one HTML page over what ``evaluate`` and ``train`` wrote of the runs.
+
+    :raises PipelineError: a run is not evaluated on the split, the runs do not compare, or a file
+        is not as it was written.
+    """
+    asked = CompareOptions(
+        options.runs, options.split, options.checkpoint, options.resamples, options.seed
+    )
+    groups = read_groups(asked)
+    comparison = compare_groups(groups, asked)
+    first = {name: min(members, key=lambda run: run.seed) for name, members in groups.items()}
+    left_out: list[str] = []
+    if len(comparison.sections) == 1:
+        left_out.append("diversity of samples: no samples, or not as many a picture in all groups")
+    parts = _parts(first, left_out)
+    colours, svg = _curves(groups, left_out)
+    examples, skipped = _examples(options, first, left_out)
+    content = {
+        "comparison": comparison,
+        "first": first,
+        "parts": parts,
+        "verdicts": {name: _verdicts(groups[name], run) for name, run in first.items()},
+        "colours": colours,
+        "curves": svg,
+        "reading": READING,
+        "examples": examples.shown,
+        "made": [Part(*runs_table(groups)), Part(*options_table(groups))],
+        "commands": commands(groups, _compare_words(asked)),
+        "left_out": left_out,
+        "skipped": skipped,
+        "version": package_version(),
+    }
+    page = _render(content).encode()
+    with atomic_write(options.out) as file:
+        file.write(page)
+    included = {
+        "scores": True,
+        "diversity of samples": len(comparison.sections) > 1,
+        **{title: any(title in held for held in parts.values()) for title in PARTS},
+        "learning curves": bool(svg),
+        "examples": bool(examples.shown),
+        "references": any(example.references for example in examples.shown.values()),
+        "pictures": any(example.thumbnail for example in examples.shown.values()),
+        "how it was made": True,
+    }
+    return Report(
+        out=options.out,
+        bytes=len(page),
+        groups={name: [str(run.folder) for run in runs] for name, runs in groups.items()},
+        included=tuple(name for name, there in included.items() if there),
+        left_out=tuple(left_out),
+        skipped=tuple(skipped),
+    )
+
+
+def _compare_words(asked: CompareOptions) -> list[str]:
+    words = ["multispace", "compare", *map(str, asked.runs), "--split", asked.split]
+    words += ["--checkpoint", asked.checkpoint, "--resamples", str(asked.resamples)]
+    return [*words, "--seed", str(asked.seed)]
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = resources.files("pipeline").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(content)
+
+
+def _latents(found: Mapping[str, Any]) -> Part:
+    return Part(Table("", *latent_table(dict(found))), latent_lines(dict(found)))
+
+
+def _attributes(found: Mapping[str, Any]) -> Part:
+    head = (f"against {found['against']}", "mentioned", "precision", "recall")
+    wrong = found["objects"]["captions_with_hallucination"]
+    line = f"captions that name an object which is not there: {percent(wrong)}"
+    return Part(Table("", head, attribute_rows(found)), [line])
+
+
+def _composition(found: Mapping[str, Any]) -> Part:
+    line = f"held-out pairs: recall over {found['k']} {found['captions']} a picture"
+    return Part(Table("", *composition_rows(found)), [line])
+
+
+def _factors(found: Mapping[str, Any]) -> Part:
+    return Part(Table("", *factor_table(found)), factor_lines(found))
+
+
+PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Part], str]] = {
+    "latent space": (LATENTS, _latents, ""),
+    "objects and attributes": (ATTRIBUTES, _attributes, ""),
+    "unseen combinations": (COMPOSITION, _composition, ", made where training held pairs out"),
+    "disentanglement": (FACTORS, _factors, ", made where the split states factors"),
+}
+
+
+def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, dict[str, Part]]:
+    """Return what there is of PARTS for each group, and add to ``left_out`` what is not."""
+    parts: dict[str, dict[str, Part]] = {name: {} for name in first}
+    for title, (file, part, why) in PARTS.items():
+        for name, run in first.items():
+            path = run.scored.folder / file
+            if path.is_file():
+                parts[name][title] = _read(path, part)
+        missing = [name for name, held in parts.items() if title not in held]
+        if missing:
+            whose = "any group" if len(missing) == len(parts) else "; ".join(missing)
+            left_out.append(f"{title}: no {file} of {whose}{why}")
+    return parts
+
+
+def _verdicts(members: Sequence[EvaluatedRun], shown: EvaluatedRun) -> list[str]:
+    """Return the verdicts on the latents of the seeds whose table is not shown."""
+    paths = {run.seed: run.scored.folder / LATENTS for run in members if run is not shown}
+    found = {seed: _read(path, _latents) for seed, path in paths.items() if path.is_file()}
+    return [f"seed {seed}: {part.lines[-1]}" for seed, part in found.items()]
+
+
+def _read(path: Path, part: Callable[[Mapping[str, Any]], Part]) -> Part:
+    try:
+        return part(json.loads(path.read_bytes()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise PipelineError(
+            f"{path}: not as `evaluate` writes it ({type(error).__name__}: {error}); evaluate again"
+        ) from error
+
+
+def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
+    """Return the colour of each group, alike where the runs are, and the picture of the logs."""
+    colours: dict[str, str] = {}
+    of_runs: dict[tuple[Path, ...], str] = {}
+    curves = []
+    for name, members in groups.items():
+        folders = tuple(run.folder for run in members)
+        if folders not in of_runs:
+            of_runs[folders] = COLOURS[len(of_runs) % len(COLOURS)]
+            for path in (folder / METRICS for folder in folders):
+                if lines := _log(path):
+                    curves.append(Curve(of_runs[folders], lines))
+                else:
+                    left_out.append(f"learning curve: {path} is not there, or empty")
+        colours[name] = of_runs[folders]
+    if len(of_runs) > len(COLOURS):
+        left_out.append(f"more than {len(COLOURS)} groups: some share their colour")
+    return colours, draw_curves(curves)
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    lines = read_log(path)
+    if any(not isinstance(line, dict) or not {"step", "split"} <= line.keys() for line in lines):
+        raise PipelineError(f"{path}: not as `train` writes it; restore it, or take it away")
+    return lines
+
+
+def _examples(
+    options: ReportOptions, first: Mapping[str, EvaluatedRun], left_out: list[str]
+) -> tuple[Examples, list[str]]:
+    """Return the examples, and why pictures of them cannot be shown."""
+    folders = {name: run.scored.folder for name, run in first.items()}
+    examples = read_examples(folders, options.pictures)
+    skipped: list[str] = []
+    if options.pictures and not examples.shown:
+        left_out.append("examples: there is no captions.json in any of the evaluations")
+    if not examples.shown:
+        return examples, skipped
+    if options.cache is None:
+        left_out.append("references of the examples: they need --cache")
+    else:
+        examples.add_references(options.cache, next(iter(first.values())).scored.record)
+    if options.images is None:
+        left_out.append("pictures of the examples: they need --images")
+    else:
+        skipped = examples.add_thumbnails(options.images)
+    return examples, skipped
