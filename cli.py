@@ -215,7 +215,7 @@ def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(fields(TrainOptions)):
         if "help" in option.metadata:
             choices, default = option.metadata["choices"], option.default
-            numbers = {"int": int, "float": float, "int | None": int}
+            numbers = {"int": int, "float": float, "int | None": int, "float | None": float}
             kind = numbers.get(getattr(option.type, "__name__", str(option.type)))
             off = f"/--no-{option.name.replace('_', '-')}" if option.type is bool else ""
             said = "" if default is None or off else f"  [default: {_plain(default)}]"

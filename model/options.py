@@ -140,13 +140,21 @@ class ModelOptions:
         only=ANNEALED,
     )  # fmt: skip
     kl_weight: float = option(LATENT, 1.0, "what the KL's weight rises to", least=0, only=ANNEALED)
-    gamma_z: float = option(MULTISPACE, 0.05, "weight of |KL_z - C_z|", least=0)
+    gamma_z: float = option(MULTISPACE, 0.02, "weight of |KL_z - C_z|", least=0)
     gamma_c: float = option(MULTISPACE, 0.05, "weight of |KL_c - C_c|", least=0)
-    capacity_z_min: float = option(MULTISPACE, 30.0, "C_z at step 0, in nats", least=0)
-    capacity_z_max: float = option(MULTISPACE, 30.0, "C_z after --capacity-steps, in nats")
-    capacity_c_min: float = option(MULTISPACE, 0.0, "C_c at step 0, in nats", least=0)
-    capacity_c_max: float = option(MULTISPACE, 4.5, "C_c after --capacity-steps, in nats")
-    capacity_steps: int = option(MULTISPACE, 2500, "steps over which the capacities rise", least=0)
+    capacity_z_max: float = option(
+        MULTISPACE, 150.0, "C_z, the KL that z is to have, in nats", least=0
+    )
+    capacity_z_min: float | None = option(
+        MULTISPACE, None, "C_z at step 0, if it is to rise to --capacity-z-max", least=0
+    )
+    capacity_c_max: float = option(
+        MULTISPACE, 4.5, "C_c, the KL that c is to have, in nats", least=0
+    )
+    capacity_c_min: float | None = option(
+        MULTISPACE, None, "C_c at step 0, if it is to rise to --capacity-c-max", least=0
+    )
+    capacity_steps: int = option(MULTISPACE, 2500, "steps over which they rise", least=0)
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
@@ -170,7 +178,8 @@ class ModelOptions:
                 "the temperature is constant; give the rate too"
             )
         for channel in ("z", "c"):
-            self._check_order(f"capacity_{channel}_min", f"capacity_{channel}_max")
+            if getattr(self, f"capacity_{channel}_min") is not None:
+                self._check_order(f"capacity_{channel}_min", f"capacity_{channel}_max")
 
     def _check_value(self, name: str, rule: Mapping[str, Any]) -> None:
         value = getattr(self, name)

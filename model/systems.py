@@ -1,5 +1,6 @@
 """The systems: each says what its posterior is and what its latent space costs."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from model.system import System, kl_weight, read_features, read_gaussian
 
 # Categories begin as random cells of the feature space, most pictures being sure of theirs: from
 # all alike, KL_c can reach its capacity by a few categories that serve all pictures.
-SURE = 6.0
+SURE = 12.0
 
 
 class Base(System):
@@ -89,7 +90,7 @@ class BetaCVAE(Gaussian):
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options)
-        self.capacity_z = capacity_of_z(options)
+        self.capacity_z = capacity(options.capacity_z_min, options.capacity_z_max, options)
 
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
         """Return gamma_z |KL - C(step)|."""
@@ -107,11 +108,11 @@ class Multispace(System):
         super().__init__(options, condition=options.z_size + sum(options.categories))
         self.z_parameters = read_gaussian(options)
         self.c_parameters = read_features(options, sum(options.categories), SURE)
-        self.capacity_z = capacity_of_z(options)
-        self.capacity_c = Capacity(
+        self.capacity_z = capacity(options.capacity_z_min, options.capacity_z_max, options)
+        self.capacity_c = capacity(
             options.capacity_c_min,
             options.capacity_c_max,
-            options.capacity_steps,
+            options,
             cap=categorical_cap(options.categories),
         )
 
@@ -148,9 +149,11 @@ class Multispace(System):
         }
 
 
-def capacity_of_z(options: SystemOptions) -> Capacity:
-    """Return the target of z's KL as a function of the optimiser step."""
-    return Capacity(options.capacity_z_min, options.capacity_z_max, options.capacity_steps)
+def capacity(
+    least: float | None, most: float, options: SystemOptions, cap: float = math.inf
+) -> Capacity:
+    """Return a channel's target, which is constant where ``least`` is None."""
+    return Capacity(most if least is None else least, most, options.capacity_steps, cap)
 
 
 SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {

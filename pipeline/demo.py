@@ -36,7 +36,7 @@ TRAINING: dict[str, Any] = {
 SYSTEM: dict[str, dict[str, Any]] = {
     "base": {},
     "latent": {"annealing_midpoint": 500, "annealing_slope": 0.0125},
-    "multispace": {"capacity_steps": 500},
+    "multispace": {},
 }
 
 

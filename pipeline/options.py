@@ -176,7 +176,7 @@ def _typed(entry: Any, value: Any, config: Path | None) -> Any:
         return parse_categories(value)
     if value is None and entry.default is None:
         return None
-    kind = {"int | None": int}.get(str(entry.type), entry.type)
+    kind = {"int | None": int, "float | None": float}.get(str(entry.type), entry.type)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -43,7 +43,7 @@ def test_the_defaults_are_those_of_the_systems():
         ("gamma_c", math.nan),
         ("annealing_slope", math.inf),
         ("capacity_steps", -1),
-        ("capacity_z_min", 31.0),
+        ("capacity_z_min", 151.0),
         ("capacity_z_max", math.inf),
         ("capacity_c_min", -1.0),
         ("capacity_c_max", math.nan),
@@ -97,7 +97,7 @@ def test_a_value_out_of_range_is_refused_by_name_in_one_line(name, value):
             {"tie_embeddings": True, "embedding": 8, "hidden": 9},
             ("--tie-embeddings", "--embedding 8", "--hidden 9"),
         ),
-        ({"capacity_z_min": 31.0}, ("--capacity-z-min 31.0", "--capacity-z-max 30.0")),
+        ({"capacity_z_min": 151.0}, ("--capacity-z-min 151.0", "--capacity-z-max 150.0")),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_by_name(values, parts):

@@ -90,9 +90,9 @@ def test_a_password_in_a_url_is_not_written_down(cache, run):
 
 
 def test_the_log_tells_targets_and_weights(cache, run, tmp_path):
-    train(options(cache, run, steps=4, capacity_c_max=1.5, capacity_steps=4))
+    train(options(cache, run, steps=4, capacity_c_min=0.5, capacity_c_max=1.5, capacity_steps=8))
     last = metrics(run, "train")[-1]
-    assert (last["step"], last["capacity_c"], last["capacity_z"]) == (4, 1.5, 30.0)
+    assert (last["step"], last["capacity_c"], last["capacity_z"]) == (4, 1.0, 150.0)
     train(options(cache, tmp_path / "latent", "latent", steps=4, annealing_midpoint=4))
     assert metrics(tmp_path / "latent", "train")[-1]["weight_kl"] == 0.5
 
