@@ -37,9 +37,9 @@ def unlisted_damage(path: Path) -> str:
     return ""
 
 
-def read_key_list(path: Path) -> list[str]:
-    """Return the keys of a key list whose bytes are already trusted, one a line."""
-    return path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n")
+def parse_key_list(content: bytes) -> list[str]:
+    """Return the keys of a key list whose bytes are trusted: one a line, each line ended."""
+    return content.decode(errors="replace").split("\n")[:-1]
 
 
 def non_finite_rows(features: np.ndarray) -> np.ndarray:

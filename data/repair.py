@@ -20,7 +20,7 @@ from data.damage import (
     is_key,
     non_finite_rows,
     of_another_version,
-    read_key_list,
+    parse_key_list,
     unlisted_damage,
 )
 from data.entry import Entry, describe
@@ -151,7 +151,8 @@ class _Mender:
         manifest = replace(manifest, spec=spec, shards=tuple(stay))
         if (held := manifest.keys) is not None:
             wrong = damage(self.root / held.file, held)
-            keys = [] if wrong else list(filter(is_key, read_key_list(self.root / held.file)))
+            content = b"" if wrong else (self.root / held.file).read_bytes()
+            keys = list(filter(is_key, parse_key_list(content)))
             failures |= {key: LOST for key in keys if key not in seen | failures.keys()}
             if wrong or keys != [k for name in whole if name in listed for k in whole[name].keys]:
                 wrong = wrong or "no longer the keys of the shards"

@@ -15,6 +15,7 @@ from pathlib import Path
 from data.atomic import remove_partial
 from data.cache import lock_cache
 from data.captions import load_captions
+from data.damage import parse_key_list
 from data.entry import Entry, check_entry
 from data.errors import CacheError, DamagedFileError
 from data.fetch import Watch, begin, each, fetch_all
@@ -248,7 +249,7 @@ def _shards_of(
     content = store.read(source.keys.file, source.keys.bytes)
     if hashlib.sha256(content).hexdigest() != source.keys.sha256:
         raise DamagedFileError(f"{where}: not the bytes that {NAME} lists; pull the whole cache")
-    keys = content.decode(errors="replace").split("\n")[:-1]
+    keys = parse_key_list(content)
     if len(keys) != source.rows:
         raise CacheError(f"{where}: {len(keys)} keys, {source.rows} rows; pull the whole cache")
     if wanted.isdisjoint(keys):

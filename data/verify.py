@@ -18,7 +18,7 @@ from data.damage import (
     is_key,
     non_finite_rows,
     of_another_version,
-    read_key_list,
+    parse_key_list,
     unlisted_damage,
 )
 from data.entry import Entry
@@ -178,7 +178,7 @@ class _Check:
         if what := self._damage(entry):
             self._fault(entry.file, what, self.repair)
         elif len(self.places) == self.manifest.rows and (  # all shards could be read
-            read_key_list(self.root / entry.file) != list(self.places)
+            parse_key_list((self.root / entry.file).read_bytes()) != list(self.places)
         ):
             self._fault(entry.file, "not the keys of the shards in their order", self.repair)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from data.annotations import read_collection
 from data.annotations.collection import shown
-from data.atomic import atomic_write
+from data.atomic import atomic_write, write_json
 from pipeline.errors import PipelineError
 from pipeline.scores.coco import METRICS, TIME_LIMIT, ImageId, Scores, check_metrics, score_captions
 
@@ -98,8 +98,7 @@ def write_scores(folder: Path, scores: Scores) -> None:
         lines.append(json.dumps({"image_id": image_id, **values, **kept}, allow_nan=False))
     with atomic_write(folder / PER_IMAGE_FILE) as file:
         file.write(("[\n" + ",\n".join(lines) + "\n]\n").encode())
-    with atomic_write(folder / SCORES_FILE) as file:
-        file.write((json.dumps(scores.corpus, indent=2, allow_nan=False) + "\n").encode())
+    write_json(folder / SCORES_FILE, scores.corpus)
 
 
 def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:

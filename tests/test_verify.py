@@ -302,18 +302,19 @@ def test_files_that_are_not_listed_are_reported(root):
     )
 
 
-def test_the_key_list_is_checked(root):
+@pytest.mark.parametrize("text", ["".join(f"{key}\n" for key in reversed(KEYS)), "\n".join(KEYS)])
+def test_the_key_list_is_checked(root, text):
     assert verify_cache(root).faults == ()
-    content = "".join(f"{key}\n" for key in reversed(KEYS)).encode()
+    content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
     path = root / f"keys-{digest[:8]}.txt"
     path.write_bytes(content)
     list_anew(root, keys=describe(root, path))
     (fault,) = verify_cache(root).faults
     assert (fault.file, fault.what) == (path.name, "not the keys of the shards in their order")
-    flip(path, 9)
+    path.write_bytes(content + b"a.jpg\n")
     (fault,) = verify_cache(root).faults
-    assert fault.what.startswith("digest")
+    assert fault.what.endswith(f"bytes, the manifest says {len(content)}")
 
 
 def test_a_fault_is_one_line():
