@@ -18,7 +18,12 @@ WITHIN = {"at least": operator.ge, "above": operator.gt, "below": operator.lt}
 DECODER, SPACE = "Decoder", "Latent space"
 LATENT = "Loss of latent, cvae and ag-cvae"
 MULTISPACE = "Loss of multispace and beta-cvae"
-ANNEALED = ("system", "latent", "cvae", "ag-cvae")
+USERS = {  # of the options under a heading; all systems use those under the others
+    SPACE: SYSTEMS[1:],
+    LATENT: ("latent", "cvae", "ag-cvae"),
+    MULTISPACE: ("multispace", "beta-cvae"),
+}
+ANNEALED = ("system", *USERS[LATENT])
 CONDITIONAL = ("system", "cvae", "ag-cvae")
 
 

@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.options import flag
+from model.options import SYSTEMS, USERS, flag
 from pipeline.errors import PipelineError
 from pipeline.evaluation import Scored, read_evaluation
 from pipeline.options import TrainOptions
@@ -18,6 +18,7 @@ SAME = {  # what all of a table share: of the record, and how it is named
 }
 # Where a run lay, what it ran on and how often it reported are no part of what it is.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
+GROUP_OF = {f.name: f.metadata.get("group", "") for f in fields(TrainOptions)}
 SEARCH = {"checkpoint": "best", "beam": 5, "length_penalty": 0.0}  # with evaluate's defaults
 
 
@@ -42,7 +43,11 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
     record = scored.record
     options = {**_defaults(), **config["options"]}
     search = {name: getattr(record, name) for name in SEARCH}
-    kept = {name: value for name, value in options.items() if name not in INCIDENTAL}
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name not in INCIDENTAL and record.system in USERS.get(GROUP_OF.get(name, ""), SYSTEMS)
+    }
     made = {**kept, **search, "features": record.fingerprint[:12]}
     return EvaluatedRun(folder, options["seed"], record.system, made, scored)
 

@@ -101,13 +101,14 @@ def test_variants_are_named_by_what_sets_them_apart(tmp_path):
         write(tmp_path / "a", system="multispace", epochs=7, gamma_z=0.1),
         write(tmp_path / "b", system="multispace", epochs=7, batch_size=64),
         write(tmp_path / "c", system="multispace", epochs=7, record={"beam": 1}),
-        write(tmp_path / "d", epochs=7, tie_embeddings=True),
+        # What base does not use is no part of what it is.
+        write(tmp_path / "d", epochs=7, tie_embeddings=True, gamma_z=0.7, z_size=9),
     ]
     found = compare(ask(*runs))
     assert list(found.runs) == [
         "multispace --gamma-z 0.1 --batch-size 128 --beam 5",
-        "multispace --gamma-z 0.05 --batch-size 64 --beam 5",
-        "multispace --gamma-z 0.05 --batch-size 128 --beam 1",
+        "multispace --gamma-z 0.02 --batch-size 64 --beam 5",
+        "multispace --gamma-z 0.02 --batch-size 128 --beam 1",
         "base --tie-embeddings",
     ]
     assert "all with --epochs 7" in found.notes
