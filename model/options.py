@@ -92,15 +92,15 @@ class ModelOptions:
         SPACE, 0.2, "of the posterior of z at step 0; its means differ by 0.6", above=0
     )
     sample_deviation: float = option(
-        SPACE, 1.0, "of z where captions are sampled, in deviations of its prior", above=0,
+        SPACE, 1.0, "of sampled z, in deviations of its prior (cvae, ag-cvae)", above=0,
         only=CONDITIONAL,
     )  # fmt: skip
     clusters: int = option(
-        SPACE, 80, "nouns, the commonest, that the prior is a sum over", least=1,
+        SPACE, 80, "nouns, the commonest, that the prior is a sum over (ag-cvae)", least=1,
         only=("system", "ag-cvae"),
     )  # fmt: skip
     prior_deviation: float = option(
-        SPACE, 0.1, "of the prior around that sum", above=0, only=("system", "ag-cvae")
+        SPACE, 0.1, "of the prior around that sum (ag-cvae)", above=0, only=("system", "ag-cvae")
     )
     temperature: float = option(SPACE, 0.67, "of the Gumbel-softmax (multispace)", above=0)
     temperature_rate: float = option(

@@ -19,6 +19,7 @@ from model.system import System, kl_weight, read_features, read_gaussian
 # Categories begin as random cells of the feature space, most pictures being sure of theirs: from
 # all alike, KL_c can reach its capacity by a few categories that serve all pictures.
 SURE = 12.0
+CROWDED = 3.0  # nats a dimension of z, of deviation 0.05 then or less
 
 
 class Base(System):
@@ -92,6 +93,10 @@ class BetaCVAE(Gaussian):
         super().__init__(options)
         self.capacity_z = capacity(options.capacity_z_min, options.capacity_z_max, options)
 
+    def warnings(self) -> list[str]:
+        """Say so where z is asked for more than it should carry."""
+        return _crowded(self.options)
+
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
         """Return gamma_z |KL - C(step)|."""
         return capacity_penalty(kl_z, self.capacity_z(step), self.options.gamma_z)
@@ -117,12 +122,12 @@ class Multispace(System):
         )
 
     def warnings(self) -> list[str]:
-        """Say so where the categories cannot carry the capacity that is asked of them."""
-        c = self.capacity_c
-        if not c.capped:
-            return []
-        return [f"capacity_c_max {c.maximum:g} is above the {c.cap:.3f} nats that categories "
-                f"{list(self.options.categories)} can carry; {c.cap:.3f} is used"]  # fmt: skip
+        """Say so where a channel cannot, or should not, carry what is asked of it."""
+        c, lines = self.capacity_c, []
+        if c.capped:
+            lines = [f"capacity_c_max {c.maximum:g} is above the {c.cap:.3f} nats that categories "
+                     f"{list(self.options.categories)} can carry; {c.cap:.3f} is used"]  # fmt: skip
+        return lines + _crowded(self.options)
 
     def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
         """Return q(z, c | v) = q(z | v) q(c | v)."""
@@ -154,6 +159,14 @@ def capacity(
 ) -> Capacity:
     """Return a channel's target, which is constant where ``least`` is None."""
     return Capacity(most if least is None else least, most, options.capacity_steps, cap)
+
+
+def _crowded(options: SystemOptions) -> list[str]:
+    most, size = options.capacity_z_max, options.z_size
+    if most / size <= CROWDED:
+        return []
+    return [f"capacity_z_max {most:g} is {most / size:.1f} nats for each of {size} dimensions of "
+            "z; 1.2 is usual, so give it in proportion to --z-size"]  # fmt: skip
 
 
 SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {

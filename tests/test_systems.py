@@ -289,6 +289,13 @@ def test_beta_cvae_pays_the_distance_from_one_capacity():
         assert system.penalty(KL_Z, KL_C, step).item() == pytest.approx(penalty)
 
 
+@pytest.mark.parametrize("name", ["multispace", "beta-cvae"])
+def test_a_capacity_out_of_proportion_to_z_is_told(name):
+    (*_, line) = make(name, z_size=5).warnings()
+    assert "150 is 30.0 nats for each of 5 dimensions of z" in line
+    assert make(name, z_size=50, capacity_c_max=1.0).warnings() == []
+
+
 @pytest.mark.parametrize("name", ["latent", "cvae", "ag-cvae"])
 def test_the_weight_of_the_kl_rises_to_what_is_asked(name):
     system = make(name, kl_weight=0.1)
