@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import click
 import yaml
 
-from model.options import SYSTEMS, flag
-from pipeline.options import GROUPS, PRESETS, TrainOptions, resolve
+from model.options import SYSTEMS, flag, shown_value
+from pipeline.options import GROUPS, PRESETS, TrainOptions, kind_of, resolve
 from pipeline.voice import one_voice
 
 SKIPPED = 3
@@ -215,13 +215,12 @@ def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(fields(TrainOptions)):
         if "help" in option.metadata:
             choices, default = option.metadata["choices"], option.default
-            numbers = {"int": int, "float": float, "int | None": int, "float | None": float}
-            kind = numbers.get(getattr(option.type, "__name__", str(option.type)))
+            kind = kind_of(option)
             off = f"/--no-{option.name.replace('_', '-')}" if option.type is bool else ""
-            said = "" if default is None or off else f"  [default: {_plain(default)}]"
+            said = "" if default is None or off else f"  [default: {shown_value(default)}]"
             function = click.option(
                 flag(option.name) + off,
-                type=click.Choice(choices) if choices else kind,
+                type=click.Choice(choices) if choices else kind if kind in (int, float) else None,
                 default=None,
                 help=option.metadata["help"] + said,
             )(function)
@@ -239,10 +238,6 @@ class TrainCommand(Command):
             shown = [p for p in options if headings.get(str(p.name)) == group]
             with formatter.section(group or "Options"):
                 formatter.write_dl(filter(None, (p.get_help_record(context) for p in shown)))
-
-
-def _plain(default: Any) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 @main.command(cls=TrainCommand)
@@ -330,7 +325,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 def evaluate(as_json: bool, **options: Any) -> None:
     """Caption a split with RUN, score the captions, and say what the latents carry."""
     from pipeline.evaluate import EvaluateOptions, evaluate
-    from pipeline.scores.attributes import attribute_rows
+    from pipeline.scores.attributes import attribute_table
     from pipeline.scores.composition import composition_rows
     from pipeline.scores.factors import factor_lines, factor_table
     from pipeline.scores.latents import latent_lines, latent_table
@@ -346,11 +341,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
     )
     _print_scores({result["system"]: result["scores"]}, result["notes"])
     _print_diversity(result["diversity"])
-    against = result["attributes"]["against"]
-    _print_table(
-        [f"against {against}", "mentioned", "precision", "recall"],
-        attribute_rows(result["attributes"]),
-    )
+    _print_table(*attribute_table(result["attributes"]))
     if (composition := result["composition"]) is not None:
         click.echo(f"held-out pairs, recall over {composition['k']} {composition['captions']}:")
         _print_table(*composition_rows(composition))

@@ -12,10 +12,10 @@ from model.encoder import Encoder, Words
 from model.latents import DiagonalGaussian
 from model.options import SystemOptions
 from model.posterior import Posterior
-from model.system import System, kl_weight, read_features, read_gaussian
+from model.system import Annealed, read_features, read_gaussian
 
 
-class CVAE(System):
+class CVAE(Annealed):
     """The conditional variational autoencoder, Sohn 2015: q(z | v, w), and N(0, I) as prior."""
 
     reads_captions = True
@@ -28,7 +28,6 @@ class CVAE(System):
         )
         self.z_parameters = read_gaussian(options)
         self.z_words = nn.Linear(options.hidden, 2 * options.z_size, bias=False)
-        self.weight = kl_weight(options)
 
     def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
         """Return q(z | v, w), and the prior, of --sample-deviation, where no words are given."""
@@ -39,14 +38,6 @@ class CVAE(System):
             read = self.z_words(self.encoder(self.decoder.embedding, words))
             z = DiagonalGaussian.from_parameters(self.z_parameters(standard) + read)
         return self._placed(z, standard)
-
-    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return a(step) w KL, the KL with free bits where they are asked for."""
-        return self.weight(step) * kl_z
-
-    def schedule(self, step: int) -> dict[str, float]:
-        """Return the KL's weight."""
-        return {"weight_kl": self.weight(step)}
 
     def _prior(self, rows: int, like: Tensor) -> DiagonalGaussian:
         zeros = like.new_zeros(rows, self.options.z_size, dtype=torch.float32)

@@ -53,6 +53,18 @@ def flag(name: str) -> str:
     return name if name == "system" else "--" + name.replace("_", "-")
 
 
+def shown_value(value: Any) -> str:
+    """Return how a value is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """Return what gives the option ``name`` its value on the command line."""
+    if isinstance(value, bool):
+        return [flag(name if value else f"no_{name}")]
+    return [flag(name), shown_value(value)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """What can be chosen of a system. Capacities in nats, times in optimiser steps."""

@@ -132,6 +132,32 @@ class System(nn.Module):
         return features.new_zeros((), dtype=torch.float32)
 
 
+class Annealed(System):
+    """A system whose KL is paid for by a weight that rises."""
+
+    def __init__(self, options: SystemOptions, condition: int) -> None:
+        super().__init__(options, condition)
+        rises: dict[str, Callable[[int], float]] = {
+            "logistic": LogisticAnnealing(options.annealing_midpoint, options.annealing_slope),
+            "linear": linear_annealing(options.annealing_steps),
+            "cyclical": CyclicalAnnealing(options.annealing_steps, options.annealing_cycles),
+            "none": lambda _: 1.0,
+        }
+        self.rise = rises[options.annealing]
+
+    def weight(self, step: int) -> float:
+        """Return a(step) w, which rises to w = ``kl_weight``."""
+        return self.options.kl_weight * self.rise(step)
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return a(step) w KL, the KL with free bits where they are asked for."""
+        return self.weight(step) * kl_z
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return the KL's weight."""
+        return {"weight_kl": self.weight(step)}
+
+
 def read_features(options: SystemOptions, size: int, spread: float = 1.0) -> nn.Linear:
     """Return a linear map of standardised features, its outputs of deviation 0.6 ``spread``."""
     linear = nn.Linear(options.feature_size, size)
@@ -150,15 +176,3 @@ def read_gaussian(options: SystemOptions) -> nn.Linear:
     with torch.no_grad():
         linear.bias[options.z_size :] = 2 * math.log(options.first_deviation)
     return linear
-
-
-def kl_weight(options: SystemOptions) -> Callable[[int], float]:
-    """Return the weight of the KL, which rises to ``kl_weight``, by the optimiser step."""
-    rises: dict[str, Callable[[int], float]] = {
-        "logistic": LogisticAnnealing(options.annealing_midpoint, options.annealing_slope),
-        "linear": linear_annealing(options.annealing_steps),
-        "cyclical": CyclicalAnnealing(options.annealing_steps, options.annealing_cycles),
-        "none": lambda _: 1.0,
-    }
-    rise = rises[options.annealing]
-    return lambda step: options.kl_weight * rise(step)

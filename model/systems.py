@@ -14,7 +14,7 @@ from model.options import SystemOptions
 from model.posterior import Posterior
 from model.schedules import Capacity, categorical_cap
 from model.share import Share
-from model.system import System, kl_weight, read_features, read_gaussian
+from model.system import Annealed, System, read_features, read_gaussian
 
 # Categories begin as random cells of the feature space, most pictures being sure of theirs: from
 # all alike, KL_c can reach its capacity by a few categories that serve all pictures.
@@ -70,20 +70,8 @@ class Gaussian(System):
         return Posterior(z=DiagonalGaussian.from_parameters(parameters))
 
 
-class Latent(Gaussian):
+class Latent(Gaussian, Annealed):
     """The variational baseline: one Gaussian, its KL annealed by a weight."""
-
-    def __init__(self, options: SystemOptions) -> None:
-        super().__init__(options)
-        self.weight = kl_weight(options)
-
-    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return a(step) w KL, the KL with free bits where they are asked for."""
-        return self.weight(step) * kl_z
-
-    def schedule(self, step: int) -> dict[str, float]:
-        """Return the KL's weight."""
-        return {"weight_kl": self.weight(step)}
 
 
 class BetaCVAE(Gaussian):

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from data.batches import Pairs
 from data.language.phrases import LEXICON
+from data.language.words import bare
 from data.vocabulary import Vocabulary
-
-MARKS = ".,;:!?\"'()"  # white-space tokens keep them
 
 
 def noun_clusters(vocabulary: Vocabulary, pairs: Pairs, most: int) -> Tensor:
@@ -20,7 +19,7 @@ def noun_clusters(vocabulary: Vocabulary, pairs: Pairs, most: int) -> Tensor:
     ``most`` that the captions of ``pairs`` name most often are kept, the commonest first. Where
     they name fewer, the clusters that are left stay empty.
     """
-    nouns = [LEXICON.nouns.get(word.lower().strip(MARKS)) for word in vocabulary.words]
+    nouns = [LEXICON.nouns.get(bare(word)) for word in vocabulary.words]
     counts = np.bincount(pairs.captions.tokens, minlength=len(nouns))
     said: Counter[str] = Counter()
     for noun, count in zip(nouns, counts.tolist(), strict=True):

@@ -25,6 +25,8 @@ from pipeline.scores.factors import read_factors, score_factors
 from pipeline.scores.latents import latent_report
 from pipeline.transfer import local_cache
 
+CAPTIONS = "captions.json"
+LATENTS = "latents.json"
 SAMPLES = "samples.json"
 CONSENSUS = "consensus.json"
 FACTORS = "disentanglement.json"
@@ -141,14 +143,14 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         length_penalty=options.length_penalty,
     )
     said = dict(zip(ids, captions, strict=True))
-    write_json(folder / "captions.json", results_format(said))  # kept even where scoring fails
+    write_json(folder / CAPTIONS, results_format(said))  # kept even where scoring fails
     samples = _samples(run, pairs.features, ids, options)
     if samples:
         write_json(folder / SAMPLES, [{"image_id": i, "captions": c} for i, c in samples.items()])
     latents = latent_report(
         run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
     )
-    write_json(folder / "latents.json", latents)
+    write_json(folder / LATENTS, latents)
     disentanglement = _disentanglement(run, pairs, options.seed)
     if disentanglement:
         write_json(folder / FACTORS, disentanglement)

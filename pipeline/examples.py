@@ -11,12 +11,11 @@ from data.cache import Cache
 from data.errors import PictureError
 from data.pictures import decode, read_bytes
 from pipeline.errors import PipelineError
-from pipeline.evaluate import SAMPLES
+from pipeline.evaluate import CAPTIONS, SAMPLES
 from pipeline.evaluation import Record, digest_references
 from pipeline.score import read_results
 from pipeline.transfer import local_cache
 
-CAPTIONS = "captions.json"
 SIDE = 360  # pixels of a thumbnail, at most
 QUALITY = 80  # of its JPEG
 DRAWN = 5  # samples that are shown

@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.options import SYSTEMS, USERS, flag
+from model.options import SYSTEMS, USERS, option_words
 from pipeline.errors import PipelineError
 from pipeline.evaluation import Scored, read_evaluation
 from pipeline.options import TrainOptions
@@ -123,7 +123,4 @@ def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> s
 def _say(option: str, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return flag(option if value else f"no_{option}")
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{option if option == 'features' else flag(option)} {text}"
+    return f"features {value}" if option == "features" else " ".join(option_words(option, value))

@@ -176,13 +176,18 @@ def _typed(entry: Any, value: Any, config: Path | None) -> Any:
         return parse_categories(value)
     if value is None and entry.default is None:
         return None
-    kind = {"int | None": int, "float | None": float}.get(str(entry.type), entry.type)
+    kind = kind_of(entry)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         where = config or "command line"
         raise OptionError(f"{where}: {entry.name} is {value!r}, expected {kind.__name__}")
     return value
+
+
+def kind_of(entry: Any) -> Any:
+    """Return the type of an option's value, of one that may be None that of the others."""
+    return {"int | None": int, "float | None": float}.get(str(entry.type), entry.type)
 
 
 def parse_categories(value: Any) -> tuple[int, ...]:

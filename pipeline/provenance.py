@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from model.options import flag
+from model.options import option_words, shown_value
 from pipeline.grouping import INCIDENTAL, SEARCH, EvaluatedRun
 from pipeline.options import TrainOptions
 from pipeline.run import read_run_config
@@ -72,7 +72,7 @@ def train_command(run: EvaluatedRun) -> str:
     for name, value in config["options"].items():
         value = tuple(value) if isinstance(value, list) else value
         if name not in INCIDENTAL and value is not None and value != usual.get(name):
-            words += _words(name, value)
+            words += option_words(name, value)
     return shlex.join([*words, "--seed", str(run.seed)])
 
 
@@ -84,7 +84,7 @@ def evaluate_command(run: EvaluatedRun) -> str:
         value = getattr(record, name)
         value = tuple(value) if isinstance(value, list) else value
         if value != usual:
-            words += _words(name, value)
+            words += option_words(name, value)
     return shlex.join(words)
 
 
@@ -92,13 +92,5 @@ def _place(folder: Path, *option: str) -> list[str]:
     return [*option, str(folder), "--cache", CACHE]
 
 
-def _words(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag(name if value else f"no_{name}")]
-    return [flag(name), _shown(value)]
-
-
 def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return "-" if value is None else str(value)
+    return "-" if value is None else shown_value(value)

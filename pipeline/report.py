@@ -14,19 +14,18 @@ from data.shard import package_version
 from pipeline.compare import CompareOptions, compare_groups, read_groups
 from pipeline.curves import COLOURS, READING, Curve, draw_curves
 from pipeline.errors import OptionError, PipelineError
-from pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS
+from pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from pipeline.examples import Examples, read_examples
 from pipeline.grouping import EvaluatedRun
 from pipeline.log import METRICS, read_log
 from pipeline.provenance import Groups, commands, options_table, runs_table
-from pipeline.scores.attributes import attribute_rows, percent
+from pipeline.scores.attributes import attribute_table, percent
 from pipeline.scores.composition import composition_rows
 from pipeline.scores.factors import factor_lines, factor_table
 from pipeline.scores.latents import latent_lines, latent_table
 from pipeline.tables import Table
 
 TEMPLATE = "report.html.j2"
-LATENTS = "latents.json"
 
 
 @dataclass(frozen=True)
@@ -147,10 +146,9 @@ def _latents(found: Mapping[str, Any]) -> Part:
 
 
 def _attributes(found: Mapping[str, Any]) -> Part:
-    head = (f"against {found['against']}", "mentioned", "precision", "recall")
     wrong = found["objects"]["captions_with_hallucination"]
     line = f"captions that name an object which is not there: {percent(wrong)}"
-    return Part(Table("", head, attribute_rows(found)), [line])
+    return Part(Table("", *attribute_table(found)), [line])
 
 
 def _composition(found: Mapping[str, Any]) -> Part:

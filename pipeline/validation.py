@@ -8,6 +8,7 @@ from pycocoevalcap.cider.cider import Cider
 from torch import Tensor
 
 from data.batches import Pairs
+from data.language.words import bare
 from data.vocabulary import Vocabulary
 from model.system import System
 from pipeline.captioning import caption_features
@@ -89,4 +90,4 @@ def quick_cider(pairs: Pairs, captions: list[str]) -> float:
 
 
 def _plain(text: str) -> str:
-    return " ".join(word for w in text.lower().split() if (word := w.strip(".,;:!?\"'()")))
+    return " ".join(word for w in text.split() if (word := bare(w)))

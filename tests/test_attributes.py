@@ -1,7 +1,7 @@
 import pytest
 
 from data.shapes.scene import Scene, Thing
-from pipeline.scores.attributes import attribute_rows, attribute_scores, true_attribute_scores
+from pipeline.scores.attributes import attribute_scores, attribute_table, true_attribute_scores
 
 REFERENCES = {
     1: ["a big red bus", "a large bus that is red", "the bus on the road"],
@@ -37,7 +37,7 @@ def test_planted_mistakes_are_counted_by_hand():
     }
     assert scores["attributes"]["pattern"]["recall"] is None
     assert scores["all"]["precision"] == pytest.approx(2 / 6)
-    rows = {row[0]: row[1:] for row in attribute_rows(scores)}
+    rows = {row[0]: row[1:] for row in attribute_table(scores)[1]}
     assert rows["colour"] == ["3", "0.0%", "0.0%"]
     assert rows["material"] == ["0", "-", "-"]
 

@@ -162,6 +162,11 @@ COLOURED = word_set("painted colored coloured dyed")
 NEUTRAL = ("two_story", "two_way", "one_way", "one_another", "train_station", "bus_station")
 
 
+def bare(word: str) -> str:
+    """Return a word of a white-space tokeniser in lower case, without the marks around it."""
+    return word.lower().strip(".,;:!?\"'()")
+
+
 def attribute_of(word: str) -> tuple[str, str] | None:
     """Return class and value of an attribute word: "huge" is (size, big)."""
     return _ATTRIBUTE_OF.get(word)

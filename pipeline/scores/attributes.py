@@ -124,10 +124,11 @@ def true_attribute_scores(
     return {"against": "factors", **counts.to_json(), "main": main}
 
 
-def attribute_rows(scores: Mapping[str, Any]) -> list[list[str]]:
-    """Return the scores as rows of a table: what, mentioned, precision, recall."""
+def attribute_table(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table: what, mentioned, precision, recall."""
+    head = [f"against {scores['against']}", "mentioned", "precision", "recall"]
     rows = {"objects": scores["objects"], **scores["attributes"], "attributes": scores["all"]}
-    return [
+    return head, [
         [name, str(row["mentioned"]), percent(row["precision"]), percent(row["recall"])]
         for name, row in rows.items()
     ]

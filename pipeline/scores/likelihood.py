@@ -37,8 +37,7 @@ def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
     tokens = torch.cat(
         [F.cross_entropy(F.linear(h, weight, bias).float(), t, reduction="none") for h, t in parts]
     )
-    place = torch.arange(batch.captions, device=tokens.device)
-    captions = torch.cat([place[:count] for count in batch.active])
+    captions = Words(batch.inputs, batch.active).captions()
     return tokens.new_zeros(batch.captions).index_add(0, captions, tokens)
 
 
