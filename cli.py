@@ -16,9 +16,15 @@ from typing import Any, NoReturn
 import click
 import yaml
 
-from model.options import SYSTEMS, flag, shown_value
-from pipeline.options import GROUPS, PRESETS, TrainOptions, kind_of, resolve
-from pipeline.voice import one_voice
+from multispace.model.options import SYSTEMS, flag, shown_value
+from multispace.pipeline.console.main_process import one_voice
+from multispace.pipeline.training.train_options import (
+    GROUPS,
+    PRESETS,
+    TrainOptions,
+    kind_of,
+    resolve,
+)
 
 SKIPPED = 3
 NAMED = 10  # lines of a long list that are printed; JSON has them all
@@ -37,7 +43,7 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command and turn its failures into exit statuses."""
-        from pipeline.errors import FAILURES, OptionError
+        from multispace.errors import FAILURES, OptionError
 
         debug = context.params.pop("debug")
         try:
@@ -110,7 +116,7 @@ metrics = click.option(
 @as_json
 def shapes(as_json: bool, **options: Any) -> None:
     """Generate a picture collection with known factors, in COCO form, under OUT."""
-    from data.shapes import generate_shapes
+    from multispace.data.shapes import generate_shapes
 
     made = generate_shapes(**options)
     if as_json:
@@ -162,7 +168,7 @@ def shapes(as_json: bool, **options: Any) -> None:
 @as_json
 def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
     """Turn a captioned picture collection into a feature cache."""
-    from pipeline.preprocess import PreprocessOptions, preprocess
+    from multispace.pipeline.preprocess import PreprocessOptions, preprocess
 
     if dry_run:
         _dry_run(PreprocessOptions(**options), as_json)
@@ -194,7 +200,7 @@ def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
 
 
 def _dry_run(options: Any, as_json: bool) -> None:
-    from pipeline.estimate import estimate
+    from multispace.pipeline.preparation.estimate import estimate
 
     expected = estimate(options)
     if as_json:
@@ -263,8 +269,8 @@ def train(
     **options: Any,
 ) -> None:
     """Fit SYSTEM to a cache."""
-    from pipeline.plan import plan
-    from pipeline.train import train
+    from multispace.pipeline.train import train
+    from multispace.pipeline.training.plan import plan
 
     given = {name: value for name, value in options.items() if value is not None}
     resolved = resolve(given, config, preset=preset, resume=resume)
@@ -324,11 +330,11 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 @as_json
 def evaluate(as_json: bool, **options: Any) -> None:
     """Caption a split with RUN, score the captions, and say what the latents carry."""
-    from pipeline.evaluate import EvaluateOptions, evaluate
-    from pipeline.scores.attributes import attribute_table
-    from pipeline.scores.composition import composition_rows
-    from pipeline.scores.factors import factor_lines, factor_table
-    from pipeline.scores.latents import latent_lines, latent_table
+    from multispace.pipeline.evaluate import EvaluateOptions, evaluate
+    from multispace.pipeline.metrics.content.attributes import attribute_table
+    from multispace.pipeline.metrics.content.combinations import composition_rows
+    from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
+    from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
 
     result = evaluate(EvaluateOptions(**options)).to_json()
     if as_json:
@@ -368,7 +374,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
 @as_json
 def explore(as_json: bool, **options: Any) -> None:
     """Show how captions change when single latents of RUN are moved."""
-    from pipeline.explore import ExploreOptions, explore
+    from multispace.pipeline.explore import ExploreOptions, explore
 
     found = explore(ExploreOptions(**options))
     if as_json:
@@ -386,7 +392,7 @@ def explore(as_json: bool, **options: Any) -> None:
 @as_json
 def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: bool) -> None:
     """Score RESULTS.json, captions in COCO results format, ours or another's."""
-    from pipeline.score import score_results
+    from multispace.pipeline.score import score_results
 
     scores = score_results(results, annotations, metrics)
     if as_json:
@@ -409,8 +415,8 @@ def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: b
 @click.option("--latex", "form", flag_value="latex", help="Print tables in LaTeX.")
 def compare(as_json: bool, form: str | None, **options: Any) -> None:
     """Compare evaluated RUNS over their seeds, with 95 % intervals of all differences."""
-    from pipeline.compare import CompareOptions, compare
-    from pipeline.errors import OptionError
+    from multispace.errors import OptionError
+    from multispace.pipeline.compare import CompareOptions, compare
 
     if as_json and form:
         raise OptionError(f"--json and --{form}: choose one")
@@ -442,7 +448,7 @@ def compare(as_json: bool, form: str | None, **options: Any) -> None:
 @as_json
 def report(as_json: bool, **options: Any) -> None:
     """Write one HTML page over evaluated RUNS: scores, latents, learning curves, examples."""
-    from pipeline.report import ReportOptions, report
+    from multispace.pipeline.report import ReportOptions, report
 
     made = report(ReportOptions(**options))
     if as_json:
@@ -468,7 +474,7 @@ def report(as_json: bool, **options: Any) -> None:
 @as_json
 def caption(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Caption picture files with RUN."""
-    from pipeline.caption import caption
+    from multispace.pipeline.caption import caption
 
     done = caption(run, images, **options)
     if as_json:
@@ -495,7 +501,7 @@ cache.command_class = Command
 @as_json
 def info(folder: Path, as_json: bool) -> None:
     """Print what the cache in FOLDER holds and how it was made."""
-    from pipeline.info import cache_info
+    from multispace.pipeline.cache_info import cache_info
 
     held = cache_info(folder)
     if as_json:
@@ -524,7 +530,7 @@ def info(folder: Path, as_json: bool) -> None:
 @as_json
 def verify(folder: Path, quick: bool, as_json: bool) -> None:
     """Check every byte of the cache in FOLDER, and write nothing."""
-    from data.verify import verify_cache
+    from multispace.data.maintenance.verify import verify_cache
 
     found = verify_cache(folder, quick=quick)
     if as_json:
@@ -550,7 +556,7 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
 @as_json
 def repair(folder: Path, as_json: bool, **options: Any) -> None:
     """Mend the cache in FOLDER: what is bad goes, and is made again from --images."""
-    from pipeline.repair import repair
+    from multispace.pipeline.repair import repair
 
     mended = repair(folder, **options)
     if as_json:
@@ -570,7 +576,7 @@ def repair(folder: Path, as_json: bool, **options: Any) -> None:
 @as_json
 def diff(a: Path, b: Path, as_json: bool) -> None:
     """Compare the caches in A and B: how they were made, what they hold, their vectors."""
-    from data.compare import compare_caches
+    from multispace.data.maintenance.differences import compare_caches
 
     found = compare_caches(a, b)
     if as_json:
@@ -598,7 +604,7 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
 @as_json
 def merge(sources: tuple[Path, ...], into: Path, prefer: Path | None, as_json: bool) -> None:
     """Unite the caches SOURCES, of one fingerprint, in another."""
-    from data.merge import ConflictError, merge_caches
+    from multispace.data.maintenance.merge import ConflictError, merge_caches
 
     try:
         done = merge_caches(sources, into, prefer)
@@ -635,7 +641,7 @@ def merge(sources: tuple[Path, ...], into: Path, prefer: Path | None, as_json: b
 @as_json
 def import_(as_json: bool, **options: Any) -> None:
     """Take vectors from SOURCE: a folder of .npy files, a matrix (.npy, .npz), or HDF5."""
-    from data.foreign import ImportOptions, import_features
+    from multispace.data.maintenance.vector_import import ImportOptions, import_features
 
     done = import_features(ImportOptions(**options))
     if as_json:
@@ -654,7 +660,7 @@ def import_(as_json: bool, **options: Any) -> None:
 @as_json
 def export(folder: Path, as_json: bool, **options: Any) -> None:
     """Write the vectors of the cache in FOLDER as one matrix and a file of keys."""
-    from data.foreign import export_features
+    from multispace.data.maintenance.vector_export import export_features
 
     done = export_features(folder, **options)
     if as_json:
@@ -670,7 +676,7 @@ def export(folder: Path, as_json: bool, **options: Any) -> None:
 @as_json
 def push(folder: Path, url: str, threads: int, as_json: bool) -> None:
     """Send the cache in FOLDER to URL: a path, s3://, gs:// ..."""
-    from pipeline.transfer import push_cache
+    from multispace.pipeline.transfer import push_cache
 
     _print_transferred(push_cache(folder, url, threads), as_json)
 
@@ -685,7 +691,7 @@ def push(folder: Path, url: str, threads: int, as_json: bool) -> None:
 @as_json
 def pull(url: str, folder: Path, as_json: bool, **options: Any) -> None:
     """Fetch the cache at URL into FOLDER; what is whole there stays."""
-    from pipeline.transfer import pull_cache
+    from multispace.pipeline.transfer import pull_cache
 
     _print_transferred(pull_cache(url, folder, **options), as_json)
 
@@ -709,8 +715,8 @@ def _print_transferred(done: Any, as_json: bool) -> None:
 @as_json
 def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) -> None:
     """Say what is here and what will not work, or with IMAGES what would become of each."""
-    from data.survey import survey
-    from pipeline.doctor import examine
+    from multispace.data.survey import survey
+    from multispace.pipeline.doctor import examine
 
     if images is None:
         findings = examine(cache)
@@ -745,7 +751,7 @@ def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) 
 @as_json
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Run all of it on generated pictures: offline, in minutes."""
-    from pipeline.demo import demo
+    from multispace.pipeline.demo import demo
 
     result = demo(out, seed, say=lambda line: click.echo(line, err=True))
     if as_json:

@@ -32,8 +32,9 @@ from measurement import (
 )
 from workload import workload
 
-from data.transfer import pull, push
-from data.verify import verify_cache
+from multispace.data.maintenance.verify import verify_cache
+from multispace.data.remote.pull import pull
+from multispace.data.remote.push import push
 
 QUICK = {"rounds": 1, "pictures": 200}
 

@@ -1,6 +1,6 @@
 """Decoding: captions of many pictures at once, against a beam search of one picture at a time.
 
-Ours is :func:`pipeline.captioning.caption_features`. The other is how captioners usually search:
+Ours is :func:`decoding.caption_features`. The other is how captioners usually search:
 picture by picture, the hypotheses in a Python list, one step of the decoder for those of them
 that go on. Both use the same system: `base`, untrained, with its output scaled up so that words
 differ from picture to picture, and one unit of its LSTM made to count the words and to bring on
@@ -31,15 +31,15 @@ from measurement import (
 from torch import Tensor
 from workload import FEATURES, WORDS, workload
 
-from data.batches import feature_moments, load_pairs
-from data.vocabulary import Vocabulary
-from model.decoder import State
-from model.device import choose_device
-from model.search import MAX_WORDS
-from model.system import System
-from model.systems import build
-from pipeline.captioning import MARKS, caption_features
-from pipeline.options import TrainOptions
+from multispace.data.batches import feature_moments, load_pairs
+from multispace.data.cache.vocabulary import Vocabulary
+from multispace.model.beam_search import MAX_WORDS
+from multispace.model.decoder import State
+from multispace.model.device import choose_device
+from multispace.model.systems import build
+from multispace.model.systems.captioner import System
+from multispace.pipeline.inference.decoding import MARKS, caption_features
+from multispace.pipeline.training.train_options import TrainOptions
 
 QUICK = {"rounds": 1, "pictures": 40, "one_by_one": 10}
 WORDS_A_CAPTION = 10

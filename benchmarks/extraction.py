@@ -27,16 +27,17 @@ from measurement import interleave, memory, options, parse, print_machine, print
 from PIL import Image
 from torch import nn
 
-from data.cache import Cache, write_cache
-from data.pictures import decode
-from data.verify import verify_cache
-from model.backbone import Backbone, load_backbone
-from model.compilation import compile_backbone
-from model.device import choose_device, choose_precision, cores
-from model.vision import models
-from model.weights import fit, locate, random_state, read_state
-from pipeline.extract import extract
-from pipeline.lanes import batch_size
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.writer import write_cache
+from multispace.data.images import decode
+from multispace.data.maintenance.verify import verify_cache
+from multispace.model.backbone.compilation import compile_backbone
+from multispace.model.backbone.resnet import Backbone, load_backbone
+from multispace.model.backbone.torchvision_compat import models
+from multispace.model.backbone.weights import fit, locate, random_state, read_state
+from multispace.model.device import choose_device, choose_precision, cores
+from multispace.pipeline.extraction.extract import extract
+from multispace.pipeline.extraction.workers import batch_size
 
 SIZE = (640, 480)
 QUICK = {"rounds": 1, "pictures": 16, "backbone": "resnet18", "looped": 4}

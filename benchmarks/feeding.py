@@ -31,8 +31,8 @@ from measurement import (
 )
 from workload import workload
 
-from data.batches import Pairs, feature_moments, load_pairs
-from data.cache import Cache
+from multispace.data.batches import Pairs, feature_moments, load_pairs
+from multispace.data.cache.reader import Cache
 
 QUICK = {"rounds": 1, "pictures": 200, "batch_size": 8, "steps": 2, "warm_up": 1}
 MEGABYTE = 1e6

@@ -29,7 +29,7 @@ from measurement import (
 from training import ours
 from workload import CAPTIONS, FEATURES, workload
 
-from data.cache import Cache
+from multispace.data.cache.reader import Cache
 
 SIZES = (10_000, 50_000, 100_000, 200_000, 400_000)
 QUICK = {"rounds": 1, "batch_size": 8, "steps": 2, "warm_up": 1, "sizes": [1_000, 2_000]}

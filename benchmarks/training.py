@@ -1,6 +1,6 @@
 """Tokens a second of `train`, against a plain PyTorch training and the machine's matrix products.
 
-Ours is :func:`pipeline.train.train` itself, on the workload; its own log gives the pace, which
+Ours is :func:`train.train` itself, on the workload; its own log gives the pace, which
 leaves out what comes before and after the steps. The plain training is what public tutorials
 do: a DataLoader with a padding collate, nn.LSTM over the picture vector repeated beside the word
 vectors, cross entropy that ignores the padding, float32, Adam, clipping. Both have the same
@@ -37,12 +37,12 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from workload import FEATURES, WORDS, workload
 
-from data.batches import Pairs, load_pairs
-from data.vocabulary import PAD
-from model.device import choose_device, choose_precision
-from model.systems import build
-from pipeline.options import TrainOptions
-from pipeline.train import train
+from multispace.data.batches import Pairs, load_pairs
+from multispace.data.cache.vocabulary import PAD
+from multispace.model.device import choose_device, choose_precision
+from multispace.model.systems import build
+from multispace.pipeline.train import train
+from multispace.pipeline.training.train_options import TrainOptions
 
 SYSTEMS = ("base", "multispace")
 NEVER = 10**9

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from measurement import PICTURES, WORKLOADS, print_table
 
-from data.annotations.collection import Picture
-from data.cache import Cache, write_cache
-from data.captions import encode_captions
-from data.errors import CacheError
-from data.spec import IMPORTED_UNSEEN, FeatureSpec
-from data.vocabulary import SPECIALS, Vocabulary
+from multispace.data.annotations.collection import Picture
+from multispace.data.cache.encoded_captions import encode_captions
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
+from multispace.data.cache.vocabulary import SPECIALS, Vocabulary
+from multispace.data.cache.writer import write_cache
+from multispace.errors import CacheError
 
 CAPTIONS = 414_113
 WORDS = 8_859

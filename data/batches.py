@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.cache import Cache
-from data.captions import Captions
-from data.errors import CaptionsError, MissingFeatureError
-from data.vocabulary import BOS, EOS
+from multispace.data.cache.encoded_captions import Captions
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.vocabulary import BOS, EOS
+from multispace.errors import CaptionsError, MissingFeatureError
 
 PART = 512  # pictures looked at together
 BUCKET = 50  # batches whose captions are sorted by length together

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data.errors import PictureError
-from data.pictures import decode, kinds, read_bytes
+from multispace.data.images import decode, kinds, read_bytes
+from multispace.errors import PictureError
 
 
 @dataclass(frozen=True)

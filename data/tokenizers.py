@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from data.errors import VocabularyError
+from multispace.errors import VocabularyError
 
 # Treebank's rules act on punctuation and on these contractions alone; nothing else in a text of
 # letters, digits and spaces is touched but a full stop at the end.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.recurrence import CELLS, States
+from multispace.model.recurrent import CELLS, States
 
 
 class State(NamedTuple):

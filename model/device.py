@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from model.errors import ModelError
-from model.options import PRECISIONS
+from multispace.errors import ModelError
+from multispace.model.options import PRECISIONS
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, and in how many
 

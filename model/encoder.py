@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.recurrence import CELLS
+from multispace.model.recurrent import CELLS
 
 
 class Words(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
-from model.errors import ModelError
+from multispace.errors import ModelError
 
 SYSTEMS = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.pictures import DECODING
-from model.device import choose_device, cores
-from pipeline.captioning import caption_features
-from pipeline.errors import PipelineError
-from pipeline.extract import MIRRORED, backbone_of, describe
-from pipeline.lanes import Rows, lanes
-from pipeline.run import load_run
+from multispace.data.images import DECODING
+from multispace.errors import PipelineError
+from multispace.model.device import choose_device, cores
+from multispace.pipeline.extraction.extract import MIRRORED, backbone_of, describe
+from multispace.pipeline.extraction.workers import Rows, lanes
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.runs.run_folder import load_run
 
 
 @dataclass(frozen=True)

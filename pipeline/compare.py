@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import OptionError, PipelineError
-from pipeline.evaluation import CAPTIONS
-from pipeline.grouping import EvaluatedRun, check_same, grouped, read_run, shared_options
-from pipeline.scores import diversity
-from pipeline.scores.bootstrap import Group, bootstrap, interval
-from pipeline.tables import Table
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
+from multispace.pipeline.metrics.captions import diversity
+from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.runs.evaluation_folder import CAPTIONS
+from multispace.pipeline.runs.groups import (
+    EvaluatedRun,
+    check_same,
+    grouped,
+    read_run,
+    shared_options,
+)
 
 Floats = NDArray[np.float64]
 

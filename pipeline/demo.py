@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from data.shapes import caption_accuracy, generate_shapes, read_factors
-from pipeline.errors import OptionError, PipelineError
-from pipeline.evaluate import EvaluateOptions, evaluate
-from pipeline.options import TrainOptions
-from pipeline.preprocess import PreprocessOptions, preprocess
-from pipeline.train import train
+from multispace.data.shapes import caption_accuracy, generate_shapes, read_factors
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.evaluate import EvaluateOptions, evaluate
+from multispace.pipeline.preprocess import PreprocessOptions, preprocess
+from multispace.pipeline.train import train
+from multispace.pipeline.training.train_options import TrainOptions
 
 IMAGES = 2000
 PIXELS = 96

@@ -7,23 +7,34 @@ from typing import Any
 
 import torch
 
-from data.atomic import write_json
-from data.batches import Pairs, load_pairs
-from data.cache import Cache
-from data.shard import package_version
-from model.device import choose_device
-from pipeline.captioning import caption_features
-from pipeline.diversity import diversity_of
-from pipeline.errors import OptionError
-from pipeline.evaluation import DIVERSITY, RECORD, Record, digest_references, evaluation_folder
-from pipeline.mentions import attributes_of, composition_of
-from pipeline.posteriors import posterior_of
-from pipeline.run import Run, load_run
-from pipeline.score import results_format, write_scores
-from pipeline.scores.coco import METRICS, Scores, check_metrics, score_captions
-from pipeline.scores.factors import read_factors, score_factors
-from pipeline.scores.latents import latent_report
-from pipeline.transfer import local_cache
+from multispace.data.batches import Pairs, load_pairs
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.shard import package_version
+from multispace.data.files import write_json
+from multispace.errors import OptionError
+from multispace.model.device import choose_device
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.metrics.captions.coco_metrics import (
+    METRICS,
+    Scores,
+    check_metrics,
+    score_captions,
+)
+from multispace.pipeline.metrics.captions.diversity_report import diversity_of
+from multispace.pipeline.metrics.content.mentions import attributes_of, composition_of
+from multispace.pipeline.metrics.latents.factors import read_factors, score_factors
+from multispace.pipeline.metrics.latents.latent_report import latent_report
+from multispace.pipeline.runs.evaluation_folder import (
+    DIVERSITY,
+    RECORD,
+    Record,
+    digest_references,
+    evaluation_folder,
+)
+from multispace.pipeline.runs.run_folder import Run, load_run
+from multispace.pipeline.score import results_format, write_scores
+from multispace.pipeline.transfer import local_cache
 
 CAPTIONS = "captions.json"
 LATENTS = "latents.json"

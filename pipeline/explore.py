@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.atomic import atomic_write, write_json
-from data.batches import load_pairs
-from data.cache import Cache
-from model.device import choose_device
-from model.posterior import Posterior
-from pipeline.captioning import caption_conditions
-from pipeline.errors import OptionError
-from pipeline.posteriors import posterior_of
-from pipeline.run import Run, load_run
-from pipeline.transfer import local_cache
+from multispace.data.batches import load_pairs
+from multispace.data.cache.reader import Cache
+from multispace.data.files import atomic_write, write_json
+from multispace.errors import OptionError
+from multispace.model.device import choose_device
+from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.inference.decoding import caption_conditions
+from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.runs.run_folder import Run, load_run
+from multispace.pipeline.transfer import local_cache
 
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a deviation of 1
 MOST = 1000  # pictures whose words are counted

@@ -6,24 +6,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data.annotations import Collection, read_collection
-from data.atomic import write_json
-from data.cache import CacheWriter, check_split_name, write_cache
-from data.captions import encode_captions
-from data.entry import check_entry
-from data.errors import DataError, VocabularyError
-from data.heldout import HELD_OUT, HeldOut
-from data.language.pairs import Pair
-from data.pictures import NO_FILE
-from data.spec import FeatureSpec
-from data.vocabulary import SPECIALS, Vocabulary, build_vocabulary
-from model.backbone import ARCHITECTURES, POOLING, Backbone, load_backbone
-from model.compilation import compile_backbone, repays
-from model.device import choose_device, choose_precision
-from pipeline.errors import OptionError, PipelineError
-from pipeline.extract import MIRRORED, Elsewhere, changed_pictures, extract
-from pipeline.hold_out import TRAIN, captions_of, held_out_of
-from pipeline.lanes import batch_size
+from multispace.data.annotations import Collection, read_collection
+from multispace.data.cache.encoded_captions import encode_captions
+from multispace.data.cache.listed_file import check_entry
+from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
+from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
+from multispace.data.files import write_json
+from multispace.data.held_out import HELD_OUT, HeldOut
+from multispace.data.images import NO_FILE
+from multispace.data.language.pairs import Pair
+from multispace.errors import DataError, OptionError, PipelineError, VocabularyError
+from multispace.model.backbone.compilation import compile_backbone, repays
+from multispace.model.backbone.resnet import ARCHITECTURES, POOLING, Backbone, load_backbone
+from multispace.model.device import choose_device, choose_precision
+from multispace.pipeline.extraction.extract import MIRRORED, Elsewhere, changed_pictures, extract
+from multispace.pipeline.extraction.workers import batch_size
+from multispace.pipeline.preparation.exclusions import TRAIN, captions_of, held_out_of
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _elsewhere(options: PreprocessOptions) -> Iterator[Elsewhere | None]:
     if options.ray is None:
         yield None
         return
-    from pipeline.cluster import connect  # Ray is an extra, and slow to import
+    from multispace.pipeline.extraction.ray_cluster import connect
 
     with connect(options.ray, options.workers) as cluster:
         yield cluster.extract

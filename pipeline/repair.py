@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data.cache import CacheWriter, write_cache
-from data.errors import CacheError
-from data.manifest import NAME
-from data.repair import LOST, NOT_FINITE, Settled, settle_damage
-from data.spec import FeatureSpec
-from model.backbone import Backbone
-from pipeline.errors import OptionError
-from pipeline.extract import backbone_of, describe, extract
+from multispace.data.cache.manifest import NAME
+from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.writer import CacheWriter, write_cache
+from multispace.data.maintenance.quarantine import LOST, NOT_FINITE, Settled, settle_damage
+from multispace.errors import CacheError, OptionError
+from multispace.model.backbone.resnet import Backbone
+from multispace.pipeline.extraction.extract import backbone_of, describe, extract
 
 
 @dataclass(frozen=True)

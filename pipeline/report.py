@@ -9,23 +9,23 @@ from typing import Any
 
 import jinja2
 
-from data.atomic import atomic_write
-from data.shard import package_version
-from pipeline.compare import CompareOptions, compare_groups, read_groups
-from pipeline.curves import COLOURS, READING, Curve, draw_curves
-from pipeline.errors import OptionError, PipelineError
-from pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
-from pipeline.examples import Examples, read_examples
-from pipeline.grouping import EvaluatedRun
-from pipeline.log import METRICS, read_log
-from pipeline.provenance import Groups, commands, options_table, runs_table
-from pipeline.scores.attributes import attribute_table, percent
-from pipeline.scores.composition import composition_rows
-from pipeline.scores.factors import factor_lines, factor_table
-from pipeline.scores.latents import latent_lines, latent_table
-from pipeline.tables import Table
+from multispace.data.cache.shard import package_version
+from multispace.data.files import atomic_write
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
+from multispace.pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
+from multispace.pipeline.metrics.content.attributes import attribute_table, percent
+from multispace.pipeline.metrics.content.combinations import composition_rows
+from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
+from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
+from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
+from multispace.pipeline.reporting.examples import Examples, read_examples
+from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
+from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.runs.groups import EvaluatedRun
+from multispace.pipeline.training.metrics_log import METRICS, read_log
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "templates/report.html.j2"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def _render(content: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = resources.files("pipeline").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    folder = resources.files("multispace.pipeline.reporting")
+    text = folder.joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text).render(content)
 
 

@@ -5,11 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.annotations import read_collection
-from data.annotations.collection import shown
-from data.atomic import atomic_write, write_json
-from pipeline.errors import PipelineError
-from pipeline.scores.coco import METRICS, TIME_LIMIT, ImageId, Scores, check_metrics, score_captions
+from multispace.data.annotations import read_collection
+from multispace.data.files import atomic_write, write_json
+from multispace.errors import PipelineError, shown
+from multispace.pipeline.metrics.captions.coco_metrics import (
+    METRICS,
+    TIME_LIMIT,
+    ImageId,
+    Scores,
+    check_metrics,
+    score_captions,
+)
 
 SCORES_FILE = "scores.json"
 PER_IMAGE_FILE = "per_image.json"

@@ -18,27 +18,31 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel
 
-from data.batches import feature_moments, load_pairs
-from data.cache import Cache
-from data.errors import without_password
-from model.checkpoint import Checkpoint, pack_optimiser, save_checkpoint, unpack_optimiser
-from model.conditional import AGCVAE
-from model.device import choose_device, choose_precision
-from model.objective import Loss
-from model.system import System
-from model.systems import build
-from pipeline.clusters import noun_clusters
-from pipeline.errors import OptionError, PipelineError
-from pipeline.log import Log, Meter
-from pipeline.optimiser import make_average, make_learning_rate, make_optimiser
-from pipeline.options import TrainOptions
-from pipeline.progress import Progress
-from pipeline.ranks import Ranks, join
-from pipeline.resume import Position, check_same_data, find_checkpoint
-from pipeline.run import BEST, LAST, write_config
-from pipeline.stop import Stop, noted
-from pipeline.transfer import local_cache
-from pipeline.validation import collapse_warning, latent_distributions, validate
+from multispace.data.batches import feature_moments, load_pairs
+from multispace.data.cache.reader import Cache
+from multispace.errors import OptionError, PipelineError, without_password
+from multispace.model.device import choose_device, choose_precision
+from multispace.model.latent.losses import Loss
+from multispace.model.systems import build
+from multispace.model.systems.ag_cvae import AGCVAE
+from multispace.model.systems.captioner import System
+from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.runs.checkpoint import (
+    Checkpoint,
+    pack_optimiser,
+    save_checkpoint,
+    unpack_optimiser,
+)
+from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
+from multispace.pipeline.training.distributed import Ranks, join
+from multispace.pipeline.training.interrupts import Stop, noted
+from multispace.pipeline.training.metrics_log import Log, Meter
+from multispace.pipeline.training.noun_clusters import noun_clusters
+from multispace.pipeline.training.optimizer import make_average, make_learning_rate, make_optimiser
+from multispace.pipeline.training.resume import Position, check_same_data, find_checkpoint
+from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.training.validation import collapse_warning, latent_distributions, validate
+from multispace.pipeline.transfer import local_cache
 
 DEFAULT_EPOCHS = 20
 LEAST_SCALE = 2.0**-14  # the least normal number of float16: of a gradient of 1, less is lost

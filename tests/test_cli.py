@@ -3,16 +3,15 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tiny import SPLITS, make_collection
+from support.paths import ROOT
+from support.tiny import SPLITS, make_collection
 
-from cli import main
-from pipeline.options import GROUPS
+from multispace.cli import main
+from multispace.pipeline.training.train_options import GROUPS
 
-ROOT = Path(__file__).parents[1]
 QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",
          "--min-count", "1"]  # fmt: skip
 SMALL = ["--batch-size", "8", "--embedding", "32", "--hidden", "32", "--z-size", "4",
@@ -129,8 +128,10 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_help_does_not_load_torch():
-    script = "import sys; sys.argv=['x','train','--help']; import cli\ntry: cli.main()\n" \
-             "finally: assert 'torch' not in sys.modules"  # fmt: skip
+    script = (
+        "import sys; sys.argv=['x','train','--help']\nimport multispace.cli as cli\n"
+        "try: cli.main()\nfinally: assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr

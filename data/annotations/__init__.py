@@ -7,12 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data.annotations.coco import read_coco
-from data.annotations.collection import Collection, Picture, Problem, read_bytes, split_name
-from data.annotations.flickr import is_flickr, read_flickr
-from data.annotations.kaggle import is_kaggle, read_kaggle
-from data.annotations.karpathy import read_karpathy
-from data.errors import AnnotationError
+from multispace.data.annotations.coco import read_coco
+from multispace.data.annotations.collection import (
+    Collection,
+    Picture,
+    Problem,
+    read_bytes,
+    split_name,
+)
+from multispace.data.annotations.flickr import is_flickr, read_flickr
+from multispace.data.annotations.kaggle import is_kaggle, read_kaggle
+from multispace.data.annotations.karpathy import read_karpathy
+from multispace.errors import AnnotationError
 
 __all__ = ["Collection", "Picture", "Problem", "read_collection"]
 

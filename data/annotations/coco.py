@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.annotations.collection import (
+from multispace.data.annotations.collection import (
     CAPTION_WITHOUT_PICTURE,
     DUPLICATE_CAPTION_ID,
     DUPLICATE_PICTURE_ID,
@@ -19,15 +19,13 @@ from data.annotations.collection import (
     fault,
     field,
     id_field,
-    is_unicode,
-    safe_key,
-    shown,
     split_in_name,
     split_name,
     text_field,
     tidy,
 )
-from data.errors import AnnotationError
+from multispace.data.cache.keys import is_unicode, safe_key
+from multispace.errors import AnnotationError, shown
 
 
 def read_coco(path: Path, document: dict[str, Any], digest: str, split: str | None) -> Collection:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.errors import AnnotationError
+from multispace.data.cache.keys import check_key
+from multispace.errors import AnnotationError, shown
 
 DUPLICATE_PICTURE_ID = "duplicate picture id"
 DUPLICATE_PICTURE_NAME = "duplicate picture name"
@@ -22,8 +23,6 @@ SYNONYMS = {"dev": "val", "validation": "val"}
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 @dataclass(frozen=True)
@@ -109,47 +108,6 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def safe_key(name: str) -> str:
-    """Return the key of a picture: its relative name, "/" between folders, no "." or "//".
-
-    Raises ValueError, with the reason, for a name that could leave the picture folder or
-    that cannot be stored as UTF-8.
-    """
-    if _FORBIDDEN.search(name):
-        raise ValueError("holds a control character or a backslash; write / between folders")
-    if not is_unicode(name):
-        raise ValueError("cannot be written as UTF-8")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or name[1:2] == ":" or ".." in parts:
-        raise ValueError("leaves the picture folder")
-    if not parts:
-        raise ValueError("names no file")
-    return "/".join(parts)
-
-
-def check_key(key: str) -> None:
-    """Raise ValueError unless ``key`` is as ``safe_key`` returns it."""
-    if _PLAIN.fullmatch(key):  # as most are; a cache has very many
-        return
-    try:
-        safe = safe_key(key)
-    except ValueError as error:
-        raise ValueError(f"key {key!r} {error}") from error
-    if safe != key:
-        raise ValueError(f"key {key!r} should be written {safe!r}")
-
-
-def is_unicode(text: str) -> bool:
-    """Whether ``text`` can be written as UTF-8 (it holds no lone surrogates)."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def tidy(caption: str) -> str:
     """Strip outer white space and make one line of several; nothing else changes."""
     return " ".join(part for line in caption.splitlines() if (part := line.strip()))
@@ -210,11 +168,3 @@ def fault(source: Path, place: str, value: Any, expected: str) -> AnnotationErro
         f"{source}: {place} is {shown(value)}, expected {expected}; "
         "correct the entry or take it out"
     )
-
-
-def shown(value: Any) -> str:
-    """Return a value as it is quoted in an error: on one line, and short."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

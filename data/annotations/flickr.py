@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from data.annotations.collection import (
+from multispace.data.annotations.collection import (
     CAPTION_WITHOUT_PICTURE,
     DUPLICATE_CAPTION_ID,
     EMPTY_CAPTION,
@@ -18,14 +18,12 @@ from data.annotations.collection import (
     Collection,
     Picture,
     Problem,
-    is_unicode,
     read_bytes,
-    safe_key,
-    shown,
     split_in_name,
     tidy,
 )
-from data.errors import AnnotationError
+from multispace.data.cache.keys import is_unicode, safe_key
+from multispace.errors import AnnotationError, shown
 
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")

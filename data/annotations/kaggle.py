@@ -4,9 +4,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.annotations.collection import Collection, Problem, is_unicode, shown
-from data.annotations.flickr import gather, lines_of, wrong_encoding
-from data.errors import AnnotationError
+from multispace.data.annotations.collection import Collection, Problem
+from multispace.data.annotations.flickr import gather, lines_of, wrong_encoding
+from multispace.data.cache.keys import is_unicode
+from multispace.errors import AnnotationError, shown
 
 HEADER = ["image", "caption"]
 

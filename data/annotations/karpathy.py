@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data.annotations.collection import (
+from multispace.data.annotations.collection import (
     DUPLICATE_CAPTION_ID,
     DUPLICATE_PICTURE_ID,
     DUPLICATE_PICTURE_NAME,
@@ -17,13 +17,12 @@ from data.annotations.collection import (
     fault,
     field,
     id_field,
-    is_unicode,
-    safe_key,
-    shown,
     split_name,
     text_field,
     tidy,
 )
+from multispace.data.cache.keys import is_unicode, safe_key
+from multispace.errors import shown
 
 
 def read_karpathy(path: Path, document: dict[str, Any], digest: str) -> Collection:

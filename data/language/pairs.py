@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from data.errors import DataError
-from data.language.nouns import NOUNS, OBJECT_OF, PEOPLE
-from data.language.phrases import LEXICON, Lexicon, Phrase, read_phrases
-from data.language.words import ATTRIBUTES, QUALITIES, VERBS, noun_forms, verb_forms
-from data.shapes import Mention, Thing
+from multispace.data.language.nouns import NOUNS, OBJECT_OF, PEOPLE
+from multispace.data.language.phrases import LEXICON, Lexicon, Phrase, read_phrases
+from multispace.data.language.words import ATTRIBUTES, QUALITIES, VERBS, noun_forms, verb_forms
+from multispace.data.shapes import Mention, Thing
+from multispace.errors import DataError
 
 _WORD = re.compile("[a-z]+")
 _ADJECTIVES = {v: words.split() for values in ATTRIBUTES.values() for v, words in values.items()}

@@ -1,6 +1,6 @@
 """Which things a caption names, with which attributes, doing what: rules over word lists.
 
-There is no parser behind this. The rules, for words of :mod:`data.language`:
+There is no parser behind this. The rules, for words of :mod:`multispace.data.language`:
 
 - an attribute counts for the noun that ends its phrase: "a big red bus", "black and white cats".
   Up to two unknown words may stand between ("a red double decker bus"), but no preposition,
@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from data.language.nouns import ANIMATE, NOUNS, OBJECT_OF
-from data.language.words import (
+from multispace.data.language.nouns import ANIMATE, NOUNS, OBJECT_OF
+from multispace.data.language.words import (
     ATTRIBUTES,
     BE,
     COLOURED,

@@ -1,9 +1,9 @@
 """The generated collection: pictures of two shapes, their captions, and the truth about both."""
 
-from data.shapes.captions import Mention, caption_accuracy, captions_of, mentions
-from data.shapes.collection import ShapesSummary, generate_shapes, read_factors
-from data.shapes.picture import render
-from data.shapes.scene import Scene, Thing, factor_values
+from multispace.data.shapes.drawing import render
+from multispace.data.shapes.generator import ShapesSummary, generate_shapes, read_factors
+from multispace.data.shapes.scene import Scene, Thing, factor_values
+from multispace.data.shapes.sentences import Mention, caption_accuracy, captions_of, mentions
 
 __all__ = [
     "Mention",

@@ -1,0 +1,1 @@
+"""The feature cache: its files, reading them, and writing them."""

@@ -1,0 +1,189 @@
+"""The manifest of a cache: ``cache.json``, the list of what the cache holds.
+
+It is written last, after the files that it lists, and it carries its own digest: the file is
+byte for byte the one spelling of its content, so that any change to it is found.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from multispace.data.cache.listed_file import Entry
+from multispace.data.cache.shard import ShardEntry
+from multispace.data.cache.spec import FeatureSpec
+from multispace.data.files import atomic_write, json_bytes
+from multispace.errors import CacheError, brief, shown
+
+NAME = "cache.json"
+FORMAT = "multispace-feature-cache"
+VERSION = 1
+
+SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SHARD_FILE = re.compile(r"features/[0-9]{5,9}-[0-9a-f]{8}\.h5")
+_KEY_LIST = re.compile(r"keys-[0-9a-f]{8}\.txt")
+_BEYOND = 1 << 63  # any file's size; sums of whole numbers without end cannot even be printed
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a cache holds.
+
+    ``failures`` maps a picture's key to why it has no row. ``keys`` is the file of all keys in
+    the order of the shards and their rows, one a line: it tells which shards a part of the
+    cache needs, and whose vectors a lost shard held. A cache may be without.
+    """
+
+    spec: FeatureSpec | None = None
+    shards: tuple[ShardEntry, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Entry | None = None
+    captions: Mapping[str, Entry] = field(default_factory=dict)
+    keys: Entry | None = None
+
+    @property
+    def rows(self) -> int:
+        """The number of pictures with a vector."""
+        return sum(shard.rows for shard in self.shards)
+
+    def with_captions(self, split: str, entry: Entry) -> "Manifest":
+        """Return the manifest with the captions of one split added or replaced."""
+        return replace(self, captions={**self.captions, split: entry})
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content."""
+        body = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.spec.fingerprint if self.spec else None,
+            "spec": self.spec.to_json() if self.spec else None,
+            "shards": [asdict(shard) for shard in self.shards],
+            "failures": dict(sorted(self.failures.items())),
+            "vocabulary": asdict(self.vocabulary) if self.vocabulary else None,
+            "captions": {name: asdict(e) for name, e in sorted(self.captions.items())},
+        }
+        if self.keys:  # a cache without is spelled as before there were key lists
+            body["keys"] = asdict(self.keys)
+        return json_bytes({**body, "digest": hashlib.sha256(json_bytes(body)).hexdigest()})
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write ``cache.json`` under ``root``, whole or not at all; key lists of old go after it."""
+    with atomic_write(root / NAME) as file:
+        file.write(manifest.to_bytes())
+    for path in root.glob("keys-*.txt"):
+        if manifest.keys is None or path.name != manifest.keys.file:
+            path.unlink()
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check ``cache.json``. Nothing else is opened.
+
+    :raises CacheError: there is none, or :func:`parse_manifest` refuses it.
+    """
+    path = root / NAME
+    if not path.is_file():
+        raise CacheError(f"{path}: not found; `preprocess --cache {root}` makes a cache")
+    mend = f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
+    return parse_manifest(path.read_bytes(), str(path), mend)
+
+
+def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
+    """Check the bytes of a manifest.
+
+    :param source: the path or URL of the bytes, and
+    :param mend: what to do about a fault in them; both are for the message.
+    :raises CacheError: they are damaged, of an unknown version, or name files that are not
+        inside a cache.
+    """
+    try:
+        value = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CacheError(f"{source}: not JSON ({brief(error)}); {mend}") from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise CacheError(f"{source}: not a feature cache; its format is not {FORMAT!r}; {mend}")
+    if (version := value.get("version")) != VERSION:
+        raise CacheError(
+            f"{source}: version {shown(version)}, this software reads {VERSION}; update it"
+        )
+    try:
+        manifest = _parse(value)
+    except (CacheError, RecursionError) as error:  # the latter where a deep value is quoted
+        raise CacheError(f"{source}: {brief(error)}; {mend}") from error
+    try:
+        same = manifest.to_bytes() == content
+    except UnicodeEncodeError:  # JSON's escapes can spell what is no text
+        same = False
+    if not same:
+        raise CacheError(f"{source}: its content does not match its digest; {mend}")
+    return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _parse(value: dict[str, Any]) -> Manifest:
+    spec, failures = value.get("spec"), value.get("failures")
+    shards, captions = value.get("shards"), value.get("captions")
+    vocabulary = value.get("vocabulary")
+    if not isinstance(shards, list) or not isinstance(captions, dict):
+        raise CacheError("shards and captions must be a list and an object")
+    if not isinstance(failures, dict) or not all(isinstance(v, str) for v in failures.values()):
+        raise CacheError("failures must map keys to reasons")
+    for split in captions:
+        if not SPLIT_NAME.fullmatch(split):
+            raise CacheError(f"{split!r} is not a name for a split")
+    entries = tuple(_shard_entry(entry, f"shards[{i}]") for i, entry in enumerate(shards))
+    if len({entry.file for entry in entries}) != len(entries):
+        raise CacheError("a shard is listed twice")
+    if entries and spec is None:
+        raise CacheError("shards without a feature spec")
+    return Manifest(
+        spec=None if spec is None else FeatureSpec.from_json(spec, "spec"),
+        shards=entries,
+        failures=failures,
+        vocabulary=None
+        if vocabulary is None
+        else _entry(vocabulary, "vocabulary", re.compile(r"vocabulary\.json")),
+        captions={
+            split: _entry(entry, "captions", re.compile(rf"captions/{re.escape(split)}\.h5"))
+            for split, entry in captions.items()
+        },
+        keys=_named_entry(value["keys"], "keys", _KEY_LIST) if "keys" in value else None,
+    )
+
+
+def _entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
+    """Check one listed file; ``name`` is what its path must look like."""
+    if not isinstance(value, dict) or set(value) != {"file", "sha256", "bytes"}:
+        raise CacheError(f"{where}: expected file, sha256 and bytes")
+    file, sha256, size = value["file"], value["sha256"], value["bytes"]
+    if not isinstance(file, str) or not name.fullmatch(file):
+        raise CacheError(f"{where}: {file!r} is not where a cache keeps such a file")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise CacheError(f"{where}: {sha256!r} is not a SHA-256 digest")
+    if type(size) is not int or not 1 <= size < _BEYOND:
+        raise CacheError(f"{where}: {size!r} is not a size in bytes")
+    return Entry(file, sha256, size)
+
+
+def _named_entry(value: object, where: str, name: re.Pattern[str]) -> Entry:
+    """Check a listed file whose name ends in its digest."""
+    entry = _entry(value, where, name)
+    if entry.sha256[:8] not in entry.file.rsplit("-", 1)[1]:
+        raise CacheError(f"{where}: {entry.file} is not named by its digest")
+    return entry
+
+
+def _shard_entry(value: object, where: str) -> ShardEntry:
+    rest = dict(value) if isinstance(value, dict) else {}
+    rows = rest.pop("rows", None)
+    if type(rows) is not int or not 1 <= rows < _BEYOND:
+        raise CacheError(f"{where}: rows is {rows!r}, expected a positive number")
+    entry = _named_entry(rest, where, SHARD_FILE)
+    return ShardEntry(entry.file, entry.sha256, entry.bytes, rows)

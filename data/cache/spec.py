@@ -1,0 +1,191 @@
+"""The feature spec: how the vectors of a cache were made."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from multispace.errors import CacheError, brief
+
+DTYPES = ("float16", "float32")
+
+EXTRACTED = "extracted"
+IMPORTED = "imported, provenance as stated by the user"
+IMPORTED_UNSEEN = f"{IMPORTED}, pictures not seen: image_sha256 is zero"
+ORIGINS = (EXTRACTED, IMPORTED, IMPORTED_UNSEEN)
+
+_MOST = (1 << 31) - 1  # pixels, or numbers a vector
+
+_DETAIL = ("weights", "dtype", "precision", "versions")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From the decoded picture to the network's input.
+
+    The shorter side is resized to ``resize`` pixels, the middle ``crop`` x ``crop`` pixels are
+    cut out, and each channel of [0, 1] has ``mean`` subtracted and is divided by ``std``.
+
+    :raises CacheError: a value is of the wrong kind.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    antialias: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check(self, "feature spec.transform")
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What made a vector, and what else is worth knowing about it.
+
+    The first fields change the meaning of a vector and make up the fingerprint. ``dtype``,
+    ``precision`` and ``versions`` are numeric detail: recorded, reported, free to differ.
+    ``weights`` names where the weights came from; only their digest is part of the meaning.
+
+    ``origin`` says who vouches for all this: this software, which extracted the vectors, or the
+    user who imported them. It is part of the meaning, so that the two are never mixed. The
+    transform of imported vectors is not known; that of extracted ones always is.
+
+    :raises CacheError: a value is of the wrong kind.
+    """
+
+    architecture: str
+    weights_sha256: str
+    transform: Transform | None
+    decode: str
+    pooling: str
+    dimension: int
+    weights: str
+    dtype: str = "float16"
+    precision: str = "float32"
+    versions: Mapping[str, str] = field(default_factory=dict)
+    origin: str = EXTRACTED
+
+    def __post_init__(self) -> None:
+        _check(self, "feature spec")
+        if (self.transform is not None) != (self.origin == EXTRACTED):
+            raise CacheError(
+                f"feature spec.transform is {self.transform!r} and its origin {self.origin!r}; "
+                f"it is known for {EXTRACTED!r} and for no other"
+            )
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """The fields that two caches must share before their vectors may be mixed."""
+        return {name: value for name, value in self.to_json().items() if name not in _DETAIL}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of the canonical JSON of :attr:`meaning`."""
+        text = json.dumps(self.meaning, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; :meth:`from_json` is the way back.
+
+        ``origin`` is left out where it says nothing new: of vectors that were extracted.
+        """
+        whole = asdict(self)
+        if self.origin == EXTRACTED:
+            del whole["origin"]
+        return whole
+
+    @classmethod
+    def from_json(cls, value: object, source: str) -> "FeatureSpec":
+        """Read what :meth:`to_json` made.
+
+        :raises CacheError: a field is missing, unknown or of the wrong type; names ``source``.
+        """
+        try:
+            if isinstance(value, dict):
+                value = {"origin": EXTRACTED, **value}
+            outer = _named(cls, value, "feature spec")
+            if outer["transform"] is not None or outer["origin"] == EXTRACTED:
+                outer["transform"] = _transform(outer["transform"])
+            return cls(**outer)
+        except CacheError as error:
+            raise CacheError(f"{source}: {error}") from None
+
+    def differences(self, other: "FeatureSpec") -> list[str]:
+        """Say field by field where the meanings of two specs differ."""
+        mine, theirs = ({**spec.meaning, "origin": spec.origin} for spec in (self, other))
+        return [
+            f"{name}: {brief(repr(mine[name]), 200)} and {brief(repr(theirs[name]), 200)}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+
+
+def _transform(value: object) -> Transform:
+    inner = _named(Transform, value, "feature spec.transform")
+    for name in ("mean", "std"):
+        if isinstance(inner[name], list):
+            inner[name] = tuple(inner[name])
+    return Transform(**inner)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _MOST
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        type(number) in (int, float) and abs(number) <= sys.float_info.max for number in value
+    )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, (*value, *value.values())))
+
+
+# Text is one printable line because errors quote it; numbers are finite for JSON has no others.
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "architecture": ("text", _is_text),
+    "weights_sha256": ("text", _is_text),
+    "transform": ("a transform", lambda value: value is None or isinstance(value, Transform)),
+    "decode": ("text", _is_text),
+    "pooling": ("text", _is_text),
+    "dimension": (f"a whole number from 1 to {_MOST}", _is_count),
+    "weights": ("text", _is_text),
+    "dtype": (f"one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
+    "precision": ("text", _is_text),
+    "versions": ("an object of texts", _are_texts),
+    "origin": (f"one of {', '.join(map(repr, ORIGINS))}", lambda value: value in ORIGINS),
+    "resize": (f"a whole number from 1 to {_MOST}", _is_count),
+    "crop": (f"a whole number from 1 to {_MOST}", _is_count),
+    "interpolation": ("text", _is_text),
+    "antialias": ("true or false", lambda value: isinstance(value, bool)),
+    "mean": ("finite numbers", _are_numbers),
+    "std": ("finite numbers", _are_numbers),
+}
+
+
+def _check(record: FeatureSpec | Transform, where: str) -> None:
+    for place in fields(record):
+        value = getattr(record, place.name)
+        expected, fits = _KINDS[place.name]
+        if not fits(value):
+            raise CacheError(f"{where}.{place.name} is {value!r}, expected {expected}")
+
+
+def _named(kind: type, value: object, where: str) -> dict[str, Any]:
+    """Return ``value`` as a dictionary with exactly the fields of ``kind``."""
+    if not isinstance(value, dict):
+        raise CacheError(f"{where} is {type(value).__name__}, expected an object")
+    if odd := {f.name for f in fields(kind)} ^ set(value):
+        raise CacheError(
+            f"{where}: missing or unknown field {min(odd)!r}; is it of another version?"
+        )
+    return dict(value)

@@ -1,0 +1,174 @@
+"""The words that captions are made of, in the order of their ids."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from multispace.data.cache.keys import is_unicode
+from multispace.data.files import write_json
+from multispace.data.tokenizers import get_tokenizer
+from multispace.errors import VocabularyError, brief
+
+FORMAT = "multispace-vocabulary"
+VERSION = 1
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words in id order, the four special ones first, and how they came about.
+
+    ``source_digest`` is the digest of the collection that was counted. Raises
+    VocabularyError.
+    """
+
+    words: tuple[str, ...]
+    tokenizer: str
+    min_count: int
+    source_digest: str
+
+    def __post_init__(self) -> None:
+        get_tokenizer(self.tokenizer)
+        _check_min_count(self.min_count)
+        if self.words[: len(SPECIALS)] != SPECIALS:
+            first = list(self.words[: len(SPECIALS)])
+            raise VocabularyError(f"words begin with {first}, expected {list(SPECIALS)}")
+        for word in self.words:
+            if word.split() != [word]:
+                raise VocabularyError(f"word {word!r} is empty or holds white space")
+            if not is_unicode(word):
+                raise VocabularyError(f"word {word!r} cannot be written as UTF-8")
+        if len(set(self.words)) < len(self.words):
+            word = Counter(self.words).most_common(1)[0][0]
+            raise VocabularyError(f"word {word!r} is there twice")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of what gives token ids their meaning."""
+        meaning = {"words": self.words, "tokenizer": self.tokenizer}
+        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        # Without the special words: text that spells one is an unknown word, not the token.
+        return {word: i for i, word in enumerate(self.words) if i >= len(SPECIALS)}
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of the words of ``text``, without BOS and EOS."""
+        get = self._ids.get
+        return [get(word, UNK) for word in get_tokenizer(self.tokenizer)(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the words of ``ids`` up to EOS, joined by spaces; PAD and BOS are left out.
+
+        Raises VocabularyError for an id that is no word's.
+        """
+        words = []
+        for token in map(int, ids):
+            if not 0 <= token < len(self):
+                raise VocabularyError(
+                    f"token {token} is outside the vocabulary of {len(self)} words; "
+                    "use the vocabulary that the tokens were made with"
+                )
+            if token == EOS:
+                break
+            if token not in (PAD, BOS):
+                words.append(self.words[token])
+        return " ".join(words)
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON."""
+        head = {"format": FORMAT, "version": VERSION, "digest": self.digest}
+        write_json(path, {**head, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read a vocabulary; raises VocabularyError that names the file and the fault."""
+        mend = "restore the file, or preprocess again into an empty cache"
+        try:
+            document = json.loads(path.read_bytes().decode("utf-8"))
+            return _from_document(document)
+        except FileNotFoundError:
+            raise VocabularyError(
+                f"{path}: no vocabulary; preprocess the training split first"
+            ) from None
+        except OSError as error:
+            raise VocabularyError(
+                f"{path}: cannot be read ({error.strerror}); check its rights"
+            ) from error
+        except VocabularyError as error:
+            raise VocabularyError(f"{path}: {brief(error)}; {mend}") from error
+        except UnicodeDecodeError as error:
+            raise VocabularyError(f"{path}: byte {error.start} is not UTF-8; {mend}") from error
+        except (ValueError, RecursionError) as error:
+            raise VocabularyError(f"{path}: not whole JSON ({brief(error)}); {mend}") from error
+
+
+def build_vocabulary(
+    captions: Iterable[str], tokenizer: str, min_count: int, source_digest: str
+) -> Vocabulary:
+    """Count the words of the training captions and keep those that occur ``min_count`` times.
+
+    Words are in order of falling count, then of the alphabet. Raises VocabularyError.
+    """
+    _check_min_count(min_count)
+    tokenize = get_tokenizer(tokenizer)
+    counts: Counter[str] = Counter()
+    for caption in captions:
+        counts.update(tokenize(caption))
+    for special in SPECIALS:
+        counts.pop(special, None)
+    kept = [word for word, count in counts.items() if count >= min_count]
+    if not kept:
+        most = max(counts.values(), default=0)
+        raise VocabularyError(
+            f"no word occurs {min_count} times (min-count; the commonest {most}); lower min-count"
+        )
+    kept.sort(key=lambda word: (-counts[word], word))
+    return Vocabulary((*SPECIALS, *kept), tokenizer, min_count, source_digest)
+
+
+def _check_min_count(min_count: int) -> None:
+    if type(min_count) is not int or min_count < 1:
+        raise VocabularyError(f"min-count is {min_count!r}, expected a whole number from 1 up")
+
+
+def _from_document(document: Any) -> Vocabulary:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise VocabularyError(f"not a vocabulary (its format is not {FORMAT!r})")
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        raise VocabularyError(f"version {version!r} is unknown, this software reads {VERSION}")
+    fields = {"words": list, "tokenizer": str, "min_count": int, "source_digest": str}
+    unknown = document.keys() - fields.keys() - {"format", "version", "digest"}
+    if unknown:
+        raise VocabularyError(f"unknown entries {sorted(unknown)}")
+    for name, kind in fields.items():
+        if not isinstance(document.get(name), kind):
+            there = "missing" if name not in document else f"not of type {kind.__name__}"
+            raise VocabularyError(f"{name} is {there}")
+    for index, word in enumerate(document["words"]):
+        if not isinstance(word, str):
+            raise VocabularyError(f"words[{index}] is {word!r}, expected text")
+    vocabulary = Vocabulary(
+        tuple(document["words"]),
+        document["tokenizer"],
+        document["min_count"],
+        document["source_digest"],
+    )
+    if document.get("digest") != vocabulary.digest:
+        raise VocabularyError(
+            f"digest is {document.get('digest')!r}, but its words have {vocabulary.digest!r}"
+        )
+    return vocabulary

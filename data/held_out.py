@@ -1,0 +1,117 @@
+"""Pictures kept out of training because they show a pair of concepts that is to stay unseen.
+
+The protocol is that of Nikolaus et al. 2019: every picture of which a single caption names a pair
+leaves the training pictures and is kept to evaluate on; so do those of the validation pictures,
+by which checkpoints are chosen. Test pictures stay where they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from multispace.data.annotations.collection import Collection, Picture, read_bytes
+from multispace.data.language.pairs import Pair
+from multispace.data.shapes.scene import things_of
+from multispace.errors import AnnotationError, DataError, brief
+
+HELD_OUT = {"train": "held-out", "val": "held-out-val"}  # where the pictures of a split go
+_LISTS = ("val_images_split", "test_images_split")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The pairs that are held out, and the digest of the split file where one names the pictures.
+
+    :raises DataError: a pair is not two words, or there is none.
+    """
+
+    pairs: tuple[str, ...]
+    split_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise DataError("no pair is held out; name one, such as 'black dog'")
+        object.__setattr__(self, "pairs", tuple(sorted({str(Pair.parse(p)) for p in self.pairs})))
+
+    def __str__(self) -> str:
+        named = f" by the split file {self.split_file[:12]}..." if self.split_file else ""
+        return ", ".join(self.pairs) + named
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"pairs": list(self.pairs), "split_file": self.split_file}
+
+    @classmethod
+    def from_json(cls, text: str) -> "HeldOut":
+        """Read what :meth:`to_json` returns, as JSON.
+
+        :raises DataError: it is something else.
+        """
+        try:
+            value = json.loads(text)
+            pairs, split_file = value["pairs"], value["split_file"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"held_out is {brief(text, 60)!r} and names no pairs") from error
+        if not isinstance(pairs, list) or not all(isinstance(pair, str) for pair in pairs):
+            raise DataError(f"held_out is {brief(text, 60)!r}, expected a list of pairs")
+        if split_file is not None and not isinstance(split_file, str):
+            raise DataError(f"held_out is {brief(text, 60)!r}, expected a digest as split_file")
+        return cls(tuple(pairs), split_file)
+
+
+def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
+    """Read a published split of MS-COCO: its pairs, and the ids of the pictures that show them.
+
+    The file is an object with ``heldout_pairs`` ("black_cat"), and the ids of pictures to
+    validate and to test on in ``val_images_split`` and ``test_images_split``.
+
+    :raises AnnotationError: it is not such a file.
+    """
+    data = read_bytes(path)
+    try:
+        document = json.loads(data)
+        pairs = tuple(document["heldout_pairs"] or ())
+        ids = frozenset(str(image) for name in _LISTS for image in document[name])
+        return HeldOut(pairs, hashlib.sha256(data).hexdigest()), ids
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError) as error:
+        raise AnnotationError(
+            f"{path}: no split with held-out pairs ({brief(repr(error), 100)}); "
+            "give one of the published dataset_splits_N.json"
+        ) from error
+
+
+def shows(captions: Sequence[str], factors: Any, pair: Pair) -> bool:
+    """Whether a picture shows a pair: by its factors where it is generated, else by any caption."""
+    if (things := things_of(factors)) is not None:
+        return any(map(pair.is_in, things))
+    return any(map(pair.is_named, captions))
+
+
+def hold_out(
+    collection: Collection, held: HeldOut, ids: frozenset[str] | None = None
+) -> tuple[Collection, dict[str, dict[str, int]]]:
+    """Move the pictures that show a held-out pair out of training and validation.
+
+    :param ids: those of the pictures to move, in place of what their captions name.
+
+    Returns the collection, and how many pictures of each split show each pair; a picture may show
+    two, and those of ``ids`` need not show any by this software's rules.
+    """
+    pairs = [Pair.parse(text) for text in held.pairs]
+    counts: dict[str, dict[str, int]] = {str(pair): {} for pair in pairs}
+
+    def place(picture: Picture) -> Picture:
+        target = HELD_OUT.get(picture.split or "")
+        if target is None or (ids is not None and str(picture.image_id) not in ids):
+            return picture
+        shown = [str(pair) for pair in pairs if shows(picture.captions, picture.factors, pair)]
+        if ids is None and not shown:
+            return picture
+        for name in shown:
+            counts[name][target] = counts[name].get(target, 0) + 1
+        return replace(picture, split=target)
+
+    return replace(collection, pictures=tuple(map(place, collection.pictures))), counts

@@ -1,0 +1,1 @@
+"""What keeps caches sound: verify, repair, merge, compare, import and export."""

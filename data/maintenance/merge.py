@@ -1,0 +1,271 @@
+"""Uniting caches of one meaning that were made apart, by different labs say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispace.data.cache.encoded_captions import Captions
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.writer import CacheWriter, write_cache
+from multispace.errors import CacheError
+
+# Two computations of one vector, in other precisions, stay this close; those of two pictures,
+# or of other weights, do not.
+LEAST_COSINE = 0.9999
+MOST_STRETCH = 0.01  # a vector that was scaled is another one, though its cosine is 1
+
+NAMED = 3  # conflicts in a message; all of them are in the error's list
+
+_Place = tuple[int, int, int]  # cache, shard, row
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A key that two caches have different rows of."""
+
+    key: str
+    first: str
+    second: str
+    reason: str
+
+
+class ConflictError(CacheError):
+    """Caches that contradict each other; ``conflicts`` lists every key."""
+
+    def __init__(self, message: str, conflicts: tuple[Conflict, ...]) -> None:
+        super().__init__(message)
+        self.conflicts = conflicts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"conflicts": [asdict(conflict) for conflict in self.conflicts]}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The captions of a split that were not taken, and why."""
+
+    cache: str
+    split: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did.
+
+    ``identical`` and ``rounded`` count rows that were met again, the latter equal but for
+    rounding. ``settled`` are the conflicts that the preferred cache won.
+    """
+
+    into: str
+    rows: int
+    added: int
+    identical: int
+    rounded: int
+    linked: int  # shards
+    copied: int
+    rewritten: int
+    failures: int
+    settled: tuple[Conflict, ...]
+    splits: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None) -> Merged:
+    """Unite the caches ``sources`` in ``into``, which may hold rows already.
+
+    A shard whose rows are all new is taken whole, by a hard link where the file system allows
+    it; of any other only the new rows are written. Rows that ``into`` has are never replaced.
+    Nothing is written before all rows are compared. A killed merge leaves a cache that the same
+    call completes.
+
+    :param prefer: the one of the caches whose rows win where rows differ.
+    :raises ConflictError: caches have different rows of a key, and none is preferred.
+    :raises CacheError: the vectors were made otherwise, or a cache is damaged or in use.
+    """
+    roots = {path.resolve(): path for path in sources}
+    roots.pop(into.resolve(), None)
+    if prefer is not None and prefer.resolve() not in {into.resolve(), *roots}:
+        raise CacheError(f"--prefer {prefer}: not one of the caches that are merged; name one")
+    others = [Cache.open(root) for root in roots.values()]
+    _check_meaning(others)
+    with write_cache(into) as writer:
+        caches = [Cache(into, writer.manifest), *others]
+        _check_meaning(caches)
+        plan = _compare(caches, prefer)
+        before = len(writer.digests)
+        counts = _write(writer, caches, plan.winners)
+        splits, left_out = _take_text(writer, caches)
+        _unite_failures(writer, caches)
+        return Merged(
+            into=str(into),
+            rows=len(writer.digests),
+            added=len(writer.digests) - before,
+            identical=plan.identical,
+            rounded=plan.rounded,
+            **counts,
+            failures=len(writer.manifest.failures),
+            settled=plan.settled,
+            splits=splits,
+            left_out=left_out,
+        )
+
+
+def _check_meaning(caches: Sequence[Cache]) -> None:
+    with_rows = [cache for cache in caches if cache.manifest.spec is not None]
+    for first, other in pairwise(with_rows):
+        if differences := first.spec.differences(other.spec):
+            raise CacheError(
+                f"{other.root}: its vectors were made otherwise than those of {first.root}: "
+                f"{'; '.join(differences)}; only caches of one fingerprint are merged"
+            )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    winners: Mapping[str, _Place]
+    identical: int
+    rounded: int
+    settled: tuple[Conflict, ...]
+
+
+def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
+    """Find the row of each key that is kept; the first of ``caches`` is the one extended."""
+    order = list(range(len(caches)))
+    preferred = None
+    if prefer is not None:
+        preferred = [cache.root.resolve() for cache in caches].index(prefer.resolve())
+        order.remove(preferred)
+        order.insert(0, preferred)
+    winners: dict[str, _Place] = {}
+    identical = rounded = 0
+    settled: list[Conflict] = []
+    unsettled: list[Conflict] = []
+    for place, key in ((place, key) for c in order for place, key in _places(c, caches[c])):
+        winner = winners.setdefault(key, place)
+        if winner is place:
+            continue
+        (one, digest), (two, other) = _row(caches, winner), _row(caches, place)
+        if digest == other and np.array_equal(one, two):
+            identical += 1
+        elif digest == other and _is_rounding(one, two):
+            rounded += 1
+        else:
+            reason = "another picture" if digest != other else "another vector of the same picture"
+            first, second = str(caches[winner[0]].root), str(caches[place[0]].root)
+            won = winner[0] == preferred and place[0] != 0  # what --into has is not replaced
+            (settled if won else unsettled).append(Conflict(key, first, second, reason))
+    if unsettled:
+        named = "; ".join(
+            f"{c.key} ({c.first} and {c.second}: {c.reason})" for c in unsettled[:NAMED]
+        )
+        more = f"; and {len(unsettled) - NAMED} more" if len(unsettled) > NAMED else ""
+        raise ConflictError(
+            f"{caches[0].root}: {len(unsettled)} rows contradict each other: {named}{more}; "
+            "say which cache wins with --prefer; rows that are in --into already can only win",
+            tuple(unsettled),
+        )
+    return _Plan(winners, identical, rounded, tuple(settled))
+
+
+def _places(number: int, cache: Cache) -> list[tuple[_Place, str]]:
+    shards = enumerate(cache.shards)
+    return [((number, s, r), key) for s, shard in shards for r, key in enumerate(shard.keys)]
+
+
+def _row(caches: Sequence[Cache], place: _Place) -> tuple[np.ndarray, bytes]:
+    """Return the vector (D,) and the picture's digest."""
+    cache, shard, row = place
+    held = caches[cache].shards[shard]
+    return np.asarray(held.features[row]), held.image_sha256[row].tobytes()
+
+
+def _is_rounding(one: np.ndarray, two: np.ndarray) -> bool:
+    one, two = one.astype(np.float64), two.astype(np.float64)
+    lengths = np.linalg.norm(one), np.linalg.norm(two)
+    return bool(
+        one @ two >= LEAST_COSINE * lengths[0] * lengths[1]
+        and abs(lengths[0] - lengths[1]) <= MOST_STRETCH * min(lengths)
+    )
+
+
+def _write(
+    writer: CacheWriter, caches: Sequence[Cache], winners: Mapping[str, _Place]
+) -> dict[str, int]:
+    counts = {"linked": 0, "copied": 0, "rewritten": 0}
+    for cache in caches[1:]:
+        if cache.manifest.spec is not None:
+            writer.begin(cache.spec)
+    for c, cache in enumerate(caches[1:], start=1):
+        entries = cache.manifest.shards
+        for s, (shard, entry) in enumerate(zip(cache.shards, entries, strict=True)):
+            rows = [
+                r
+                for r, key in enumerate(shard.keys)
+                if winners[key] == (c, s, r) and key not in writer.digests
+            ]
+            if len(rows) == len(shard.keys):
+                counts["linked" if writer.take(shard, entry) else "copied"] += 1
+            elif rows:
+                keys = [shard.keys[r] for r in rows]
+                digests, features = shard.image_sha256[rows], shard.features[rows]
+                writer.append(shard.spec, keys, digests, features, {})
+                counts["rewritten"] += 1
+    return counts
+
+
+def _unite_failures(writer: CacheWriter, caches: Sequence[Cache]) -> None:
+    spec = writer.manifest.spec
+    if spec is not None:
+        failures: dict[str, str] = {}
+        for cache in reversed(caches):  # the reason in the first of them stays
+            failures |= cache.manifest.failures
+        nothing = np.empty((0, 32), np.uint8), np.empty((0, spec.dimension), np.float32)
+        writer.append(spec, [], *nothing, failures)
+
+
+def _take_text(
+    writer: CacheWriter, caches: Sequence[Cache]
+) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+    """Take the first vocabulary, and each split that was encoded with it from its first cache."""
+    taken: dict[str, Captions] = {}
+    left_out: list[LeftOut] = []
+    digest = None
+    for cache in caches:
+        if cache.manifest.vocabulary is None:
+            continue
+        vocabulary = cache.vocabulary()
+        digest = digest or vocabulary.digest
+        if writer.manifest.vocabulary is None:
+            writer.put_vocabulary(vocabulary)
+        for split in cache.manifest.captions:
+            if vocabulary.digest != digest:
+                reason = "encoded with another vocabulary"
+            elif split not in taken:
+                taken[split] = cache.captions(split)
+                if split not in writer.manifest.captions:
+                    writer.put_captions(taken[split])
+                continue
+            elif _same(taken[split], cache.captions(split)):
+                continue
+            else:
+                reason = "another split of that name comes before it"
+            left_out.append(LeftOut(str(cache.root), split, reason))
+    return tuple(taken), tuple(left_out)
+
+
+def _same(one: Captions, two: Captions) -> bool:
+    plain = [
+        (c.keys, c.image_ids, c.texts, c.factors, c.picture.tolist(), c.tokens.tolist())
+        for c in (one, two)
+    ]
+    return plain[0] == plain[1]

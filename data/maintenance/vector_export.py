@@ -1,0 +1,67 @@
+"""Write the vectors of a cache for other software."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispace.data.cache.reader import Cache
+from multispace.data.files import atomic_write
+from multispace.errors import CacheError
+
+BLOCK = 4096  # rows in memory while exporting
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    out: str
+    names: str
+    rows: int
+    dimension: int
+    dtype: str
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def export_features(root: Path, out: Path, names: Path, split: str | None = None) -> Exported:
+    """Write the vectors of a cache, or of one split, as one .npy matrix and a file of keys.
+
+    The matrix is (N, D) in the widest storage type present; line n of ``names`` is the key of
+    row n. Rows are in the order of the shards, or of the split's captions.
+
+    :raises CacheError: there are no vectors, or ``out`` is not a .npy file.
+    :raises MissingFeatureError: a picture of the split has no vector.
+    """
+    if out.suffix != ".npy" or out.resolve() == names.resolve():
+        raise CacheError(f"--out {out}: give a .npy file, and another for --names")
+    cache = Cache.open(root)
+    keys = list(cache.captions(split).keys if split is not None else cache.rows)
+    cache.features([key for key in keys if key not in cache.rows])  # names what is missing
+    if not keys:
+        raise CacheError(f"{root}: holds no vectors to export; run `preprocess` with --images")
+    dtype = cache.features([]).dtype
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (len(keys), cache.spec.dimension),
+    }
+    with atomic_write(out) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(keys), BLOCK):
+            file.write(cache.features(keys[start : start + BLOCK]).tobytes())
+    with atomic_write(names) as file:
+        file.write("".join(f"{key}\n" for key in keys).encode())
+    return Exported(
+        out=str(out),
+        names=str(names),
+        rows=len(keys),
+        dimension=cache.spec.dimension,
+        dtype=str(dtype),
+        fingerprint=cache.spec.fingerprint,
+    )

@@ -1,0 +1,184 @@
+"""Vectors that others made: out of their files into a cache, and out of a cache for them.
+
+Nothing can be known of imported vectors but what the user says. Their spec says so, and its
+fingerprint is never that of extracted ones.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispace.data.cache.keys import check_key
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
+from multispace.data.cache.writer import CacheWriter, write_cache
+from multispace.data.images import digest, read_bytes
+from multispace.data.maintenance.vector_files import FORMS, Vectors, open_vectors
+from multispace.errors import CacheError
+
+UNKNOWN = "unknown"
+
+_NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to import, and what the user states of it.
+
+    :raises CacheError: a value is not one that can be used.
+    """
+
+    source: Path
+    into: Path
+    architecture: str
+    weights: str
+    weights_sha256: str | None = None
+    pooling: str = UNKNOWN
+    names: Path | None = None  # of a matrix: one key a line
+    extension: str = ""  # appended to each name
+    images: Path | None = None
+    dtype: str = "float32"
+    shard_size: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise CacheError(f"--shard-size {self.shard_size}: it must be at least 1")
+        if self.weights_sha256 and not re.fullmatch("[0-9a-f]{64}", self.weights_sha256):
+            raise CacheError(
+                f"--weights-sha256 {self.weights_sha256}: expected 64 hexadecimal digits in lower "
+                "case; leave it out if it is not known"
+            )
+        if self.images is not None and not self.images.is_dir():
+            raise CacheError(f"--images {self.images}: not a folder")
+        if (self.names is not None) != (self.source.suffix in (".npy", ".npz")):
+            raise CacheError(
+                f"{self.source}: --names FILE, one key a line, belongs to a .npy or .npz matrix "
+                "and to no other source"
+            )
+
+    def spec(self, dimension: int) -> FeatureSpec:
+        """Return the spec of the vectors, with what is not known called so."""
+        return FeatureSpec(
+            architecture=self.architecture,
+            weights=self.weights,
+            # The name stands in for the digest: what was named otherwise is not mixed.
+            weights_sha256=self.weights_sha256 or f"{UNKNOWN}, named {self.weights}",
+            transform=None,
+            decode=UNKNOWN,
+            pooling=self.pooling,
+            dimension=dimension,
+            dtype=self.dtype,
+            precision=UNKNOWN,
+            versions={"numpy": np.__version__},
+            origin=IMPORTED if self.images else IMPORTED_UNSEEN,
+        )
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did. ``already`` counts rows that were there, with the same vectors."""
+
+    into: str
+    fingerprint: str
+    origin: str
+    dimension: int
+    dtype: str
+    added: int
+    already: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def import_features(options: ImportOptions) -> Imported:
+    """Make or extend a cache from vectors in files. A killed import is completed by the same call.
+
+    :raises CacheError: the source is not of a known form, a key cannot be stored or is there
+        twice, a vector is of another shape or not finite, or the cache has other vectors.
+    :raises PictureError: ``images`` is given and the picture of a key is not there.
+    """
+    with open_vectors(options.source, options.names) as vectors:
+        keys = _keys(vectors.names, options)
+        first = vectors.read(0)
+        spec = options.spec(len(first))
+        with write_cache(options.into) as writer:
+            writer.begin(spec)
+            held = Cache(options.into, writer.manifest)
+            before = len(writer.digests)
+            for start in range(0, len(keys), options.shard_size):
+                part = range(start, min(start + options.shard_size, len(keys)))
+                _append(writer, held, spec, options, vectors, {n: keys[n] for n in part})
+            added = len(writer.digests) - before
+    return Imported(
+        into=str(options.into),
+        fingerprint=spec.fingerprint,
+        origin=spec.origin,
+        dimension=spec.dimension,
+        dtype=spec.dtype,
+        added=added,
+        already=len(keys) - added,
+    )
+
+
+def _keys(names: Sequence[str], options: ImportOptions) -> list[str]:
+    keys = [name + options.extension for name in names]
+    if not keys:
+        raise CacheError(f"{options.source}: holds no vectors; expected {FORMS}")
+    try:
+        for key in keys:
+            check_key(key)
+    except ValueError as error:
+        raise CacheError(f"{options.names or options.source}: {error}; rename it") from error
+    if len(set(keys)) != len(keys):
+        twice = Counter(keys).most_common(1)[0][0]
+        raise CacheError(
+            f"{options.names or options.source}: key {twice} occurs twice; name it once"
+        )
+    return keys
+
+
+def _append(
+    writer: CacheWriter,
+    held: Cache,
+    spec: FeatureSpec,
+    options: ImportOptions,
+    vectors: Vectors,
+    part: Mapping[int, str],
+) -> None:
+    """Read the rows ``part`` (number to key), check them, and add what is not there yet."""
+    keys, digests, features = [], [], []
+    for number, key in part.items():
+        vector = vectors.read(number)
+        if len(vector) != spec.dimension:
+            raise CacheError(
+                f"{options.source}: the vector of {key} has {len(vector)} numbers, the first one "
+                f"{spec.dimension}; import them apart"
+            )
+        if not np.isfinite(vector).all():
+            raise CacheError(
+                f"{options.source}: the vector of {key} holds NaN or infinity; mend or remove it"
+            )
+        picture = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
+        if key in writer.digests:
+            shard, row = held.rows[key]
+            there = held.shards[shard].features[row]
+            with np.errstate(over="ignore"):
+                same = np.array_equal(there, vector.astype(there.dtype))
+            if not same or writer.digests[key] != picture:
+                raise CacheError(
+                    f"{options.into}: {key} has another vector or picture already; use another "
+                    "--into"
+                )
+            continue
+        keys.append(key)
+        digests.append(picture)
+        features.append(vector.astype(np.float64))
+    if keys:
+        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+        writer.append(spec, keys, rows, np.stack(features), {})

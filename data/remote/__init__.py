@@ -1,0 +1,1 @@
+"""Caches at a URL: stores, push and pull."""

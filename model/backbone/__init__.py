@@ -1,0 +1,1 @@
+"""The image network: a ResNet, its weights and its compilation."""

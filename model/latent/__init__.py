@@ -1,0 +1,1 @@
+"""Distributions of the latent space, their schedules and losses."""

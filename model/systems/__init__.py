@@ -1,0 +1,26 @@
+"""The systems: each says what its posterior is and what its latent space costs."""
+
+from collections.abc import Callable
+
+from multispace.model.options import SystemOptions
+from multispace.model.systems.ag_cvae import AGCVAE
+from multispace.model.systems.base import Base
+from multispace.model.systems.beta_cvae import BetaCVAE
+from multispace.model.systems.captioner import System
+from multispace.model.systems.cvae import CVAE
+from multispace.model.systems.latent import Latent
+from multispace.model.systems.multispace import Multispace
+
+SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {
+    "base": Base,
+    "latent": Latent,
+    "multispace": Multispace,
+    "cvae": CVAE,
+    "ag-cvae": AGCVAE,
+    "beta-cvae": BetaCVAE,
+}
+
+
+def build(options: SystemOptions) -> System:
+    """Return a new system, its weights drawn from torch's generator."""
+    return SYSTEMS[options.system](options)

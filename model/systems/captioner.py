@@ -1,0 +1,154 @@
+"""What all systems share: a picture's features become a condition, a condition becomes words."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from multispace.model.cross_entropy import linear_cross_entropy
+from multispace.model.decoder import Decoder
+from multispace.model.encoder import Words
+from multispace.model.latent.losses import Loss, free_bits
+from multispace.model.latent.posterior import Posterior
+from multispace.model.latent.schedules import (
+    Temperature,
+)
+from multispace.model.options import SystemOptions
+from multispace.model.partition import WHOLE, Share
+
+
+class System(nn.Module):
+    """A captioner: features to a condition, a condition to words."""
+
+    reads_captions = False  # whether the posterior in training sees the caption
+    feature_mean: Tensor
+    feature_deviation: Tensor
+
+    def __init__(self, options: SystemOptions, condition: int) -> None:
+        super().__init__()
+        self.options = options
+        self.register_buffer("feature_mean", torch.zeros(options.feature_size))
+        self.register_buffer("feature_deviation", torch.ones(options.feature_size))
+        self.decoder = Decoder(
+            words=options.words,
+            condition=condition,
+            embedding=options.embedding,
+            hidden=options.hidden,
+            dropout=options.dropout,
+            cell=options.cell,
+            layers=options.layers,
+            tie=options.tie_embeddings,
+            word_dropout=options.word_dropout,
+        )
+        self.temperature = Temperature(
+            options.temperature, options.temperature_min, options.temperature_rate
+        )
+
+    def set_feature_moments(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set what features are standardised with: (D,) each, of the training pictures."""
+        self.feature_mean.copy_(mean)
+        self.feature_deviation.copy_(deviation)
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Return features of mean 0 and, over the training pictures, length 1 on average. (B, D)
+
+        Were each feature of deviation 1, a step of Adam would move a sum over D of them by up to
+        D times the learning rate, and an early step would drive the LSTM into saturation.
+        """
+        centred = (features.float() - self.feature_mean) / self.feature_deviation
+        return centred / math.sqrt(self.options.feature_size)
+
+    def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
+        """Return what the latent space holds for pictures, features (B, D).
+
+        :param words: a caption of each, for systems that read them (``reads_captions``); without
+            them such a system returns what it has in use, its prior
+        """
+        raise NotImplementedError
+
+    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
+        """Return what the batch mean KLs cost at an optimiser step, in nats. ()"""
+        raise NotImplementedError
+
+    def schedule(self, step: int) -> dict[str, float]:
+        """Return the weights and targets in force at an optimiser step, by name."""
+        raise NotImplementedError
+
+    def warnings(self) -> list[str]:
+        """Return what is odd about the options, a line each."""
+        return []
+
+    def condition(self, features: Tensor, *, sample: bool = False) -> Tensor:
+        """Return the decoder's condition in use, (B, C): the posterior's mode, or a draw."""
+        posterior = self.posterior(features)
+        return posterior.sample() if sample else posterior.mode()
+
+    def loss(
+        self,
+        features: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        active: Sequence[int],
+        step: int,
+        share: Share = WHOLE,
+    ) -> Loss:
+        """Return the training loss of a packed batch at an optimiser step.
+
+        :param features: (B, D)
+        :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``multispace.data.batches``
+        :param share: which captions of the batch these are; the terms are those of all
+        """
+        words = Words(inputs, active)
+        condition, posterior = self._drawn(features, words, step, share)
+        options, captions = self.options, len(condition)
+        entropy, nats = linear_cross_entropy(
+            self.decoder.outputs(condition, inputs, active),
+            self.decoder.output_weight,
+            self.decoder.output.bias,
+            targets,
+            smoothing=options.label_smoothing if self.training else 0.0,
+        )
+        entropy, nats, kl_z, kl_c, aside = share.means(
+            entropy / captions,
+            nats / captions,
+            posterior.kl_z(),
+            posterior.kl_c(),
+            self._aside(features, words),
+        )
+        paid_z = kl_z
+        if posterior.z and options.free_bits:
+            (dimensions,) = share.means(posterior.z.kl().mean(0))
+            paid_z = free_bits(dimensions, options.free_bits)
+        return Loss(entropy + self.penalty(paid_z, kl_c, step) + aside, nats, kl_z, kl_c)
+
+    def _drawn(
+        self, features: Tensor, words: Words, step: int, share: Share
+    ) -> tuple[Tensor, Posterior]:
+        """Return the condition as training has it, (B, C), and what it is drawn from."""
+        posterior = self.posterior(features, words)
+        return posterior.relaxed(self.temperature(step), share), posterior
+
+    def _aside(self, features: Tensor, words: Words) -> Tensor:
+        """Return what else is learnt beside captions and their price: a batch mean. ()"""
+        return features.new_zeros((), dtype=torch.float32)
+
+
+def read_features(options: SystemOptions, size: int, spread: float = 1.0) -> nn.Linear:
+    """Return a linear map of standardised features, its outputs of deviation 0.6 ``spread``."""
+    linear = nn.Linear(options.feature_size, size)
+    nn.init.uniform_(linear.weight, -spread, spread)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def read_gaussian(options: SystemOptions) -> nn.Linear:
+    """Return a map of standardised features to means and log variances of z, side by side.
+
+    Means begin at a deviation of 0.6. With as much noise, or more, the decoder hardly begins to
+    use z; what it has learnt to use, a price on the KL takes from it slowly.
+    """
+    linear = read_features(options, 2 * options.z_size)
+    with torch.no_grad():
+        linear.bias[options.z_size :] = 2 * math.log(options.first_deviation)
+    return linear

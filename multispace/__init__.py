@@ -1,0 +1,1 @@
+"""Image captioning with joint continuous and discrete latent spaces, from shared feature caches."""

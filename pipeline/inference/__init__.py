@@ -1,0 +1,1 @@
+"""Captions and posteriors from a trained system."""

@@ -1,0 +1,80 @@
+"""Captions for vectors: a system, a search, a vocabulary."""
+
+import torch
+from torch import Tensor
+
+from multispace.data.cache.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from multispace.model.beam_search import Marks, beam
+from multispace.model.systems.captioner import System
+
+MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
+ROWS = 1280  # hypotheses decoded at once: pictures x beam
+
+
+@torch.inference_mode()
+def caption_features(
+    system: System,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int = 1,
+    length_penalty: float = 0.0,
+    sample: bool = False,
+) -> list[str]:
+    """Return one caption a row.
+
+    :param features: (N, D)
+    :param width: of the beam; 1 is greedy
+    :param sample: draw the latent from the posterior in place of its mode; the draws come from
+        torch's generator
+    """
+    device = system.feature_mean.device
+    captions = []
+    for part in features.split(max(1, ROWS // width)):
+        condition = system.condition(part.to(device), sample=sample)
+        captions += caption_conditions(
+            system, condition, vocabulary, width=width, length_penalty=length_penalty
+        )
+    return captions
+
+
+@torch.inference_mode()
+def caption_conditions(
+    system: System,
+    conditions: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int = 1,
+    length_penalty: float = 0.0,
+) -> list[str]:
+    """Return one caption for each of the decoder's conditions, (N, C)."""
+    captions = []
+    for part in conditions.split(max(1, ROWS // width)):
+        words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
+        captions += [vocabulary.decode(row) for row in words.tolist()]
+    return captions
+
+
+@torch.inference_mode()
+def hypotheses(
+    system: System,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int,
+    length_penalty: float = 0.0,
+) -> list[list[str]]:
+    """Return all ``width`` captions of the beam for each row of ``features`` (N, D), best first."""
+    device = system.feature_mean.device
+    captions = []
+    for part in features.split(max(1, ROWS // width)):
+        words = beam(
+            system.decoder,
+            system.condition(part.to(device)),
+            marks=MARKS,
+            width=width,
+            length_penalty=length_penalty,
+            every=True,
+        )
+        captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
+    return captions

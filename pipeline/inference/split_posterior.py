@@ -1,0 +1,41 @@
+"""What a system believes about the pictures of a split."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from multispace.data.batches import Pairs
+from multispace.model.encoder import Words
+from multispace.model.latent.posterior import Posterior
+from multispace.model.systems.captioner import System
+
+PART = 512  # captions read together
+
+
+@torch.no_grad()
+def posterior_of(system: System, pairs: Pairs) -> tuple[Pairs, Posterior]:
+    """Return the posteriors of the P pictures of a split, and the captions that they stand for.
+
+    Those are all captions; where the posterior reads captions (``cvae``, ``ag-cvae``), it has
+    read the first one of each picture, and these are left.
+    """
+    device = system.feature_mean.device
+    if not system.reads_captions:
+        return pairs, system.posterior(pairs.features.to(device))
+    pictures, first = np.unique(pairs.rows, return_index=True)
+    kept = replace(
+        pairs,
+        features=pairs.features[torch.from_numpy(pictures)],
+        pictures=tuple(pairs.pictures[picture] for picture in pictures),
+        rows=np.arange(len(pictures)),
+        starts=pairs.starts[first],
+        lengths=pairs.lengths[first],
+    )
+    order = np.argsort(-kept.lengths, kind="stable")
+    parts = []
+    for start in range(0, len(order), PART):
+        batch = kept.batch(order[start : start + PART]).to(device)
+        parts.append(system.posterior(batch.features, Words(batch.inputs, batch.active)))
+    places = torch.from_numpy(np.argsort(order)).to(device)
+    return kept, Posterior.stack(parts).select(places)

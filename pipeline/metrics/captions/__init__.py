@@ -1,0 +1,1 @@
+"""Scores of captions: COCO metrics, diversity, oracle."""

@@ -1,0 +1,147 @@
+"""How much captions differ: the N samples of a picture, and the single captions of a split.
+
+Captions are tokens joined by single spaces, those of ``coco_metrics.tokenize``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispace.pipeline.metrics.captions.cider import ORDERS, Cider, Ngram, ngrams
+from multispace.pipeline.metrics.captions.corpus import bleu, with_guesses
+
+Floats = NDArray[np.float64]
+
+NAMES = ("Div-1", "Div-2", "mBLEU-4", "self-CIDEr", "unique", "novel")
+ROUNDING = 1e-12  # eigenvalues below this are 0
+NOTES = (
+    "tokens are those of the metrics: Penn Treebank, lower case, without punctuation",
+    "distinct: different captions over the split; words: different words in use",
+    "novel: share of the captions that no training caption equals, token by token",
+)
+SAMPLE_NOTES = (
+    "Div-n: different n-grams over words of a picture's samples; unique: different samples over "
+    "samples of a picture; both, like all below, averaged over pictures",
+    "mBLEU-4: pycocoevalcap's sentence BLEU-4 of each sample against the others of its picture; "
+    "low is diverse",
+    "self-CIDEr (Wang & Chan 2019): -log_N (sqrt l_1 / sum_i sqrt l_i), l the eigenvalues, largest "
+    "first, of the N x N matrix of CIDEr between a picture's samples; 0 for equal, 1 for unlike "
+    "captions",
+    "document frequencies of CIDEr: the references of the pictures of this split",
+)
+
+
+def caption_summary(captions: Sequence[str], training: AbstractSet[str]) -> dict[str, Any]:
+    """Describe the single captions of a split's pictures.
+
+    :param training: the training captions, in the same tokens
+    """
+    novel = sum(caption not in training for caption in captions)
+    distinct = len(set(captions))
+    return {
+        "pictures": len(captions),
+        "distinct": distinct,
+        "distinct_share": distinct / len(captions),
+        "novel": novel,
+        "novel_share": novel / len(captions),
+        "words": _words(captions),
+    }
+
+
+def sample_summary(
+    samples: Sequence[Sequence[str]], kernels: Sequence[Floats], training: AbstractSet[str]
+) -> tuple[dict[str, Any], Floats]:
+    """Describe the N samples of each of P pictures.
+
+    :param kernels: of the samples of each picture, by :meth:`Cider.kernel`
+    :return: each of NAMES averaged over pictures, and the words in use; NAMES by picture (P, 6)
+    """
+    each = np.array(
+        [
+            (
+                div(captions, 1),
+                div(captions, 2),
+                sibling_bleu(captions).mean(),
+                self_cider(kernel),
+                len(set(captions)) / len(captions),
+                np.mean([caption not in training for caption in captions]),
+            )
+            for captions, kernel in zip(samples, kernels, strict=True)
+        ]
+    )
+    means = dict(zip(NAMES, each.mean(0).tolist(), strict=True))
+    words = _words([caption for captions in samples for caption in captions])
+    return {**means, "words": words}, each
+
+
+def div(captions: Sequence[str], order: int) -> float:
+    """Return the different n-grams of ``order`` over all words of a picture's captions.
+
+    Where no caption holds a word it is 0.
+    """
+    words = sum(len(caption.split()) for caption in captions)
+    different = {gram for caption in captions for gram in ngrams(caption)[order - 1]}
+    return len(different) / words if words else 0.0
+
+
+def sibling_bleu(captions: Sequence[str]) -> Floats:
+    """Return sentence BLEU-4 of each of two or more captions against the others. (N,)"""
+    counts = [sum(ngrams(caption), Counter[Ngram]()) for caption in captions]
+    lengths = [len(caption.split()) for caption in captions]
+    # The most that the others hold of an n-gram is one of its two highest counts.
+    first: Counter[Ngram] = Counter()
+    second: Counter[Ngram] = Counter()
+    for count in counts:
+        for gram, times in count.items():
+            if times > first[gram]:
+                first[gram], second[gram] = times, first[gram]
+            else:
+                second[gram] = max(second[gram], times)
+    rows = []
+    for row, count in enumerate(counts):
+        matches = [0] * ORDERS
+        for gram, times in count.items():
+            others = second[gram] if times == first[gram] else first[gram]
+            matches[len(gram) - 1] += min(times, others)
+        siblings = lengths[:row] + lengths[row + 1 :]
+        nearest = min(siblings, key=lambda other: (abs(other - lengths[row]), other))
+        rows.append([lengths[row], nearest, *matches])
+    return bleu(with_guesses(np.array(rows, float)))[:, 3]
+
+
+def self_cider(kernel: Floats) -> float:
+    """Return self-CIDEr (Wang & Chan 2019) of a matrix of CIDEr between captions. (N, N), N > 1
+
+    It is -log_N (sqrt l_1 / sum_i sqrt l_i) with the eigenvalues l, l_1 the largest: 0 where the
+    captions are one, 1 where none is like another. Where all weights are 0 it is 0.
+    """
+    values = np.linalg.eigvalsh(kernel)
+    roots = np.sqrt(np.where(values > ROUNDING, values, 0.0))
+    if not roots[-1]:
+        return 0.0
+    return float(np.log(roots.sum() / roots[-1]) / np.log(len(kernel)))
+
+
+def consensus(kernel: Floats) -> int:
+    """Return which caption is most like the others, in the mean; the first of equals.
+
+    The re-ranking of Devlin 2015 among a picture's own samples, without captions of neighbours.
+
+    :param kernel: CIDEr between captions (N, N), N > 1
+    """
+    # sums of equal likenesses in another order may differ in their last digits
+    return int(np.argmax(np.round(kernel.sum(1) - np.diag(kernel), 9)))
+
+
+def kernels(samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Floats]:
+    """Return CIDEr between the samples of each picture; ``references`` weigh the n-grams."""
+    cider = Cider(references)
+    return [cider.kernel(captions) for captions in samples]
+
+
+def _words(captions: Sequence[str]) -> int:
+    return len({word for caption in captions for word in caption.split()})

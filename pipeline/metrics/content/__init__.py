@@ -1,0 +1,1 @@
+"""What captions say: attributes, objects, held-out combinations."""

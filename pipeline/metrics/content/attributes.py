@@ -1,0 +1,166 @@
+"""Whether captions are right about things and their attributes.
+
+What a caption names is held against all references of its picture or, of a generated picture,
+against what was drawn. Objects that no reference names are counted as in CHAIR (Rohrbach et al.
+2018), but for the instance annotations that CHAIR also looks at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from multispace.data.language.nouns import OBJECT_OF, OBJECTS
+from multispace.data.language.phrases import read_phrases
+from multispace.data.language.words import ATTRIBUTE_CLASSES, attribute_of
+from multispace.data.shapes import caption_accuracy, mentions
+from multispace.data.shapes.scene import things_of
+
+AGREEMENT = 2  # references that make a pair one to recall
+TRUE_CLASSES = ("colour", "size", "pattern")  # of generated pictures
+
+ImageId = int | str
+Fact = tuple[str, str, str]  # class, value, thing: ("colour", "red", "bus"); ("", "", "bus")
+
+
+@dataclass
+class Tally:
+    """Counts over pictures; each fact counts once a picture."""
+
+    mentioned: int = 0
+    right: int = 0
+    agreed: int = 0  # facts that enough references name, or that are true
+    found: int = 0  # of these, those that the caption mentions
+
+    def to_json(self) -> dict[str, Any]:
+        """Return counts, and the shares that they make; None where there is nothing to divide."""
+        return {
+            "mentioned": self.mentioned,
+            "right": self.right,
+            "precision": _share(self.right, self.mentioned),
+            "agreed": self.agreed,
+            "found": self.found,
+            "recall": _share(self.found, self.agreed),
+        }
+
+
+@dataclass
+class _Counts:
+    classes: Sequence[str]
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    pictures: int = 0
+    with_hallucination: int = 0
+
+    def __post_init__(self) -> None:
+        self.tallies = {kind: Tally() for kind in ("", *self.classes)}
+
+    def add(self, said: set[Fact], known: set[Fact], agreed: set[Fact]) -> None:
+        for kind, tally in self.tallies.items():
+            mine = {fact for fact in said if fact[0] == kind}
+            tally.mentioned += len(mine)
+            tally.right += len(mine & known)
+            theirs = {fact for fact in agreed if fact[0] == kind}
+            tally.agreed += len(theirs)
+            tally.found += len(mine & theirs)
+        self.pictures += 1
+        self.with_hallucination += any(not fact[0] and fact not in known for fact in said)
+
+    def to_json(self) -> dict[str, Any]:
+        every = [self.tallies[kind] for kind in self.classes]
+        together = Tally(
+            sum(t.mentioned for t in every),
+            sum(t.right for t in every),
+            sum(t.agreed for t in every),
+            sum(t.found for t in every),
+        )
+        things = self.tallies[""]
+        return {
+            "pictures": self.pictures,
+            "objects": {
+                **things.to_json(),
+                "hallucination_rate": _share(things.mentioned - things.right, things.mentioned),
+                "captions_with_hallucination": _share(self.with_hallucination, self.pictures),
+            },
+            "attributes": {kind: self.tallies[kind].to_json() for kind in self.classes},
+            "all": together.to_json(),
+        }
+
+
+def attribute_scores(
+    references: Mapping[ImageId, Sequence[str]],
+    said: Mapping[ImageId, str],
+    agreement: int = AGREEMENT,
+) -> dict[str, Any]:
+    """Score one caption a picture by the things and attributes that its references name.
+
+    An attribute with its noun (synonyms and plurals folded) is right where some reference
+    names the two together, and to be recalled where at least ``agreement`` do. An object that no
+    reference names is hallucinated.
+    """
+    counts = _Counts(ATTRIBUTE_CLASSES)
+    for image_id, caption in said.items():
+        named = [_facts(reference) for reference in references[image_id]]
+        known = set().union(*named)
+        agreed = {fact for fact in known if sum(fact in each for each in named) >= agreement}
+        counts.add(_facts(caption), known, agreed)
+    return {"against": "references", "agreement": agreement, **counts.to_json()}
+
+
+def true_attribute_scores(
+    factors: Mapping[ImageId, Any], said: Mapping[ImageId, str]
+) -> dict[str, Any]:
+    """Score one caption a generated picture by what was drawn, exactly.
+
+    Recall is of all that is true, though a caption need not say it all. ``main`` is
+    :func:`multispace.data.shapes.caption_accuracy`.
+    """
+    counts = _Counts(TRUE_CLASSES)
+    for image_id, caption in said.items():
+        true = _facts_of_shapes(things_of(factors[image_id]) or ())
+        counts.add(_facts_of_shapes(mentions(caption)), true, true)
+    keys = {str(image_id): image_id for image_id in said}
+    main = caption_accuracy(
+        {key: said[i] for key, i in keys.items()}, {key: factors[i] for key, i in keys.items()}
+    )
+    return {"against": "factors", **counts.to_json(), "main": main}
+
+
+def attribute_table(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table: what, mentioned, precision, recall."""
+    head = [f"against {scores['against']}", "mentioned", "precision", "recall"]
+    rows = {"objects": scores["objects"], **scores["attributes"], "attributes": scores["all"]}
+    return head, [
+        [name, str(row["mentioned"]), percent(row["precision"]), percent(row["recall"])]
+        for name, row in rows.items()
+    ]
+
+
+def percent(share: float | None) -> str:
+    """Return a share as it is printed."""
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _facts(caption: str) -> set[Fact]:
+    facts: set[Fact] = set()
+    for phrase in read_phrases(caption):
+        thing = OBJECT_OF[phrase.noun]
+        if thing in OBJECTS:
+            facts.add(("", "", thing))
+        for word in phrase.attributes:
+            if found := attribute_of(word):
+                facts.add((*found, thing))
+    return facts
+
+
+def _facts_of_shapes(things: Sequence[Any]) -> set[Fact]:
+    """Of :class:`Thing` or :class:`multispace.data.shapes.Mention`, which have the same fields."""
+    facts: set[Fact] = set()
+    for thing in things:
+        if thing.shape is not None:
+            facts.add(("", "", thing.shape))
+            values = ((kind, getattr(thing, kind)) for kind in TRUE_CLASSES)
+            facts.update((kind, value, thing.shape) for kind, value in values if value)
+    return facts
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

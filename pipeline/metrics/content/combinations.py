@@ -1,0 +1,110 @@
+"""Whether captions name pairs of concepts that training held out.
+
+The recall of Nikolaus et al. 2019: of the pictures that show a pair, the share for which at least
+one of k captions names it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multispace.data.language.pairs import Pair
+from multispace.data.shapes import mentions
+from multispace.data.shapes.scene import things_of
+from multispace.pipeline.metrics.content.attributes import percent
+
+LEVELS = (1, 2, 3, 4, 5)  # references, at least, that name the pair
+TRUE = "true"  # in place of a level: the pair was drawn
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, the k captions made for it, and what a generated one shows."""
+
+    references: Sequence[str]
+    factors: Any
+    captions: Sequence[str]
+
+
+def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
+    """Return recall at k of each pair over the pictures that show it, and their mean.
+
+    ``levels`` maps the least number of references that name the pair, or "true" for generated
+    pictures, to ``pictures``, ``recalled`` and ``recall``; ``noun_named`` is the share of single
+    captions for these pictures that name the noun at all. A mean is over the pairs that have
+    pictures.
+
+    :param examples: pictures with k captions each, the same k for all.
+    """
+    of_pairs = {text: _pair_scores(Pair.parse(text), examples) for text in pairs}
+    names = dict.fromkeys(level for scores in of_pairs.values() for level in scores["levels"])
+    mean = {
+        level: _mean(
+            s["levels"][level]["recall"] for s in of_pairs.values() if level in s["levels"]
+        )
+        for level in names
+    }
+    return {
+        "k": max((len(example.captions) for example in examples), default=0),
+        "pairs": of_pairs,
+        "mean_recall": mean,
+        "mean_noun_named": _mean(scores["noun_named"] for scores in of_pairs.values()),
+    }
+
+
+def composition_rows(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table: recall, with the number of pictures, by level."""
+    levels = list(scores["mean_recall"])
+    head = ["pair", *(level if level == TRUE else f">= {level}" for level in levels), "noun"]
+    rows = []
+    for pair, values in scores["pairs"].items():
+        cells = [values["levels"].get(level, {"recall": None, "pictures": 0}) for level in levels]
+        shown = [f"{percent(cell['recall'])} of {cell['pictures']}" for cell in cells]
+        rows.append([pair, *shown, percent(values["noun_named"])])
+    mean = [percent(value) for value in scores["mean_recall"].values()]
+    return head, [*rows, ["mean", *mean, percent(scores["mean_noun_named"])]]
+
+
+def _pair_scores(pair: Pair, examples: Sequence[Example]) -> dict[str, Any]:
+    recalled: dict[str, list[bool]] = {}
+    nouns = []
+    for example in examples:
+        levels = _levels(pair, example)
+        if not levels:
+            continue
+        named, noun = _named(pair, example)
+        nouns += noun
+        for level in levels:
+            recalled.setdefault(level, []).append(any(named))
+    return {
+        "levels": {
+            level: {"pictures": len(hits), "recalled": sum(hits), "recall": sum(hits) / len(hits)}
+            for level, hits in sorted(recalled.items())
+        },
+        "noun_named": _mean(nouns),
+    }
+
+
+def _levels(pair: Pair, example: Example) -> list[str]:
+    things = things_of(example.factors)
+    if things is not None:
+        return [TRUE] if any(map(pair.is_in, things)) else []
+    agreeing = sum(map(pair.is_named, example.references))
+    return [str(level) for level in LEVELS if level <= agreeing]
+
+
+def _named(pair: Pair, example: Example) -> tuple[list[bool], list[bool]]:
+    """Whether each caption names the pair, and whether it names the noun."""
+    if things_of(example.factors) is None:
+        captions = example.captions
+        return [*map(pair.is_named, captions)], [*map(pair.noun_is_named, captions)]
+    said = [mentions(caption) for caption in example.captions]
+    return (
+        [any(map(pair.is_in, found)) for found in said],
+        [any(mention.shape in pair.nouns for mention in found) for found in said],
+    )
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,156 @@
+"""The factors that a collection states of its pictures, and what latents tell of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.metrics.latents import disentanglement as scores
+
+FEWEST = 50  # pictures; of fewer the scores say nothing
+MOST = 2000  # pictures that are scored
+RARE = 2  # pictures; those with a value that fewer have are left out
+
+
+@dataclass(frozen=True)
+class Factors:
+    """F factors of N pictures that vary: classes, or ranks where they are ordinal."""
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.int64]  # (N, F)
+    ordinal: tuple[bool, ...]
+    pictures: npt.NDArray[np.int64]  # (N,), their places among those that were asked about
+
+
+def read_factors(entries: Sequence[Any]) -> Factors | None:
+    """Read the factors of pictures: each entry's ``flat``, a value by name.
+
+    Text is categorical; numbers are ordinal and, where there are more than 20 of them, cut into
+    20 bins of equal width. Pictures without factors, and those with a value that no other picture
+    has, are left out, and of more than 2,000 pictures all but every n-th. None where fewer than
+    50 are left, or no factor varies.
+    """
+    found = [
+        (i, entry["flat"])
+        for i, entry in enumerate(entries)
+        if isinstance(entry, Mapping) and isinstance(entry.get("flat"), Mapping)
+    ]
+    found = found[:: -(-len(found) // MOST) or 1]
+    if not found:
+        return None
+    names = [name for name in found[0][1] if all(name in flat for _, flat in found)]
+    classes = {name: _classes([flat[name] for _, flat in found]) for name in names}
+    classes = {name: (v, o) for name, (v, o) in classes.items() if len(set(v.tolist())) > 1}
+    if not classes:
+        return None
+    values = np.stack([v for v, _ in classes.values()], axis=1)
+    kept = _without_rare(values)
+    values = values[kept]
+    if len(values) < FEWEST:
+        return None
+    varies = (values != values[0]).any(0)
+    return Factors(
+        tuple(name for name, there in zip(classes, varies, strict=True) if there),
+        np.stack([np.unique(v, return_inverse=True)[1] for v in values[:, varies].T], axis=1),
+        tuple(o for (_, o), there in zip(classes.values(), varies, strict=True) if there),
+        np.array([i for i, _ in found])[kept],
+    )
+
+
+def _without_rare(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which rows to keep so that no value is left that only one row has. (N, F) -> (N,)"""
+    kept = np.ones(len(values), bool)
+    while True:  # leaving one out can make another the only one
+        counts = [np.bincount(v[kept], minlength=v.max() + 1)[v] for v in values.T]
+        common = kept & (np.min(counts, axis=0) >= RARE)
+        if (common == kept).all():
+            return kept
+        kept = common
+
+
+def _classes(values: Sequence[Any]) -> tuple[npt.NDArray[np.int64], bool]:
+    """Return the values as classes, and whether they are ranks."""
+    ordinal = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    known, ranks = np.unique(values if ordinal else [str(v) for v in values], return_inverse=True)
+    if ordinal and len(known) > scores.BINS:
+        edges = np.linspace(known[0], known[-1], scores.BINS + 1)[1:-1]
+        ranks = np.unique(np.digitize(values, edges), return_inverse=True)[1]
+    return ranks.astype(np.int64), ordinal
+
+
+def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict[str, Any]:
+    """Return what the latents of the pictures that ``factors`` was read of tell of the factors.
+
+    Of z (its posterior means): MIG, SAP, DCI, the FactorVAE score. Of z and of c (the
+    probabilities of all categories): the accuracy of a linear probe, beside ``majority``.
+    """
+    values, names = factors.values, factors.names
+    report: dict[str, Any] = {
+        "pictures": len(values),
+        "factors": {
+            name: {
+                "values": int(column.max()) + 1,
+                "kind": "ordinal" if ordinal else "categorical",
+                "majority": scores.majority(column),
+            }
+            for name, column, ordinal in zip(names, values.T, factors.ordinal, strict=True)
+        },
+    }
+    if posterior.z is not None:
+        codes = posterior.z.mean.double().cpu().numpy()[factors.pictures]
+        gaps = scores.mig(codes, values)
+        separated = scores.sap(codes, values, factors.ordinal, seed)
+        trees, votes = scores.dci(codes, values, seed), scores.factor_vae(codes, values, seed)
+        for i, name in enumerate(names):
+            report["factors"][name] |= {
+                "mig": float(gaps[i]),
+                "sap": float(separated[i]),
+                "probe_z": scores.probe(codes, values[:, i]),
+            }
+        report["z"] = {
+            "mig": float(gaps.mean()),
+            "sap": float(separated.mean()),
+            "disentanglement": trees.disentanglement,
+            "completeness": trees.completeness,
+            "informativeness": trees.informativeness,
+            "importance": trees.importance.tolist(),
+            "factor_vae": votes._asdict(),
+        }
+    if posterior.c is not None:
+        parts = [p.exp().double().cpu().numpy() for p in posterior.c.log_probabilities]
+        codes = np.concatenate(parts, axis=1)[factors.pictures]
+        for i, name in enumerate(names):
+            report["factors"][name]["probe_c"] = scores.probe(codes, values[:, i])
+    return report
+
+
+def factor_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of :func:`score_factors`, a row a factor."""
+    columns = {"majority": "majority", "probe_z": "probe of z", "probe_c": "probe of c",
+               "mig": "MIG", "sap": "SAP"}  # fmt: skip
+    some = next(iter(report["factors"].values()))
+    shown = [key for key in columns if key in some]
+    head = ["factor", "values", *(columns[key] for key in shown)]
+    rows = [
+        [name, str(facts["values"])]
+        + [f"{facts[key]:.3f}" if key in ("mig", "sap") else f"{facts[key]:.1%}" for key in shown]
+        for name, facts in report["factors"].items()
+    ]
+    return head, rows
+
+
+def factor_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the scores of all factors together as a person reads them."""
+    if "z" not in report:
+        return []
+    z = report["z"]
+    votes = z["factor_vae"]
+    return [
+        f"z, {report['pictures']} pictures: MIG {z['mig']:.3f}, SAP {z['sap']:.3f}, "
+        f"DCI {z['disentanglement']:.3f} / {z['completeness']:.3f} / {z['informativeness']:.3f}, "
+        f"FactorVAE {votes['score']:.3f} ({votes['learnt']} and {votes['judged']} votes, "
+        f"{votes['codes']} dimensions)"
+    ]

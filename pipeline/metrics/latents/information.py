@@ -1,0 +1,72 @@
+"""What a posterior tells of its picture, and how far all of them together are from the prior.
+
+The mean KL to the prior is a sum (Hoffman & Johnson 2016): the mutual information of picture and
+latent, and the KL of the aggregate posterior q(h) = 1/N sum_n q(h | v_n) to the prior.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multispace.model.latent.distributions import DiagonalGaussian
+
+ROWS = 512  # draws that are held against all posteriors at a time
+
+
+@dataclass(frozen=True)
+class Information:
+    """The two parts of a mean KL, in nats; their sum is the KL, but for the noise of draws."""
+
+    kl: float  # analytic
+    mutual_information: float
+    aggregate_kl: float
+
+    @property
+    def sum(self) -> float:
+        """The KL as the parts give it."""
+        return self.mutual_information + self.aggregate_kl
+
+
+def categorical_information(log_probabilities: Tensor) -> Information:
+    """Split the KL of one categorical variable; both parts are exact. (N, K)
+
+    I = H(mean q) - mean H(q); KL = log K - H(mean q).
+    """
+    probabilities = log_probabilities.double().exp()
+    apart = torch.special.entr(probabilities).sum(-1).mean().item()
+    together = torch.special.entr(probabilities.mean(0)).sum().item()
+    size = math.log(log_probabilities.shape[-1])
+    return Information(size - apart, together - apart, size - together)
+
+
+def gaussian_information(q: DiagonalGaussian, draws: int = 1) -> Information:
+    """Split the KL of N Gaussians by Monte Carlo, with ``draws`` of each from torch's generator.
+
+    I is the mean of log q(z | v_n) - log q(z), z ~ q(z | v_n), where log q(z) =
+    logsumexp_n log q(z | v_n) - log N. So it cannot exceed log N, and near it says only that the
+    posteriors do not overlap; what is missing is then counted as the aggregate's KL. Noise can
+    make a small value negative.
+    """
+    wide = DiagonalGaussian(q.mean.double(), q.log_variance.double())
+    count, dimensions = wide.mean.shape
+    precision = (-wide.log_variance).exp()
+    scaled = wide.mean * precision
+    constant = (wide.mean * scaled + wide.log_variance).sum(-1)
+    normal = dimensions * math.log(2 * math.pi)
+    own, aggregate, prior = 0.0, 0.0, 0.0
+    for _ in range(draws):
+        z = wide.sample()
+        own += wide.log_density(z).sum().item()
+        prior -= 0.5 * (z.square().sum().item() + count * normal)
+        for part in z.split(ROWS):  # (a - b)^2 as a^2 - 2 a b + b^2: three products, in float64
+            distances = part.square() @ precision.T - 2 * part @ scaled.T + constant
+            aggregate += (-0.5 * (distances + normal)).logsumexp(-1).sum().item()
+    total = count * draws
+    log_aggregate = aggregate / total - math.log(count)
+    return Information(
+        kl=wide.kl().sum(-1).mean().item(),
+        mutual_information=own / total - log_aggregate,
+        aggregate_kl=log_aggregate - prior / total,
+    )

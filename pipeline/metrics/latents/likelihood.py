@@ -1,0 +1,120 @@
+"""How likely a split's captions are to the decoder, under teacher forcing, in packed batches."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from multispace.data.batches import Batch, Pairs
+from multispace.model.decoder import Decoder
+from multispace.model.encoder import Words
+from multispace.model.latent.posterior import Posterior
+from multispace.model.systems.captioner import System
+
+BATCH = 512  # captions packed together
+ROWS = 256  # tokens whose logits exist at a time
+
+
+def choose_captions(pairs: Pairs, most: int) -> list[np.ndarray]:
+    """Return the numbers of at most ``most`` captions, evenly over the split, in batches.
+
+    All captions where there are no more; the longest first, as :meth:`Pairs.batch` wants them.
+    """
+    count = min(most, len(pairs))
+    numbers = np.arange(count) * len(pairs) // count
+    order = numbers[np.argsort(-pairs.lengths[numbers], kind="stable")]
+    return [order[i : i + BATCH] for i in range(0, count, BATCH)]
+
+
+def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
+    """Return -log p(caption | condition), in nats, EOS included. (B, C) -> (B,)"""
+    hidden = decoder.outputs(condition, batch.inputs, batch.active)
+    weight, bias = decoder.output_weight, decoder.output.bias
+    parts = zip(hidden.split(ROWS), batch.targets.split(ROWS), strict=True)
+    tokens = torch.cat(
+        [F.cross_entropy(F.linear(h, weight, bias).float(), t, reduction="none") for h, t in parts]
+    )
+    captions = Words(batch.inputs, batch.active).captions()
+    return tokens.new_zeros(batch.captions).index_add(0, captions, tokens)
+
+
+@torch.no_grad()
+def mean_nll(
+    system: System, pairs: Pairs, conditions: Mapping[str, Tensor], most: int
+) -> dict[str, float]:
+    """Return the mean NLL of captions, nats each, under several conditions of their pictures.
+
+    :param conditions: by name, (P, C): a row for each row of ``pairs.features``
+    :param most: captions that are looked at, see :func:`choose_captions`
+    """
+    device = system.feature_mean.device
+    totals = dict.fromkeys(conditions, 0.0)
+    for numbers in choose_captions(pairs, most):
+        batch = pairs.batch(numbers).to(device)
+        rows = torch.from_numpy(pairs.rows[numbers]).to(device)
+        for name, condition in conditions.items():
+            totals[name] += caption_nll(system.decoder, condition[rows], batch).sum().item()
+    return {name: total / min(most, len(pairs)) for name, total in totals.items()}
+
+
+def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: int) -> Tensor:
+    """Return log [p(caption | h) p(h) / q(h | v)] of draws h = [z ; c] from q(h | v). (K, B)
+
+    z is drawn from its Gaussian; c as it is in use, one-hot: a category from q(c | v), weighed by
+    p(c) / q(c | v) with p(c) uniform. Nothing is relaxed, so the weights are exact.
+
+    :param posterior: of the B captions' pictures, one row a caption
+    """
+    weights = []
+    for _ in range(samples):
+        drawn, ratio = [], torch.zeros(batch.captions, device=batch.features.device)
+        if posterior.z is not None:
+            z = posterior.z.sample()
+            prior = -0.5 * (z.square() + math.log(2 * math.pi))
+            ratio = ratio + (prior - posterior.z.log_density(z)).sum(-1)
+            drawn.append(z)
+        if posterior.c is not None:
+            c = posterior.c.one_hot_sample()
+            uniform = -sum(math.log(p.shape[-1]) for p in posterior.c.log_probabilities)
+            ratio = ratio + uniform - posterior.c.log_probability(c).sum(-1)
+            drawn.append(c)
+        condition = posterior.condition(torch.cat(drawn, -1))
+        weights.append(ratio - caption_nll(decoder, condition, batch))
+    return torch.stack(weights)
+
+
+def importance_weighted_nll(weights: Tensor) -> Tensor:
+    """Return -log (1/K sum_k weight_k), Burda 2016, equation 8. (K, B) -> (B,), in nats
+
+    It bounds -log p(caption) from above, more tightly the larger K; K = 1 gives the bound of
+    Kingma & Welling, reconstruction + KL.
+    """
+    return math.log(len(weights)) - weights.logsumexp(0)
+
+
+@torch.no_grad()
+def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> dict[str, float]:
+    """Return bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), in nats a caption.
+
+    The decoder with h from the prior knows nothing of the picture; q(h | v) only proposes draws.
+    Where the posterior reads captions the decoder reads the picture too, and the bound is one on
+    -log p(caption | v).
+    ``elbo`` is the bound of one draw and ``nll`` that of K, from the same draws, which come from
+    torch's generator.
+
+    :param samples: K
+    :param most: captions that are looked at
+    """
+    device = system.feature_mean.device
+    total, single = 0.0, 0.0
+    for numbers in choose_captions(pairs, most):
+        batch = pairs.batch(numbers).to(device)
+        posterior = system.posterior(batch.features, Words(batch.inputs, batch.active))
+        weights = log_weights(system.decoder, posterior, batch, samples).double()
+        total += importance_weighted_nll(weights).sum().item()
+        single -= weights.mean(0).sum().item()
+    count = min(most, len(pairs))
+    return {"samples": samples, "captions": count, "nll": total / count, "elbo": single / count}

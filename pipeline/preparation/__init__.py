@@ -1,0 +1,1 @@
+"""Parts of preprocess: held-out pairs, estimates."""

@@ -1,0 +1,1 @@
+"""What reports are made of: tables, curves, examples, commands to reproduce a run."""

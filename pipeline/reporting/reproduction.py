@@ -1,0 +1,96 @@
+"""How evaluated runs were made, and the commands that make them again."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from multispace.model.options import option_words, shown_value
+from multispace.pipeline.metrics.captions.coco_metrics import METRICS
+from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.runs.groups import INCIDENTAL, SEARCH, EvaluatedRun
+from multispace.pipeline.runs.run_folder import read_run_config
+from multispace.pipeline.training.train_options import TrainOptions
+
+CACHE = "CACHE"  # stands for the cache, which lies elsewhere for every reader
+DIGITS = 12  # of a digest in a table; the lines below it have all
+
+Groups = Mapping[str, Sequence[EvaluatedRun]]
+
+
+def options_table(groups: Groups) -> tuple[Table, list[str]]:
+    """Return the options in which groups differ, a column a group, and all others as words."""
+    every = [members[0].options for members in groups.values()]
+    rows, shared = [], []
+    for name in dict.fromkeys(name for options in every for name in options):
+        values = [_shown(options.get(name)) for options in every]
+        if len(set(values)) > 1:
+            rows.append([name, *values])
+        else:
+            shared.append(f"{name} {values[0]}")
+    return Table("options that differ", ("", *groups), rows), shared
+
+
+def runs_table(groups: Groups) -> tuple[Table, list[str]]:
+    """Return a row a run, and below it the digests and versions in full."""
+    head = ("run", "group", "seed", "checkpoint", "step", "parameters", "features", "vocabulary")
+    rows, lines = [], []
+    for name, members in groups.items():
+        for run in members:
+            config, record = read_run_config(run.folder), run.scored.record
+            spec, versions = config["feature_spec"], config.get("versions", {})
+            digests = record.fingerprint, record.vocabulary_digest
+            rows.append([
+                str(run.folder), name, str(run.seed), record.checkpoint, f"{record.step:,}",
+                _shown(config.get("parameters")), *(digest[:DIGITS] for digest in digests),
+            ])  # fmt: skip
+            trained = ", ".join(f"{what} {version}" for what, version in versions.items())
+            lines += [
+                f"features {digests[0]} ({spec.get('architecture', 'network not recorded')})",
+                f"vocabulary {digests[1]}",
+                f"trained with {trained or 'versions that are not recorded'}",
+                f"evaluated with multispace-captioning {record.version}",
+            ]
+    return Table("runs", head, rows), sorted(set(lines))
+
+
+def commands(groups: Groups, *closing: Sequence[str]) -> list[str]:
+    """Return the commands that train and evaluate the runs again, then those of ``closing``."""
+    runs = [run for members in groups.values() for run in members]
+    trained = {run.folder: train_command(run) for run in runs}  # once for both checkpoints
+    return [*trained.values(), *map(evaluate_command, runs), *map(shlex.join, closing)]
+
+
+def train_command(run: EvaluatedRun) -> str:
+    """Return the command that trains a run again: what is not today's default is said."""
+    config = read_run_config(run.folder)
+    ranks = config.get("ranks", 1)
+    start = ["torchrun", "--nproc-per-node", str(ranks), "--", "cli.py"] if ranks > 1 else None
+    words = [*(start or ["multispace"]), "train", run.system, *_place(run.folder, "--run")]
+    usual = {f.name: f.default for f in fields(TrainOptions)}
+    for name, value in config["options"].items():
+        value = tuple(value) if isinstance(value, list) else value
+        if name not in INCIDENTAL and value is not None and value != usual.get(name):
+            words += option_words(name, value)
+    return shlex.join([*words, "--seed", str(run.seed)])
+
+
+def evaluate_command(run: EvaluatedRun) -> str:
+    """Return the command that evaluates a run again, likewise."""
+    record = run.scored.record
+    words = ["multispace", "evaluate", *_place(run.folder), "--split", record.split]
+    for name, usual in {**SEARCH, "samples": 0, "seed": 0, "metrics": METRICS}.items():
+        value = getattr(record, name)
+        value = tuple(value) if isinstance(value, list) else value
+        if value != usual:
+            words += option_words(name, value)
+    return shlex.join(words)
+
+
+def _place(folder: Path, *option: str) -> list[str]:
+    return [*option, str(folder), "--cache", CACHE]
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else shown_value(value)

@@ -1,0 +1,126 @@
+"""Evaluated runs, grouped by what they are and named by what sets them apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from multispace.errors import PipelineError
+from multispace.model.options import SYSTEMS, USERS, option_words
+from multispace.pipeline.runs.evaluation_folder import Scored, read_evaluation
+from multispace.pipeline.runs.run_folder import read_run_config
+from multispace.pipeline.training.train_options import TrainOptions
+
+SAME = {  # what all of a table share: of the record, and how it is named
+    "pictures_digest": "test pictures",
+    "references_digest": "references",
+    "vocabulary_digest": "vocabulary",
+}
+# Where a run lay, what it ran on and how often it reported are no part of what it is.
+INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
+GROUP_OF = {f.name: f.metadata.get("group", "") for f in fields(TrainOptions)}
+SEARCH = {"checkpoint": "best", "beam": 5, "length_penalty": 0.0}  # with evaluate's defaults
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with its evaluation; ``options`` are those that make its group."""
+
+    folder: Path
+    seed: int
+    system: str
+    options: dict[str, Any]
+    scored: Scored
+
+
+def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
+    """Read what was asked of a run and what came of it.
+
+    :raises PipelineError: no run, or not evaluated so.
+    """
+    config = read_run_config(folder)
+    scored = read_evaluation(folder, split, checkpoint)
+    record = scored.record
+    options = {**_defaults(), **config["options"]}
+    search = {name: getattr(record, name) for name in SEARCH}
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name not in INCIDENTAL and record.system in USERS.get(GROUP_OF.get(name, ""), SYSTEMS)
+    }
+    made = {**kept, **search, "features": record.fingerprint[:12]}
+    return EvaluatedRun(folder, options["seed"], record.system, made, scored)
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the defaults of every option, as they come out of a ``config.json``."""
+    known = {f.name: f.default for f in fields(TrainOptions) if f.default is not MISSING}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in (known | SEARCH).items()}
+
+
+def check_same(runs: Sequence[EvaluatedRun]) -> None:
+    """Refuse runs whose scores mean different things.
+
+    :raises PipelineError: names two of them and what they do not share.
+    """
+    first = runs[0].scored
+    for other in (run.scored for run in runs[1:]):
+        for name, what in SAME.items():
+            one, two = getattr(first.record, name), getattr(other.record, name)
+            if one != two:
+                raise PipelineError(
+                    f"{first.folder} and {other.folder} do not share their {what} "
+                    f"({one[:12]}, {first.record.pictures} pictures; "
+                    f"{two[:12]}, {other.record.pictures} pictures); compare them in two tables"
+                )
+
+
+def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
+    """Return the runs by the name of their group.
+
+    The name is the system, with the options that differ among the runs of that system, and those
+    that differ among all runs and from their default.
+
+    :raises PipelineError: two runs differ in nothing, not even the seed.
+    """
+    defaults = _defaults()
+    shared = _names(runs, lambda values: len(set(values)) == 1)
+    groups: dict[str, list[EvaluatedRun]] = {}
+    for run in runs:
+        siblings = [other for other in runs if other.system == run.system]
+        differing = _names(siblings, lambda values: len(set(values)) > 1)
+        named = [
+            _say(option, value)
+            for option, value in run.options.items()
+            if option in differing or (option not in shared and value != defaults.get(option))
+        ]
+        groups.setdefault(" ".join([run.system, *filter(None, named)]), []).append(run)
+    for name, members in groups.items():
+        seeds = [run.seed for run in members]
+        for run in members:
+            if seeds.count(run.seed) > 1:
+                both = " and ".join(str(r.folder) for r in members if r.seed == run.seed)
+                raise PipelineError(
+                    f"{both} are both {name} of seed {run.seed}; give one run a seed"
+                )
+    return groups
+
+
+def shared_options(runs: Sequence[EvaluatedRun]) -> str:
+    """Return the options that all runs share and that are not the defaults."""
+    defaults = _defaults()
+    shared = _names(runs, lambda values: len(set(values)) == 1)
+    options = runs[0].options
+    named = [n for n in options if n in shared and n in defaults and options[n] != defaults[n]]
+    return " ".join(filter(None, (_say(name, options[name]) for name in named)))
+
+
+def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> set[str]:
+    names = {name for run in runs for name in run.options}
+    return {name for name in names if test([repr(run.options.get(name)) for run in runs])}
+
+
+def _say(option: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return f"features {value}" if option == "features" else " ".join(option_words(option, value))

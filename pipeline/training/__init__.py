@@ -1,0 +1,1 @@
+"""Parts of train: the loop, optimizer, resume, several processes, logging, validation."""

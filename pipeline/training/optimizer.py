@@ -1,0 +1,50 @@
+"""How weights follow gradients: Adam, its rate over time, and the average of what it passes."""
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from multispace.errors import OptionError
+from multispace.model.latent.schedules import LearningRate
+from multispace.model.systems.captioner import System
+from multispace.pipeline.training.train_options import TrainOptions
+
+
+def make_optimiser(options: TrainOptions, system: System) -> torch.optim.Optimizer:
+    """Return Adam, or AdamW where there is weight decay.
+
+    The decay is torch's own: each step takes learning rate x decay of every parameter, biases
+    and word vectors included, apart from the gradient (Loshchilov & Hutter 2019).
+    """
+    kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
+    return kind(
+        system.parameters(),
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+
+def make_learning_rate(options: TrainOptions, steps: int) -> LearningRate:
+    """Return the learning rate of each of a run's ``steps``.
+
+    :raises OptionError: the warm-up leaves no step to decay in.
+    """
+    if options.lr_schedule != "constant" and options.warmup_steps >= steps:
+        raise OptionError(
+            f"--warmup-steps {options.warmup_steps} and --lr-schedule {options.lr_schedule}: "
+            f"the run has {steps} steps; warm up in fewer"
+        )
+    return LearningRate(
+        options.learning_rate, steps, options.lr_schedule, options.warmup_steps, options.lr_min
+    )
+
+
+def make_average(options: TrainOptions, system: System) -> AveragedModel | None:
+    """Return the exponential moving average of the weights, if there is to be one.
+
+    average <- ema average + (1 - ema) weights after every step; it begins as the weights of the
+    first step (Polyak & Juditsky 1992; exponential as in Kingma & Ba 2015, section 7.2).
+    """
+    if not options.ema:
+        return None
+    return AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(options.ema))

@@ -1,0 +1,93 @@
+"""How a system in training does on captions that it does not learn from."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pycocoevalcap.cider.cider import Cider
+from torch import Tensor
+
+from multispace.data.batches import Pairs
+from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.language.words import bare
+from multispace.model.systems.captioner import System
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.metrics.latents.ablation import ablation
+from multispace.pipeline.training.train_options import TrainOptions
+
+LEAST_KL, LEAST_LOSS = 0.5, 0.1  # nats a caption; with less of either the latents say nothing
+END = 10**9  # an optimiser step at which every schedule has reached its end
+
+
+@torch.no_grad()
+def validate(
+    system: System, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
+) -> dict[str, float]:
+    """Return loss, its terms, and the CIDEr of greedy captions on a split.
+
+    The loss is taken with every schedule at its end, so that it is one yardstick all through
+    training. CIDEr here splits at white space and is for selection only. ``shuffled_z``, ``_c``
+    and ``_both``, of a system that has them, are the nats a caption that are lost with the
+    latents of other pictures.
+    """
+    system.eval()
+    device = system.feature_mean.device
+    torch.manual_seed(options.seed)
+    totals = np.zeros(4)
+    for batch in pairs.sequential(2 * options.batch_size):
+        batch = batch.to(device)
+        loss = system.loss(batch.features, batch.inputs, batch.targets, batch.active, step=END)
+        totals += batch.captions * np.array([term.item() for term in loss])
+    names = ("loss", "recon", "kl_z", "kl_c")
+    numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
+    captions = caption_features(system, pairs.features, vocabulary)
+    lost = {f"shuffled_{name}": nats for name, nats in ablation(system, pairs).items()}
+    return {**numbers, "cider": quick_cider(pairs, captions), **lost}
+
+
+def collapse_warning(numbers: Mapping[str, float]) -> str | None:
+    """Return a line where a validation says that the decoder goes without its latents."""
+    if "shuffled_both" not in numbers:
+        return None
+    kl, lost = numbers["kl_z"] + numbers["kl_c"], numbers["shuffled_both"]
+    if kl >= LEAST_KL and lost >= LEAST_LOSS:
+        return None
+    return (
+        f"the latent space is collapsing: it holds {kl:.2f} nats, and the captions of a picture "
+        f"lose {lost:.2f} nats with those of another; see --free-bits, --annealing, --word-dropout "
+        "and the capacities"
+    )
+
+
+@torch.no_grad()
+def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
+    """Return what a split's posteriors look like, to be drawn as histograms.
+
+    ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and ``c_kl``
+    (variables) in nats, averaged over pictures, ``c_category`` (P, variables); nothing for a
+    system without a latent.
+    """
+    system.eval()
+    _, posterior = posterior_of(system, pairs)
+    found: dict[str, Tensor] = {}
+    if (z := posterior.z) is not None:
+        found |= {"z_mean": z.mean, "z_deviation": (0.5 * z.log_variance).exp()}
+        found["z_kl"] = z.kl().mean(0)
+    if (c := posterior.c) is not None:
+        found["c_category"] = torch.stack([p.argmax(-1) for p in c.log_probabilities], 1)
+        found["c_kl"] = c.kl().mean(0)
+    return found
+
+
+def quick_cider(pairs: Pairs, captions: list[str]) -> float:
+    """Return the CIDEr of one caption a picture over lower-cased words, without Java."""
+    references = pairs.captions.references()
+    ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]
+    said = {i: [_plain(caption)] for i, caption in zip(ids, captions, strict=True)}
+    known = {i: [_plain(text) for text in references[i]] for i in ids}
+    return float(Cider().compute_score(known, said)[0])
+
+
+def _plain(text: str) -> str:
+    return " ".join(word for w in text.split() if (word := bare(w)))

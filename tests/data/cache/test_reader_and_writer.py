@@ -1,0 +1,450 @@
+import errno
+import itertools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from filelock import FileLock
+from support.rows import (
+    CAPTIONS,
+    KEYS,
+    SPEC,
+    append,
+    assert_whole,
+    digests,
+    make_cache,
+    shard_files,
+    vectors,
+)
+
+from multispace.data.cache.manifest import write_manifest
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.shard import write_shard
+from multispace.data.cache.writer import check_split_name, write_cache
+from multispace.errors import (
+    CacheError,
+    CaptionsError,
+    DamagedFileError,
+    MissingFeatureError,
+    ShardError,
+    VocabularyError,
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "cache"
+
+
+def settle(root):
+    """Open the cache for writing, and write nothing."""
+    with write_cache(root):
+        pass
+
+
+def test_features_come_in_the_asked_order(root):
+    cache = make_cache(root)
+    assert [s.rows for s in cache.manifest.shards] == [2, 2, 1]
+    assert_whole(root)
+    for order in itertools.permutations(KEYS, 3):
+        np.testing.assert_array_equal(cache.features(order), vectors(order))
+    np.testing.assert_array_equal(cache.features(KEYS[:1] * 3), vectors(KEYS[:1] * 3))
+    assert cache.features(KEYS).dtype == np.float16
+    assert cache.features([]).shape == (0, SPEC.dimension)
+    assert cache.spec == SPEC
+
+
+def test_features_come_in_the_widest_type(root):
+    wide = replace(SPEC, dtype="float32", precision="bfloat16", weights="elsewhere")
+    values = vectors(KEYS).astype(np.float32) + np.float32(1e-5)
+    with write_cache(root) as writer:
+        append(writer, KEYS[:2])
+        writer.append(wide, KEYS[2:], digests(KEYS[2:]), values[2:], {})
+    cache = Cache.open(root)
+    gathered = cache.features(KEYS)
+    assert gathered.dtype == np.float32
+    np.testing.assert_array_equal(gathered[:2], vectors(KEYS[:2]))
+    np.testing.assert_array_equal(gathered[2:], values[2:])
+    assert cache.spec == SPEC
+
+
+def test_a_missing_key_is_named_with_reason_and_mend(root):
+    with write_cache(root) as writer:
+        append(writer, KEYS[:2], {"x.jpg": "empty file"})
+    cache = Cache.open(root)
+    with pytest.raises(
+        MissingFeatureError,
+        match=f"^{root}: 2 pictures have no vector, the first is x.jpg .empty file.; run `prepro",
+    ):
+        cache.features([KEYS[0], "x.jpg", "y.jpg"])
+    with pytest.raises(MissingFeatureError, match=r"the first is y.jpg; run `preprocess` on them"):
+        cache.features(["y.jpg"])
+
+
+def test_a_cache_of_captions_alone_says_so(root):
+    make_cache(root, keys=[])
+    cache = Cache.open(root)
+    for asked in ([], KEYS):
+        with pytest.raises(CacheError, match=f"{root}: holds no features; run `preprocess` with"):
+            cache.features(asked)
+    assert cache.shards == ()
+    assert cache.captions("val").keys == tuple(CAPTIONS["val"])
+
+
+def test_a_cache_where_all_failed_has_no_rows(root):
+    with write_cache(root) as writer:
+        append(writer, [], {"x.jpg": "empty file"})
+    cache = Cache.open(root)
+    assert cache.features([]).shape == (0, SPEC.dimension)
+    with pytest.raises(MissingFeatureError, match="empty file"):
+        cache.features(["x.jpg"])
+
+
+def test_vocabulary_and_captions_are_checked(root):
+    with write_cache(root) as writer:
+        append(writer, KEYS)
+    cache = Cache.open(root)
+    with pytest.raises(VocabularyError, match="no vocabulary; `preprocess` a training split"):
+        cache.vocabulary()
+    with pytest.raises(CaptionsError, match="no captions of split 'val'; there are: none"):
+        cache.captions("val")
+    cache = make_cache(root, keys=[])
+    assert "bus" in cache.vocabulary().words
+    assert cache.captions("train").keys == tuple(CAPTIONS["train"])
+    with pytest.raises(CaptionsError, match="no captions of split 'test'; there are: train, val"):
+        cache.captions("test")
+    for file, read in (("captions/val.h5", lambda: cache.captions("val")),
+                       ("vocabulary.json", cache.vocabulary)):  # fmt: skip
+        flip(root / file)
+        with pytest.raises(DamagedFileError, match=f"{file}: digest"):
+            read()
+
+
+def test_another_vocabulary_takes_the_captions_off_the_list(root):
+    make_cache(root)
+    with write_cache(root) as writer:
+        vocabulary = Cache.open(root).vocabulary()
+        writer.put_vocabulary(replace(vocabulary, words=vocabulary.words[:-1]))
+    assert Cache.open(root).manifest.captions == {}
+    assert_whole(root)
+
+
+def test_a_later_run_appends(root):
+    make_cache(root, KEYS[:2])
+    first = shard_files(root)
+    with write_cache(root) as writer:
+        assert writer.digests == {
+            k: d.tobytes() for k, d in zip(KEYS[:2], digests(KEYS), strict=False)
+        }
+        append(writer, KEYS[2:])
+        assert set(writer.digests) == set(KEYS)
+    assert_whole(root)
+    assert [name[:6] for name in shard_files(root)] == ["00000-", "00001-"]
+    assert first[0] in shard_files(root)
+
+
+def test_a_key_has_one_vector(root):
+    make_cache(root, KEYS[:2])
+    before = (root / "cache.json").read_bytes()
+    with write_cache(root) as writer:
+        with pytest.raises(CacheError, match=f"{root}: {KEYS[1]} has a vector already"):
+            append(writer, KEYS[1:])
+        with pytest.raises(ShardError, match=f"{KEYS[2]} occurs twice"):
+            append(writer, [KEYS[2], KEYS[2]])
+    assert (root / "cache.json").read_bytes() == before
+    assert_whole(root, KEYS[:2])
+
+
+def test_a_failure_is_forgotten_when_the_picture_succeeds(root):
+    with write_cache(root) as writer:
+        append(writer, KEYS[:1], {KEYS[1]: "empty file", "x.jpg": "no such file"})
+    with write_cache(root) as writer:
+        append(writer, KEYS[1:], {"x.jpg": "empty file"})
+    assert Cache.open(root).manifest.failures == {"x.jpg": "empty file"}
+
+
+def test_a_row_that_cannot_be_stored_leaves_the_cache_as_it_was(root):
+    make_cache(root, KEYS[:2])
+    before = (root / "cache.json").read_bytes()
+    values = vectors(KEYS[2:]).astype(np.float32)
+    values[1] = np.inf
+    with write_cache(root) as writer:
+        with pytest.raises(ShardError, match=f"^{KEYS[3]}: its vector is not finite"):
+            writer.append(SPEC, KEYS[2:], digests(KEYS[2:]), values, {})
+        assert (root / "cache.json").read_bytes() == before
+        append(writer, KEYS[2:])
+    assert_whole(root)
+
+
+OTHER = replace(SPEC, pooling="maximum")
+
+
+def test_another_meaning_is_refused_by_the_field_that_differs(root):
+    make_cache(root, KEYS[:2])
+    message = (f"{root}: its vectors were made otherwise: pooling: 'global average' and 'maximum' "
+               "(cache and command); use another --cache")  # fmt: skip
+    with write_cache(root) as writer:
+        with pytest.raises(CacheError) as caught:
+            writer.begin(OTHER)
+        assert str(caught.value) == message
+        with pytest.raises(CacheError) as caught:
+            append(writer, KEYS[2:], spec=OTHER)
+        assert str(caught.value) == message
+    assert_whole(root, KEYS[:2])
+
+
+def test_a_shard_of_another_meaning_is_refused(root, tmp_path):
+    make_cache(root, KEYS[:2])
+    write_shard(root / "features", 7, OTHER, KEYS[2:], digests(KEYS[2:]), vectors(KEYS[2:]))
+    with pytest.raises(ShardError, match=r"00007-.*: pooling: .*\(cache and shard\); delete it"):
+        settle(root)
+    # The same, and listed.
+    entry = write_shard(tmp_path / "features", 0, OTHER, KEYS, digests(KEYS), vectors(KEYS))
+    (root / entry.file).write_bytes((tmp_path / entry.file).read_bytes())
+    manifest = replace(Cache.open(root).manifest, shards=(entry,))
+    with pytest.raises(ShardError, match="pooling: 'global average' and 'maximum'"):
+        Cache(root, manifest).features(KEYS)
+
+
+def test_a_key_in_two_shards_is_refused(root):
+    make_cache(root, KEYS[:2])
+    write_shard(root / "features", 7, SPEC, KEYS[1:], digests(KEYS[1:]), vectors(KEYS[1:]))
+    with pytest.raises(ShardError, match=f"00007-.*: {KEYS[1]} is in another shard too; delete"):
+        settle(root)
+
+
+def test_there_is_one_writer(root):
+    with write_cache(root) as writer:
+        append(writer, KEYS[:2])
+        with pytest.raises(CacheError, match=f"{root}: another process is writing to this cache"):
+            settle(root)
+        (root / "features" / ".partial-x").write_bytes(b"not the other's to remove")
+        with pytest.raises(CacheError, match="another process"):
+            settle(root)
+        assert (root / "features" / ".partial-x").exists()
+        Cache.open(root).features(KEYS[:2])  # reading needs no lock
+    settle(root)
+
+
+def hold(root):
+    with write_cache(root):
+        print("ready", flush=True)
+        input()
+
+
+def test_the_lock_goes_with_its_process(root):
+    code = "import sys, pathlib, test_cache; test_cache.hold(pathlib.Path(sys.argv[1]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(CacheError, match="another process is writing"):
+            settle(root)
+        other.kill()
+        other.wait()
+    make_cache(root)
+    assert_whole(root)
+
+
+def test_a_lock_file_left_behind_does_not_block(root):
+    root.mkdir()
+    (root / ".lock").write_text("12345")
+    make_cache(root)
+    assert_whole(root)
+    with FileLock(root / ".lock", timeout=0), pytest.raises(CacheError, match="another process"):
+        make_cache(root, [])
+
+
+def test_a_shard_that_is_not_listed_yet_is_taken_in(root):
+    with write_cache(root) as writer:
+        append(writer, KEYS[:2], {KEYS[2]: "empty file", "x.jpg": "empty file"})
+    write_shard(root / "features", 1, SPEC, KEYS[2:], digests(KEYS[2:]), vectors(KEYS[2:]))
+    with write_cache(root) as writer:
+        assert set(writer.digests) == set(KEYS)
+    assert_whole(root)
+    assert Cache.open(root).manifest.failures == {"x.jpg": "empty file"}
+
+
+def test_the_list_is_made_again_from_the_shards(root):
+    listed = make_cache(root).manifest
+    (root / "cache.json").unlink()
+    settle(root)
+    assert_whole(root)
+    again = Cache.open(root).manifest
+    assert (again.spec, again.shards) == (listed.spec, listed.shards)
+
+
+def test_nothing_is_written_where_nothing_is_to_be_done(root):
+    make_cache(root)
+    before = (root / "cache.json").stat()
+    settle(root)
+    assert (root / "cache.json").stat().st_mtime_ns == before.st_mtime_ns
+    assert (root / "cache.json").stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("fault", ["bytes", "link"])
+def test_a_file_that_is_no_unlisted_shard_is_refused(root, tmp_path, fault):
+    make_cache(root, KEYS[:2])
+    entry = write_shard(tmp_path / "features", 1, SPEC, ["x"], digests(["x"]), vectors(["x"]))
+    path = root / entry.file
+    if fault == "link":
+        path.symlink_to(tmp_path / entry.file)
+    else:
+        path.write_bytes((tmp_path / entry.file).read_bytes()[:-1])
+    with pytest.raises(ShardError, match=f"{path}: not listed, and .*; delete it"):
+        settle(root)
+    path.unlink()
+    settle(root)
+
+
+def test_other_files_are_let_be(root):
+    make_cache(root)
+    for name in ("notes.h5", "0-x.h5", "00009-.h5", "README"):
+        (root / "features" / name).write_bytes(b"mine")
+    settle(root)
+    cache = Cache.open(root)
+    np.testing.assert_array_equal(cache.features(KEYS), vectors(KEYS))
+    assert (root / "features" / "0-x.h5").read_bytes() == b"mine"
+
+
+def test_no_shard_gets_a_number_that_no_reader_takes(root):
+    make_cache(root, KEYS[:4])
+    manifest = Cache.open(root).manifest
+    last = manifest.shards[-1]
+    name = f"features/999999999-{last.sha256[:8]}.h5"
+    (root / last.file).rename(root / name)
+    moved = (*manifest.shards[:-1], replace(last, file=name))
+    write_manifest(root, replace(manifest, shards=moved))
+    before = (root / "cache.json").read_bytes()
+    with write_cache(root) as writer, pytest.raises(CacheError, match="can follow 999999999"):
+        append(writer, KEYS[4:])
+    assert (root / "cache.json").read_bytes() == before
+    assert_whole(root, KEYS[:4])
+
+
+def test_what_a_killed_writer_left_is_removed(root):
+    make_cache(root)
+    left = [root / folder / ".partial-abc" for folder in (".", "features", "captions")]
+    for path in left:
+        path.write_bytes(b"half")
+    settle(root)
+    assert not any(path.exists() for path in left)
+    assert_whole(root)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [flip, Path.unlink, lambda path: os.truncate(path, 100)], ids=["bit", "gone", "cut"]
+)
+def test_the_rows_of_a_damaged_shard_count_as_missing(root, damage, monkeypatch):
+    cache = make_cache(root)
+    bad = root / cache.manifest.shards[1].file
+    damage(bad)
+    with monkeypatch.context() as patch:
+        if bad.exists():  # the others may be opened, this one not
+            real = h5py.File
+            patch.setattr(h5py, "File", lambda p, *a: pytest.fail("opened") if p == bad
+                          else real(p, *a))  # fmt: skip
+        with pytest.raises(DamagedFileError, match=f"{bad}: .*; run `preprocess` again"):
+            Cache.open(root).features(KEYS)
+        with write_cache(root) as writer:
+            assert set(KEYS) - set(writer.digests) == set(KEYS[2:4])
+    assert not bad.exists()
+    with pytest.raises(MissingFeatureError, match=f"2 pictures .* the first is {KEYS[2]}"):
+        Cache.open(root).features(KEYS)
+    with write_cache(root) as writer:
+        append(writer, KEYS[2:4])
+    assert_whole(root)
+
+
+def test_a_damaged_manifest_stops_the_writer_and_keeps_the_shards(root):
+    make_cache(root)
+    flip(root / "cache.json")
+    before = shard_files(root)
+    with pytest.raises(CacheError, match="delete it and run `preprocess"):
+        settle(root)
+    assert shard_files(root) == before
+    (root / "cache.json").unlink()
+    settle(root)
+    assert_whole(root)
+
+
+def test_a_cache_may_be_moved(root, tmp_path):
+    make_cache(root)
+    root.rename(tmp_path / "moved")
+    assert_whole(tmp_path / "moved")
+
+
+@pytest.mark.parametrize("name", ["train", "val2014", "a.b-c_d", "x" * 64])
+def test_names_for_splits(name):
+    assert check_split_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\n", "é", "-a", "x" * 65])
+def test_names_that_will_not_do_for_splits(name):
+    with pytest.raises(CacheError, match="use letters, digits"):
+        check_split_name(name)
+
+
+def extend(root):
+    """Add what is missing, in shards of two."""
+    with write_cache(root) as writer:
+        missing = [key for key in KEYS if key not in writer.digests]
+        for start in range(0, len(missing), 2):
+            append(writer, missing[start : start + 2])
+
+
+@pytest.mark.parametrize(
+    ("call", "count"), [*(("fsync", n) for n in range(8)), *(("replace", n) for n in range(4))]
+)
+def test_a_full_disk_costs_the_shard_in_hand_at_most(root, monkeypatch, call, count):
+    # Two shards: each file is synced, renamed and its folder synced, the manifest after it.
+    make_cache(root, KEYS[:2])
+    real = getattr(os, call)
+    calls = itertools.count()
+
+    def full(*arguments):
+        if next(calls) >= count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments)
+
+    before = (root / "cache.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match="No space left"):
+            extend(root)
+    assert not list(root.rglob(".partial-*"))
+    cache = Cache.open(root)
+    written = KEYS[: 2 * len(cache.manifest.shards)]
+    np.testing.assert_array_equal(cache.features(written), vectors(written))
+    if count == 0:
+        assert (root / "cache.json").read_bytes() == before
+        assert len(shard_files(root)) == 1
+    extend(root)
+    assert_whole(root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_that_may_not_be_written_can_be_read(root):
+    make_cache(root)
+    for folder in (root / "features", root / "captions", root):
+        folder.chmod(0o500)
+    assert_whole(root)
+    with pytest.raises(PermissionError), write_cache(root) as writer:
+        append(writer, ["x.jpg"])
+    for folder in (root, root / "features", root / "captions"):
+        folder.chmod(0o700)

@@ -1,0 +1,322 @@
+import hashlib
+import json
+import os
+import random
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from support.rows import KEYS, SPEC, append, digests, make_cache, put_text, vectors
+
+from multispace.data.cache.encoded_captions import save_captions
+from multispace.data.cache.listed_file import describe
+from multispace.data.cache.manifest import Manifest, write_manifest
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.shard import ShardEntry, non_finite_rows, write_shard
+from multispace.data.cache.writer import write_cache
+from multispace.data.files import json_bytes
+from multispace.data.maintenance import damage as damages
+from multispace.data.maintenance.damage import of_another_version
+from multispace.data.maintenance.verify import Fault, verify_cache
+from multispace.errors import CacheError
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_cache(tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def flip(path, bit):
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def list_anew(root, **changes):
+    """Rewrite the manifest with ``changes``, so that only the structure can tell."""
+    write_manifest(root, replace(Cache.open(root).manifest, **changes))
+
+
+def plain_shard(root, number, keys, features, spec=SPEC):
+    """Write a shard that need not have finite features."""
+    entry = write_shard(root / "features", number, spec, keys, digests(keys), vectors(keys))
+    path = root / entry.file
+    with h5py.File(path, "r+") as file:
+        file["features"][:] = features
+    named = describe(root, path)
+    path = path.rename(path.with_name(f"{number:05d}-{named.sha256[:8]}.h5"))
+    named = describe(root, path)
+    return ShardEntry(named.file, named.sha256, named.bytes, len(keys))
+
+
+def test_a_whole_cache_has_no_faults(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    found = verify_cache(root)
+    manifest = Cache.open(root).manifest
+    keys = root / manifest.keys.file
+    files = [root / "cache.json", root / "vocabulary.json", keys, *root.glob("*/*.h5")]
+    assert (found.faults, found.notes) == ((), ())
+    assert (found.files, found.rows) == (len(files), len(KEYS)) == (8, manifest.rows)
+    assert found.bytes == sum(path.stat().st_size for path in files)
+    assert json.loads(json.dumps(found.to_json()))["faults"] == []
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_every_flipped_bit_is_found(root):
+    generator = random.Random(5)
+    files = [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
+    assert len(files) == 8
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        whole = path.read_bytes()
+        for _ in range(30):
+            bit = generator.randrange(8 * len(whole))
+            flip(path, bit)
+            faults = verify_cache(root).faults
+            path.write_bytes(whole)
+            assert [fault.file for fault in faults] == [name], f"bit {bit}"
+            assert "`" in faults[0].mend
+    assert verify_cache(root).faults == ()
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
+    manifest = Cache.open(root).manifest
+    gone, cut, linked = (root / entry.file for entry in manifest.shards)
+    gone.unlink()
+    size = cut.stat().st_size
+    os.truncate(cut, 100)
+    linked.symlink_to(linked.rename(tmp_path / "elsewhere"))
+    (root / "captions" / "val.h5").unlink()
+    mend = f"`cache repair {root} --images DIR`"
+    assert verify_cache(root, quick=quick).faults == (
+        Fault(manifest.shards[0].file, "not there as a file", mend),
+        Fault(manifest.shards[1].file, f"100 bytes, the manifest says {size}", mend),
+        Fault(manifest.shards[2].file, "not there as a file", mend),
+        Fault(
+            "captions/val.h5",
+            "not there as a file",
+            f"`preprocess --annotations FILE --split val --cache {root} --captions-only`",
+        ),
+    )
+
+
+def test_quick_reads_no_shard(root, monkeypatch):
+    flip(root / Cache.open(root).manifest.shards[0].file, 8000)
+    with monkeypatch.context() as patch:
+        patch.setattr(damages, "file_sha256", lambda path: pytest.fail("hashed"))
+        patch.setattr(h5py, "File", lambda *a: pytest.fail("opened"))
+        found = verify_cache(root, quick=True)
+    assert (found.faults, found.rows, found.quick) == ((), len(KEYS), True)
+    flip(root / "cache.json", 3000)
+    assert [fault.file for fault in verify_cache(root, quick=True).faults] == ["cache.json"]
+
+
+def test_damaged_files_are_not_opened(root, monkeypatch):
+    bad = [*root.glob("*/*.h5")]
+    for path in bad:
+        flip(path, 8 * 1000)
+    monkeypatch.setattr(h5py, "File", lambda *a: pytest.fail("opened"))
+    assert {fault.file for fault in verify_cache(root).faults} == {
+        path.relative_to(root).as_posix() for path in bad
+    }
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(root, monkeypatch):
+    bad = root / Cache.open(root).manifest.shards[1].file
+    real = damages.file_sha256
+
+    def failing(path):
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(damages, "file_sha256", failing)
+    (fault,) = verify_cache(root).faults
+    assert (root / fault.file, fault.what) == (bad, "cannot be read (Input/output error)")
+
+
+def test_a_damaged_or_missing_manifest_is_one_fault(root):
+    mend = f"`cache repair {root}`"
+    flip(root / "cache.json", 0)
+    (fault,) = verify_cache(root).faults
+    assert (fault.file, fault.mend) == ("cache.json", mend)
+    assert fault.what.startswith("not JSON")
+    (root / "cache.json").unlink()
+    assert verify_cache(root).faults == (Fault("cache.json", "not found", mend),)
+
+
+def test_another_version_is_not_taken_for_damage(root):
+    path = root / "cache.json"
+    body = json.loads(path.read_bytes())
+    body["version"] = 2
+    path.write_bytes(json_bytes(body))
+    assert not of_another_version(path)  # the digest says that only the number changed
+    assert verify_cache(root).faults[0].mend == f"`cache repair {root}`"
+    body.pop("digest")
+    body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
+    path.write_bytes(json_bytes(body))
+    assert of_another_version(path)
+    assert verify_cache(root).faults == (
+        Fault("cache.json", "version 2, this software reads 1", "update this software"),
+    )
+
+
+def test_a_folder_that_is_no_cache_is_said_so(tmp_path):
+    with pytest.raises(CacheError, match="not a cache; `preprocess --cache"):
+        verify_cache(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_not_finite_are_found(tmp_path, dtype, value):
+    spec = replace(SPEC, dtype=dtype)
+    features = vectors(KEYS).astype(dtype)
+    features[3, 5] = value
+    entry = plain_shard(tmp_path, 0, KEYS, features, spec)
+    write_manifest(tmp_path, Manifest(spec, (entry,)))
+    (fault,) = verify_cache(tmp_path).faults
+    assert fault.file == entry.file
+    assert fault.what == f"1 vectors are not finite, the first is that of {KEYS[3]}"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_that_are_not_finite(dtype):
+    features = np.full((700, 1000), np.finfo(dtype).max, dtype)
+    features[::2] *= -1
+    features[1, 1] = np.finfo(dtype).smallest_subnormal
+    assert non_finite_rows(features).tolist() == []
+    for row, value in ((0, np.nan), (261, np.inf), (263, -np.nan), (699, -np.inf)):
+        features[row, -1 if row else 0] = value
+    assert non_finite_rows(features).tolist() == [0, 261, 263, 699]
+    assert non_finite_rows(np.zeros((2, 1 << 19), dtype)).tolist() == []
+
+
+def test_what_the_manifest_says_of_a_shard_is_checked(root):
+    shards = Cache.open(root).manifest.shards
+    list_anew(root, shards=(replace(shards[0], rows=3), *shards[1:]))
+    (fault,) = verify_cache(root).faults
+    assert (fault.file, fault.what) == (shards[0].file, "2 rows, the manifest says 3")
+
+
+def test_a_shard_of_another_meaning_is_found(root):
+    other = replace(SPEC, pooling="maximum")
+    entry = write_shard(root / "features", 9, other, ["x"], digests(["x"]), vectors(["x"]))
+    list_anew(root, shards=(*Cache.open(root).manifest.shards, entry), keys=None)
+    (fault,) = verify_cache(root).faults
+    assert fault.file == entry.file
+    assert "made otherwise: pooling: 'global average' and 'maximum'" in fault.what
+
+
+def test_a_key_in_two_shards_is_found(root):
+    shards = Cache.open(root).manifest.shards
+    again = KEYS[1:2]
+    entry = write_shard(root / "features", 9, SPEC, again, digests(again), vectors(again))
+    list_anew(root, shards=(*shards, entry))
+    (fault,) = verify_cache(root).faults
+    assert fault.file == entry.file
+    assert f"the first is {KEYS[1]} in {shards[0].file}" in fault.what
+
+
+def test_a_shard_that_breaks_the_format_is_found(root):
+    entry = Cache.open(root).manifest.shards[0]
+    with h5py.File(root / entry.file, "r+") as file:
+        file["more"] = [1]
+    held = describe(root, root / entry.file)
+    path = (root / entry.file).rename(root / "features" / f"00000-{held.sha256[:8]}.h5")
+    changed = ShardEntry(f"features/{path.name}", held.sha256, held.bytes, 2)
+    list_anew(root, shards=(changed, *Cache.open(root).manifest.shards[1:]))
+    (fault,) = verify_cache(root).faults
+    assert fault.file == changed.file
+    assert fault.what.startswith("holds ['features', 'image_sha256', 'key', 'more']")
+
+
+def test_failures_are_checked(root):
+    list_anew(root, failures={"x.jpg": "gone", "../x": "gone", KEYS[0]: "gone"})
+    assert [fault.what for fault in verify_cache(root).faults] == [
+        "failures names '../x', which is no picture's key",
+        f"failures names {KEYS[0]}, which has a vector",
+    ]
+
+
+def test_captions_must_belong_to_the_vocabulary(root):
+    cache = Cache.open(root)
+    vocabulary = cache.vocabulary()
+    path = root / "vocabulary.json"
+    replace(vocabulary, words=vocabulary.words[:-1]).save(path)
+    list_anew(root, vocabulary=describe(root, path))
+    faults = verify_cache(root).faults
+    assert [fault.file for fault in faults] == ["captions/train.h5", "captions/val.h5"]
+    assert all("made with the vocabulary" in fault.what for fault in faults)
+    list_anew(root, vocabulary=None)
+    assert {fault.what for fault in verify_cache(root).faults} == {"its vocabulary is not listed"}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda held: {"tokens": held.tokens + 90}, "is outside the vocabulary"),
+        (lambda held: {"split": "test"}, "holds split 'test', not 'val'"),
+    ],
+)
+def test_captions_that_contradict_themselves_are_found(root, change, what):
+    cache = Cache.open(root)
+    held, path = cache.captions("val"), root / "captions" / "val.h5"
+    save_captions(replace(held, **change(held)), path)
+    write_manifest(root, cache.manifest.with_captions("val", describe(root, path)))
+    (fault,) = verify_cache(root).faults
+    assert fault.file == "captions/val.h5"
+    assert what in fault.what
+
+
+def test_captions_may_come_first(tmp_path):
+    with write_cache(tmp_path) as writer:
+        put_text(writer)
+    found = verify_cache(tmp_path)
+    assert found.faults == ()
+    assert [note.split(";")[0] for note in found.notes] == [
+        "captions/train.h5: 3 pictures have neither a readable vector nor a recorded failure, "
+        "the first is a.jpg",
+        "captions/val.h5: 2 pictures have neither a readable vector nor a recorded failure, "
+        "the first is d.jpg",
+    ]
+    with write_cache(tmp_path) as writer:
+        append(writer, KEYS[:-1], {KEYS[-1]: "empty file"})
+    assert verify_cache(tmp_path).notes == ()
+
+
+def test_files_that_are_not_listed_are_reported(root):
+    whole = write_shard(root / "features", 7, SPEC, ["x"], digests(["x"]), vectors(["x"]))
+    (root / "features" / "notes.txt").write_text("mine")
+    (root / "captions" / "test.h5").write_text("mine")
+    found = verify_cache(root)
+    assert found.faults == ()
+    assert sorted(note.split(":")[0] for note in found.notes) == [
+        "captions/test.h5", "features/00007-" + whole.sha256[:8] + ".h5", "features/notes.txt",
+    ]  # fmt: skip
+    flip(root / whole.file, 999)
+    (fault,) = verify_cache(root).faults
+    assert fault == Fault(
+        whole.file, "not listed, and its bytes do not match its name", f"`cache repair {root}`"
+    )
+
+
+@pytest.mark.parametrize("text", ["".join(f"{key}\n" for key in reversed(KEYS)), "\n".join(KEYS)])
+def test_the_key_list_is_checked(root, text):
+    assert verify_cache(root).faults == ()
+    content = text.encode()
+    digest = hashlib.sha256(content).hexdigest()
+    path = root / f"keys-{digest[:8]}.txt"
+    path.write_bytes(content)
+    list_anew(root, keys=describe(root, path))
+    (fault,) = verify_cache(root).faults
+    assert (fault.file, fault.what) == (path.name, "not the keys of the shards in their order")
+    path.write_bytes(content + b"a.jpg\n")
+    (fault,) = verify_cache(root).faults
+    assert fault.what.endswith(f"bytes, the manifest says {len(content)}")
+
+
+def test_a_fault_is_one_line():
+    assert str(Fault("a", "gone", "`mend`")) == "a: gone; `mend`"

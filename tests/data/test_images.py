@@ -1,0 +1,284 @@
+import hashlib
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+from support.paths import ROOT
+
+import multispace.data.images
+from multispace.data.images import decode, digest, kinds, read_bytes
+from multispace.errors import PictureError
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY = RGB[..., 0]
+
+
+def encoded(picture, kind="PNG", **options):
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    memory = io.BytesIO()
+    picture.save(memory, kind, **options)
+    return memory.getvalue()
+
+
+def pixels(content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = decode(content, "x.jpg")
+    assert picture.mode == "RGB"
+    return np.asarray(picture)
+
+
+def alike(grey):
+    """Return a grey picture as RGB."""
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def test_rgb():
+    np.testing.assert_array_equal(pixels(encoded(RGB)), RGB)
+    np.testing.assert_array_equal(pixels(encoded(RGB, "BMP")), RGB)
+
+
+def test_grey():
+    np.testing.assert_array_equal(pixels(encoded(GREY)), alike(GREY))
+    bits = GREY > 127
+    np.testing.assert_array_equal(pixels(encoded(bits)), alike(bits * np.uint8(255)))
+
+
+def test_transparency_is_left_out():
+    for alpha in (0, 128, 255):
+        opaque = np.full((5, 7, 1), alpha, np.uint8)
+        np.testing.assert_array_equal(pixels(encoded(np.concatenate((RGB, opaque), 2))), RGB)
+        grey = np.concatenate((GREY[..., None], opaque), 2)
+        np.testing.assert_array_equal(pixels(encoded(grey)), alike(GREY))
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 2}, {"transparency": b"\x00\x80\xff"}])
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_palette(kind, options):
+    if kind == "GIF" and isinstance(options.get("transparency"), bytes):
+        pytest.skip("GIF has one transparent colour")
+    colours = np.array([[255, 0, 0], [0, 128, 0], [10, 20, 30]], np.uint8)
+    index = np.arange(35, dtype=np.uint8).reshape(5, 7) % 3
+    picture = Image.fromarray(index).convert("P")
+    picture.putdata(index.ravel().tolist())
+    picture.putpalette(colours.ravel().tolist())
+    np.testing.assert_array_equal(pixels(encoded(picture, kind, **options)), colours[index])
+
+
+def test_cmyk_jpeg():
+    picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # full magenta and yellow: red
+    found = pixels(encoded(picture, "JPEG", quality=95)).astype(int)
+    assert abs(found - [255, 0, 0]).max() <= 12
+
+
+def png16(grey, *size):
+    """Write a 16-bit grey PNG by hand (PNG specification, section 5), perhaps with a false size."""
+    height, width = size or grey.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in grey)
+    head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+@pytest.mark.parametrize("encode", [png16, encoded, lambda grey: encoded(grey, "TIFF")])
+def test_sixteen_bits_are_scaled_not_clipped(encode):
+    deep = np.array([[0, 256, 257, 32896, 65534, 65535]], np.uint16)
+    expected = np.array([[0, 0, 1, 128, 254, 255]], np.uint8)
+    np.testing.assert_array_equal(pixels(encode(deep)), alike(expected))
+
+
+def test_32_bits_are_read_as_16():
+    deep = np.array([[-5, 0, 65535, 1 << 30]], np.int32)
+    expected = np.array([[0, 0, 255, 255]], np.uint8)
+    np.testing.assert_array_equal(pixels(encoded(deep, "TIFF")), alike(expected))
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(PictureError, match=r"^x.tif: not a readable picture \(floating-point"):
+        decode(encoded(np.ones((2, 2), np.float32), "TIFF"), "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),  # EXIF 2.32, tag 274: where the stored row 0 and column 0 are
+    [
+        (1, lambda p: p),
+        (2, lambda p: p[:, ::-1]),
+        (3, lambda p: p[::-1, ::-1]),
+        (4, lambda p: p[::-1]),
+        (5, lambda p: p.swapaxes(0, 1)),
+        (6, lambda p: np.rot90(p, -1)),  # a quarter clockwise
+        (7, lambda p: p[::-1, ::-1].swapaxes(0, 1)),
+        (8, lambda p: np.rot90(p)),
+        (99, lambda p: p),
+    ],
+)
+def test_exif_orientation_is_applied(orientation, upright):
+    exif = Image.Exif()
+    exif[274] = orientation
+    np.testing.assert_array_equal(pixels(encoded(RGB, exif=exif)), upright(RGB))
+
+
+def test_deep_pictures_are_turned_too():
+    exif = Image.Exif()
+    exif[274] = 6
+    deep = GREY.astype(np.uint16) * 257
+    np.testing.assert_array_equal(pixels(encoded(deep, exif=exif)), alike(np.rot90(GREY, -1)))
+
+
+def test_the_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue", "green")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.n_frames == 3
+    found = pixels(content)
+    assert found.shape == (3, 4, 3)
+    assert (found == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_picture_that_is_cut_off_is_refused(kind, tmp_path):
+    content = encoded(np.tile(RGB, (20, 20, 1)), kind)
+    assert pixels(content).shape == (100, 140, 3)
+    for share in (0.2, 0.5, 0.9):
+        with pytest.raises(PictureError, match=f"^{tmp_path}/x.jpg: not a ") as caught:
+            decode(content[: int(len(content) * share)], tmp_path / "x.jpg")
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("content", [b"a red bus\n", b"\0" * 100, b"%PDF-1.4", b"<svg></svg>"])
+def test_what_is_no_picture_is_refused(content, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(PictureError) as caught:
+        decode(read_bytes(tmp_path / "x.jpg"), tmp_path / "x.jpg")
+    assert str(caught.value) == f"{tmp_path}/x.jpg: not a picture of a known format"
+
+
+def test_a_picture_too_large_to_be_meant_is_refused(monkeypatch):
+    monkeypatch.setattr(multispace.data.images, "MAX_PIXELS", 34)
+    with pytest.raises(PictureError, match="7 x 5 pixels exceeds limit 34"):
+        decode(encoded(RGB), "x.png")
+    monkeypatch.setattr(multispace.data.images, "MAX_PIXELS", 35)
+    assert decode(encoded(RGB), "x.png").size == (7, 5)
+    with pytest.raises(PictureError, match="exceeds limit"):  # Pillow's own word
+        decode(png16(GREY, 30_000, 30_000), "x.png")
+
+
+def test_a_bomb_is_refused_by_its_header_without_a_warning():
+    script = (
+        "import sys; from multispace.data.images import decode; "
+        "decode(sys.stdin.buffer.read(), 'x.png')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=png16(GREY, 10_000, 10_000), cwd=ROOT,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert b"10000 x 10000 pixels exceeds limit" in done.stderr.splitlines()[-1]
+    assert b"Warning" not in done.stderr
+
+
+def test_a_strip_is_refused():
+    assert decode(encoded(np.zeros((1, 100, 3), np.uint8)), "x.png").size == (100, 1)
+    with pytest.raises(PictureError, match="101 x 1 pixels, longer than 100:1"):
+        decode(encoded(np.zeros((1, 101, 3), np.uint8)), "x.png")
+
+
+def test_postscript_is_not_run():
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(PictureError, match="PostScript"):
+        decode(head, "x.eps")
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "name", "expected"),
+    [
+        (RGB, "PNG", "x.png", []),
+        (RGB, "WEBP", "x.webp", []),
+        (RGB, "JPEG", "x.JPG", []),
+        (GREY, "JPEG", "x.jpg", ["grey to RGB"]),
+        (RGB, "PNG", "x.jpg", ["extension of another format"]),
+        (RGB, "PNG", "x", ["extension of another format"]),
+        (GREY.astype(np.uint16), "PNG", "x.png", ["16 bits to 8"]),
+        (Image.new("CMYK", (8, 8)), "JPEG", "x.jpg", ["CMYK to RGB"]),
+        (Image.new("P", (8, 8)), "GIF", "x.gif", ["palette to RGB"]),
+        (Image.new("RGBA", (8, 8)), "PNG", "x.png", ["transparency left out"]),
+        (Image.new("YCbCr", (8, 8)), "TIFF", "x.tif", ["mode YCbCr to RGB"]),
+    ],
+)
+def test_kinds_say_what_decoding_changes(picture, kind, name, expected):
+    assert kinds(encoded(picture, kind), Path(name)) == expected
+
+
+def test_kinds_of_turned_and_moving_pictures():
+    exif = Image.Exif()
+    exif[274] = 6
+    assert kinds(encoded(RGB, "JPEG", exif=exif), Path("x.jpg")) == ["turned upright by EXIF"]
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    moving = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert "first frame of several" in kinds(moving, Path("x.webp"))
+    assert (pixels(moving) == [255, 0, 0]).all()
+    with pytest.raises(PictureError, match="not a picture of a known format"):
+        kinds(b"no picture", Path("x.jpg"))
+
+
+KINDS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "DDS"]
+
+
+@pytest.mark.parametrize("kind", KINDS + ["AVIF"] * features.check("avif"))
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_picture_is_read_or_refused(kind):
+    chance = random.Random(1)
+    content = encoded(np.tile(RGB, (4, 4, 1)), kind)
+    refused = 0
+    for _ in range(150):
+        other = bytearray(content)
+        for _ in range(chance.choice((1, 2, 4))):
+            other[chance.randrange(min(len(other), 300))] = chance.randrange(256)
+        try:
+            decode(bytes(other), "x.jpg")
+        except PictureError as error:
+            refused += 1
+            assert str(error).startswith("x.jpg: not a ")  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    path = tmp_path / "x.jpg"
+    with pytest.raises(PictureError, match=f"^{path}: no such file$"):
+        read_bytes(path)
+    with pytest.raises(PictureError, match=f"^{path}/y: Not a directory$|^{path}/y: no such"):
+        read_bytes(path / "y")
+    path.write_bytes(b"")
+    with pytest.raises(PictureError, match=f"^{path}: empty file$"):
+        read_bytes(path)
+    with pytest.raises(PictureError, match=f"^{tmp_path}: Is a directory$"):
+        read_bytes(tmp_path)
+    path.write_bytes(b"abc")
+    assert read_bytes(path) == b"abc"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read_is_named(tmp_path):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"abc")
+    path.chmod(0)
+    with pytest.raises(PictureError, match=f"^{path}: Permission denied$"):
+        read_bytes(path)
+
+
+def test_the_digest_is_that_of_the_file(tmp_path):
+    assert digest(b"abc") == hashlib.sha256(b"abc").digest()
+    assert len(digest(b"")) == 32

@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
+from multispace.model.latent.posterior import Posterior
+
+ROWS, Z, K = 4, 3, 5
+
+
+def gaussian() -> DiagonalGaussian:
+    torch.manual_seed(0)
+    return DiagonalGaussian(torch.randn(ROWS, Z), torch.randn(ROWS, Z))
+
+
+def categorical() -> Categoricals:
+    torch.manual_seed(1)
+    return Categoricals.from_parameters(torch.randn(ROWS, K + 2), (K, 2))
+
+
+@pytest.fixture
+def whole() -> Posterior:
+    torch.manual_seed(2)
+    return Posterior(
+        gaussian(), categorical(), torch.randn(ROWS, Z), 0.5, picture=torch.randn(ROWS, 2)
+    )
+
+
+def test_the_condition_is_moved_and_scaled_z_then_c_then_the_picture(whole):
+    z, cs, picture = whole.mode().split((Z, K + 2, 2), -1)
+    torch.testing.assert_close(z, whole.centre + 0.5 * whole.z.mean)
+    torch.testing.assert_close(cs.square().sum(-1), torch.full((ROWS,), K + 2.0))
+    assert torch.equal((cs > 0).float(), whole.c.mode())
+    assert torch.equal(picture, whole.picture)
+    assert torch.equal(whole.latents(), torch.cat((whole.z.mean, whole.c.mode()), -1))
+    assert torch.equal(Posterior(z=gaussian()).mode(), gaussian().mean)
+
+
+def test_the_kl_to_a_prior_elsewhere_is_that_of_z_to_the_standard_one(whole):
+    q = Normal(
+        whole.centre + whole.deviation * whole.z.mean,
+        whole.deviation * (whole.z.log_variance / 2).exp(),
+    )
+    kl = kl_divergence(q, Normal(whole.centre, whole.deviation)).sum(-1).mean()
+    torch.testing.assert_close(whole.kl_z(), kl)
+
+
+def test_draws_from_the_prior_have_its_form(whole):
+    many = whole.select(torch.zeros(20_000, dtype=torch.int64))
+    z, c, d = many.prior_sample().split((Z, K, 2), -1)
+    assert z.mean().abs() < 5 / math.sqrt(z.numel())
+    assert z.var().item() == pytest.approx(1, abs=0.03)
+    for part, size in ((c, K), (d, 2)):
+        assert (part.sum(-1) == 1).all()
+        assert (part.mean(0) - 1 / size).abs().max() < 0.02
+
+
+def test_rows_are_taken_with_all_that_belongs_to_them(whole):
+    rows = torch.tensor([2, 0, 2])
+    assert torch.equal(whole.select(rows).mode(), whole.mode()[rows])
+    only = Posterior(c=categorical())
+    assert torch.equal(only.select(rows).mode(), only.mode()[rows])
+
+
+@pytest.mark.parametrize("has", ["zc", "z", "c", ""])
+def test_parts_on_end_are_the_whole(whole, has):
+    one = Posterior(
+        whole.z if "z" in has else None,
+        whole.c if "c" in has else None,
+        whole.centre if has == "zc" else None,
+        whole.deviation,
+        whole.picture,
+    )
+    parts = [one.select(torch.tensor(rows)) for rows in ([0, 1], [2], [3])]
+    again = Posterior.stack(parts)
+    assert (again.z is None, again.c is None) == (one.z is None, one.c is None)
+    if has:
+        assert torch.equal(again.mode(), one.mode())
+        assert again.kl_z() == one.kl_z()
+        assert again.kl_c() == one.kl_c()

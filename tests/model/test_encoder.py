@@ -1,0 +1,40 @@
+import pytest
+import torch
+from torch import nn
+
+from multispace.model.encoder import Encoder, Words
+
+ACTIVE = (3, 2, 2, 1)  # captions of 4, 3 and 1 tokens
+
+
+@pytest.fixture
+def words():
+    return Words(torch.tensor([1, 1, 1, 5, 6, 7, 8, 9]), ACTIVE)
+
+
+def test_tokens_know_their_caption_and_captions_their_end(words):
+    assert words.captions().tolist() == [0, 1, 2, 0, 1, 0, 1, 0]
+    assert words.ends().tolist() == [7, 6, 2]
+
+
+def test_a_caption_is_read_as_torchs_lstm_reads_it_alone(words):
+    torch.manual_seed(0)
+    embedding, encoder = nn.Embedding(10, 4), Encoder(embedding=4, hidden=5)
+    lstm = nn.LSTM(4, 5)
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(encoder.gates.weight)
+        lstm.bias_ih_l0.copy_(encoder.gates.bias)
+        lstm.weight_hh_l0.copy_(encoder.recurrent_gates.weight)
+        lstm.bias_hh_l0.zero_()
+    read = encoder(embedding, words)
+    for row, caption in enumerate(([1, 5, 7, 9], [1, 6, 8], [1])):
+        alone = lstm(embedding(torch.tensor(caption)))[0][-1]
+        torch.testing.assert_close(read[row], alone)
+
+
+def test_the_gru_reads_too(words):
+    torch.manual_seed(0)
+    encoder = Encoder(embedding=4, hidden=5, cell="gru")
+    read = encoder(nn.Embedding(10, 4), words)
+    assert read.shape == (3, 5)
+    assert len(set(read[:, 0].tolist())) == 3

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch import nn
+
+from multispace.model.recurrent import CELLS
+
+READ, HIDDEN, ROWS = 3, 5, 4
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("lstm", nn.LSTMCell), ("gru", nn.GRUCell)])
+def test_a_step_is_that_of_torchs_cell(name, theirs):
+    torch.manual_seed(0)
+    cell, torchs = CELLS[name], theirs(READ, HIDDEN).double()
+    recurrent = nn.Linear(HIDDEN, cell.gates * HIDDEN).double()
+    recurrent.weight, recurrent.bias = torchs.weight_hh, torchs.bias_hh
+    read = torch.randn(ROWS, READ, dtype=torch.float64)
+    state = tuple(torch.randn(ROWS, HIDDEN, dtype=torch.float64) for _ in range(cell.states))
+    expected = torchs(read, state if cell.states == 2 else state[0])
+    gates = nn.functional.linear(read, torchs.weight_ih, torchs.bias_ih)
+    ours = cell.step(gates, state, recurrent)
+    torch.testing.assert_close(ours, expected if cell.states == 2 else (expected,))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_run_is_its_steps_with_the_constant_part_in_each(name):
+    torch.manual_seed(0)
+    cell, active = CELLS[name], [3, 3, 1]
+    recurrent = nn.Linear(HIDDEN, cell.gates * HIDDEN, bias=cell.recurrent_bias)
+    inputs = torch.randn(sum(active), cell.gates * HIDDEN)
+    constant = torch.randn(active[0], cell.gates * HIDDEN)
+    state, expected = (torch.zeros(active[0], HIDDEN),) * cell.states, []
+    for count, part in zip(active, inputs.split(active), strict=True):
+        state = cell.step(part + constant[:count], tuple(s[:count] for s in state), recurrent)
+        expected.append(state[0])
+    outputs = cell.run(inputs, active, recurrent, constant)
+    torch.testing.assert_close(outputs, torch.cat(expected))
+    without = cell.run(inputs, active, recurrent)
+    zeros = cell.run(inputs, active, recurrent, torch.zeros_like(constant))
+    torch.testing.assert_close(without, zeros)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+
+from multispace.pipeline.metrics.captions.cider import Cider
+from multispace.pipeline.metrics.captions.diversity import (
+    NAMES,
+    caption_summary,
+    consensus,
+    div,
+    kernels,
+    sample_summary,
+    self_cider,
+    sibling_bleu,
+)
+
+REFERENCES = [["a dog runs on grass", "the dog runs"], ["a red bus stops"], ["two cats sleep here"]]
+UNLIKE = ["dog runs on grass", "red bus stops today", "two cats sleep here"]
+
+
+def test_div_by_hand():
+    captions = ["a dog runs", "a dog sits", "a dog runs"]
+    assert div(captions, 1) == 4 / 9  # a, dog, runs, sits
+    assert div(captions, 2) == 3 / 9  # a dog, dog runs, dog sits
+    assert div(["", ""], 1) == 0
+    assert div(["a b c", "d e f"], 1) == 1
+
+
+def test_mbleu_of_equal_and_of_unlike_captions():
+    assert sibling_bleu(["a dog runs on grass"] * 3) == pytest.approx([1, 1, 1])
+    assert sibling_bleu(UNLIKE) == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+def test_mbleu_is_pycocoevalcaps():
+    random = np.random.default_rng(0)
+    captions = [" ".join(random.choice(list("abcd"), size=n)) for n in (5, 9, 1, 7, 6, 12, 4)]
+    captions += [captions[0], ""]
+    gts = {n: captions[:n] + captions[n + 1 :] for n in range(len(captions))}
+    res = {n: [caption] for n, caption in enumerate(captions)}
+    _, each = Bleu(4).compute_score(gts, res, verbose=0)
+    assert sibling_bleu(captions) == pytest.approx(each[3], rel=1e-9, abs=1e-12)
+
+
+def test_self_cider_is_0_for_equal_and_1_for_unlike_captions():
+    cider = Cider(REFERENCES)
+    assert self_cider(cider.kernel(["a dog runs on grass"] * 4)) == pytest.approx(0, abs=1e-6)
+    assert cider.kernel(UNLIKE) == pytest.approx(np.eye(3))
+    assert self_cider(cider.kernel(UNLIKE)) == pytest.approx(1)
+    assert self_cider(np.zeros((3, 3))) == 0
+
+
+def test_self_cider_by_hand():
+    # Two pairs of equal captions: eigenvalues 2, 2, 0, 0 and so log_4 2.
+    kernel = np.kron(np.eye(2), np.ones((2, 2)))
+    assert self_cider(kernel) == pytest.approx(0.5)
+    # Eigenvalues 1.5 and 0.5.
+    kernel = np.array([[1, 0.5], [0.5, 1]])
+    share = np.sqrt(1.5) / (np.sqrt(1.5) + np.sqrt(0.5))
+    assert self_cider(kernel) == pytest.approx(-np.log2(share))
+
+
+def test_consensus_is_the_most_like_the_others():
+    captions = ["two cats sleep here", "a dog runs on grass", "a dog runs", "the dog runs on grass"]
+    assert consensus(Cider(REFERENCES).kernel(captions)) == 1
+    assert consensus(np.ones((3, 3))) == 0
+
+
+def test_summary_of_samples():
+    samples = [["a dog runs on grass"] * 2, ["a red bus stops", "two cats sleep here"]]
+    known = REFERENCES[:2]
+    summary, each = sample_summary(samples, kernels(samples, known), {"a red bus stops"})
+    assert list(summary) == [*NAMES, "words"]
+    assert each[:, NAMES.index("unique")].tolist() == [0.5, 1.0]
+    assert each[:, NAMES.index("novel")].tolist() == [1.0, 0.5]
+    assert each[:, NAMES.index("self-CIDEr")] == pytest.approx([0, 1], abs=1e-6)
+    assert summary["mBLEU-4"] == pytest.approx(0.5, abs=1e-3)
+    assert summary["Div-1"] == (5 / 10 + 8 / 8) / 2
+    assert summary["words"] == 12
+
+
+def test_summary_of_single_captions():
+    found = caption_summary(["a dog", "a dog", "a cat", "a bus"], {"a dog", "the cat"})
+    assert found == {
+        "pictures": 4,
+        "distinct": 3,
+        "distinct_share": 0.75,
+        "novel": 2,
+        "novel_share": 0.5,
+        "words": 4,
+    }

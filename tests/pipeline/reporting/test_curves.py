@@ -1,0 +1,56 @@
+import json
+import re
+
+import pytest
+
+from multispace.pipeline.reporting.curves import COLOURS, Curve, draw_curves
+
+
+def curve(colour, *, kl=0.0, target=None, steps=(1, 2, 3)):
+    lines = []
+    for step in steps:
+        numbers = {"step": step, "recon": 9.0 - step, "kl_z": kl * step, "kl_c": 0.0}
+        lines.append({**numbers, "split": "train"} | ({"capacity_z": target} if target else {}))
+        lines.append({**numbers, "split": "val", "cider": 0.0})
+    return Curve(colour, lines)
+
+
+def strokes(svg, colour):
+    """Return the style of each line of that colour, the marks on it left aside."""
+    lines = re.findall(r'<path d="[^"]*"[^>]*style="([^"]*fill: none[^"]*)"', svg)
+    return [style for style in lines if f"stroke: {colour}" in style]
+
+
+def test_each_run_has_its_lines_in_its_colour():
+    plain, held = COLOURS[:2]
+    svg = draw_curves([curve(plain), curve(held, kl=2.0, target=5.0)])
+    assert len(strokes(svg, plain)) == 3  # CIDEr; reconstruction in training and validation
+    assert len(strokes(svg, held)) == 6  # and the KL twice, with its target
+    assert ["stroke-dasharray" in style for style in strokes(svg, held)].count(True) == 1
+    assert not any("stroke-dasharray" in style for style in strokes(svg, plain))
+
+
+@pytest.mark.parametrize(("kl", "panels"), [(0.0, 2), (1.0, 3)])
+def test_a_channel_that_no_system_has_is_no_panel(kl, panels):
+    svg = draw_curves([curve(COLOURS[0], kl=kl)])
+    assert svg.count(">optimiser steps<") == panels
+    assert (">KL of z, nats<" in svg) == (panels == 3)
+    assert ">KL of c, nats<" not in svg
+
+
+def test_the_picture_is_part_of_the_page():
+    curves = [curve(COLOURS[0], kl=1.0)]
+    svg = draw_curves(curves)
+    assert svg.startswith("<svg viewBox=")
+    assert "http" not in svg
+    assert "currentColor" in svg
+    assert draw_curves(curves) == svg
+
+
+def test_nothing_logged_is_no_picture():
+    assert draw_curves([]) == draw_curves([Curve(COLOURS[0], [])]) == ""
+
+
+def test_a_loss_that_was_lost_leaves_a_gap():
+    broken = Curve(COLOURS[0], [json.loads('{"step": 1, "split": "train", "recon": NaN}')])
+    assert ">reconstruction, nats a caption<" in draw_curves([broken])

@@ -1,0 +1,221 @@
+"""`compare`: evaluated runs in one table. No networks: the evaluations are written by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from multispace.cli import main
+from multispace.data.files import write_json
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.compare import CompareOptions, compare
+from multispace.pipeline.metrics.captions import diversity
+from multispace.pipeline.metrics.captions.coco_metrics import Scores
+from multispace.pipeline.metrics.captions.corpus import PictureScores
+from multispace.pipeline.runs.evaluation_folder import Record, digest_references, evaluation_folder
+from multispace.pipeline.score import write_scores
+from multispace.pipeline.training.train_options import TrainOptions
+
+PICTURES = 40
+RECORD = Record(
+    system="base", split="test", checkpoint="best", step=9, beam=5, length_penalty=0.0, samples=0,
+    seed=0, metrics=("bleu", "meteor", "rouge", "cider"), pictures=PICTURES, without_vector=0,
+    pictures_digest="1" * 64, references_digest="2" * 64, vocabulary_digest="3" * 64,
+    fingerprint="4" * 64, version="0",
+)  # fmt: skip
+
+
+def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, **options) -> Path:
+    """Write a run evaluated on 40 pictures; ``good`` is added to its ROUGE-L and CIDEr."""
+    asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **options)
+    write_json(run / "config.json", {
+        "options": asked.to_json(), "system": {}, "feature_spec": {}, "fingerprint": "",
+        "vocabulary_digest": "",
+    })  # fmt: skip
+    random = np.random.default_rng(noise)
+    entries = {}
+    for picture in range(PICTURES):
+        length = int(random.integers(5, 12))
+        matches = [length - 1, length - 2, length - 4, length - 5]
+        meteor = [length, 10, 3, 4, *random.integers(1, 3, 16), 3, 6, 6]
+        entries[picture] = (
+            {"ROUGE_L": good + random.random(), "CIDEr": good + random.random()},
+            {"bleu": [length, 10, *matches], "meteor": [float(value) for value in meteor]},
+        )
+    rows = [{**scores, "statistics": statistics} for scores, statistics in entries.values()]
+    corpus = PictureScores.from_entries(rows).totals()
+    record = replace(RECORD, system=system, **(record or {}))
+    folder = evaluation_folder(run, record.split, record.checkpoint)
+    write_scores(folder, Scores(
+        corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
+    ))  # fmt: skip
+    found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
+    if record.samples:
+        names = dict.fromkeys(diversity.NAMES, good + 0.25)
+        found["per_image"] = [{"image_id": i, **names} for i in range(PICTURES)]
+    write_json(folder / "diversity.json", found)
+    record.save(folder)
+    return run
+
+
+def ask(*runs: Path, **other) -> CompareOptions:
+    return CompareOptions(runs, **{"resamples": 300, **other})
+
+
+def test_seeds_are_grouped_and_averaged(tmp_path):
+    base = [write(tmp_path / f"b{n}", seed=n, good=n / 10) for n in range(3)]
+    multi = [write(tmp_path / f"m{n}", system="multispace", seed=n, good=1 + n / 10)
+             for n in range(3)]  # fmt: skip
+    found = compare(ask(*base, *multi))
+    assert found.runs["base"] == {str(run): n for n, run in enumerate(base)}
+    (section,) = found.sections
+    assert section.columns == ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
+    single = compare(ask(base[0])).sections[0].groups["base"]
+    assert single["CIDEr"].deviation is None
+    cell = section.groups["base"]["CIDEr"]
+    assert cell.mean == pytest.approx(single["CIDEr"].mean + 0.1)
+    assert cell.deviation == pytest.approx(0.1)
+    assert cell.low < cell.mean < cell.high
+    ((first, second, differences),) = section.differences
+    assert (first, second) == ("base", "multispace")
+    # the same pictures and seeds on both sides, one better throughout: no doubt is left
+    cider = differences["CIDEr"]
+    assert (cider.mean, cider.low, cider.high) == pytest.approx((1, 1, 1))
+    bleu = differences["Bleu_4"]
+    assert (bleu.mean, bleu.low, bleu.high) == (0, 0, 0)
+    assert found.captions["base"]["words"] == (90, 0)
+
+
+def test_scores_are_those_that_evaluate_wrote(tmp_path):
+    run = write(tmp_path / "b", noise=3)
+    written = json.loads((run / "evaluation" / "test" / "scores.json").read_text())
+    cells = compare(ask(run)).sections[0].groups["base"]
+    assert {name: cell.mean for name, cell in cells.items()} == pytest.approx(written)
+
+
+def test_variants_are_named_by_what_sets_them_apart(tmp_path):
+    runs = [
+        write(tmp_path / "a", system="multispace", epochs=7, gamma_z=0.1),
+        write(tmp_path / "b", system="multispace", epochs=7, batch_size=64),
+        write(tmp_path / "c", system="multispace", epochs=7, record={"beam": 1}),
+        # What base does not use is no part of what it is.
+        write(tmp_path / "d", epochs=7, tie_embeddings=True, gamma_z=0.7, z_size=9),
+    ]
+    found = compare(ask(*runs))
+    assert list(found.runs) == [
+        "multispace --gamma-z 0.1 --batch-size 128 --beam 5",
+        "multispace --gamma-z 0.02 --batch-size 64 --beam 5",
+        "multispace --gamma-z 0.02 --batch-size 128 --beam 1",
+        "base --tie-embeddings",
+    ]
+    assert "all with --epochs 7" in found.notes
+
+
+def test_other_features_make_another_group(tmp_path):
+    runs = write(tmp_path / "a"), write(tmp_path / "b", record={"fingerprint": "5" * 64})
+    assert list(compare(ask(*runs)).runs) == [
+        "base features 444444444444",
+        "base features 555555555555",
+    ]
+
+
+def test_best_and_last_stand_side_by_side(tmp_path):
+    run = write(tmp_path / "b")
+    write(run, good=0.5, record={"checkpoint": "last"})
+    assert (run / "evaluation" / "test-last" / "scores.json").is_file()
+    found = compare(ask(run, checkpoint="both"))
+    assert list(found.runs) == ["base --checkpoint best", "base --checkpoint last"]
+    assert found.sections[0].differences[0][2]["CIDEr"].mean == pytest.approx(0.5)
+    assert list(compare(ask(run, checkpoint="last")).runs) == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"pictures_digest": "a" * 64}, "test pictures"),
+        ({"references_digest": "a" * 64}, "references"),
+        ({"vocabulary_digest": "a" * 64}, "vocabulary"),
+    ],
+)
+def test_what_does_not_compare_is_refused_by_name(tmp_path, change, what):
+    runs = write(tmp_path / "a"), write(tmp_path / "b", system="latent", record=change)
+    with pytest.raises(PipelineError, match=rf"a/evaluation.* and .*b/evaluation.* {what} .*aaaa"):
+        compare(ask(*runs))
+
+
+def test_one_run_a_seed(tmp_path):
+    runs = write(tmp_path / "a", seed=3), write(tmp_path / "b", seed=3)
+    with pytest.raises(PipelineError, match=r"a and .*b are both base of seed 3"):
+        compare(ask(*runs))
+    with pytest.raises(OptionError, match="given twice"):
+        compare(ask(runs[0], runs[0].parent / "b" / ".." / "a"))
+
+
+def test_samples_are_compared_where_there_are_any(tmp_path):
+    runs = [
+        write(tmp_path / "b"),
+        write(tmp_path / "l", system="latent", record={"samples": 5}),
+        write(tmp_path / "m", system="multispace", good=0.5, record={"samples": 5}),
+    ]
+    found = compare(ask(*runs)).sections[1]
+    assert found.title == "diversity of 5 samples a picture"
+    assert list(found.groups) == ["latent", "multispace"]
+    assert found.differences[0][2]["Div-1"].mean == pytest.approx(0.5)
+    write(runs[2], system="multispace", record={"samples": 9})
+    other = compare(ask(*runs))
+    assert len(other.sections) == 1
+    assert "samples a picture are [5, 9]: diversity does not compare" in other.notes
+
+
+def test_what_is_missing_or_damaged_is_said_with_the_mend(tmp_path):
+    run = write(tmp_path / "a")
+    with pytest.raises(PipelineError, match=r"test-last: is not there; run `.* --checkpoint last"):
+        compare(ask(run, checkpoint="last"))
+    scores = run / "evaluation" / "test" / "scores.json"
+    scores.write_text(scores.read_text().replace('"CIDEr": 0', '"CIDEr": 1'))
+    with pytest.raises(PipelineError, match=r"CIDEr is 1\.\d+ in scores\.json"):
+        compare(ask(run))
+    scores.write_text("{")
+    with pytest.raises(PipelineError, match="not a whole evaluation"):
+        compare(ask(run))
+    sampled = write(tmp_path / "l", system="latent", record={"samples": 5})
+    (sampled / "evaluation" / "test" / "diversity.json").write_text('{"captions": {}}')
+    with pytest.raises(PipelineError, match="not a whole evaluation .*distinct_share"):
+        compare(ask(sampled))
+
+
+def test_references_have_a_digest_whatever_their_order():
+    one = digest_references({3: ["a dog", "dogs"], 10: ["cats"]})
+    assert digest_references({10: ["cats"], 3: ["a dog", "dogs"]}) == one
+    other = digest_references({3: ["a dog"], 10: ["cats"]})
+    assert (other[0] == one[0], other[1] == one[1]) == (True, False)
+    assert digest_references({3: ["a dog", "dogs"]})[0] != one[0]
+
+
+def test_the_command_prints_text_json_markdown_and_latex(tmp_path):
+    runs = [str(write(tmp_path / f"b{n}", seed=n, noise=n)) for n in range(2)]
+    runs.append(str(write(tmp_path / "m", system="multispace", noise=9)))
+
+    def call(*arguments: str, status: int = 0):
+        result = CliRunner().invoke(main, ["compare", *runs, "--resamples", "50", *arguments])
+        assert result.exit_code == status, result.output
+        return result
+
+    text = call().stdout.splitlines()
+    assert text[0].split() == [
+        *("test,", "40", "pictures"),
+        *("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3"),
+    ]
+    assert text[1].startswith("base")
+    assert " ± " in text[1]
+    assert "multispace minus base" in text[4]
+    printed = json.loads(call("--json").stdout)
+    assert printed["sections"][0]["groups"]["base"]["CIDEr"]["deviation"] > 0
+    assert "| base | 0." in call("--markdown").stdout
+    latex = call("--latex").stdout
+    assert r"Bleu\_4 & METEOR" in latex
+    assert r" $\pm$ " in latex
+    assert "choose one" in call("--latex", "--json", status=2).stderr

@@ -1,0 +1,279 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny import SPLITS, make_cache, make_collection
+from support.tiny import options as preprocess_options
+
+from multispace.data.cache.reader import Cache
+from multispace.data.shapes import generate_shapes, mentions
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.caption import caption
+from multispace.pipeline.evaluate import EvaluateOptions, evaluate
+from multispace.pipeline.explore import ExploreOptions, explore
+from multispace.pipeline.metrics.latents.latent_report import latent_summary
+from multispace.pipeline.preprocess import preprocess
+from multispace.pipeline.runs.evaluation_folder import digest_references, read_evaluation
+from multispace.pipeline.runs.run_folder import load_run
+from multispace.pipeline.score import score_results
+from multispace.pipeline.train import train
+from multispace.pipeline.training.train_options import TrainOptions
+
+NO_JAVA = ("rouge", "cider")  # what these tests are about needs no METEOR; scores have their own
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A cache and three runs that have learnt the tiny collection."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    make_cache(folder / "cache", make_collection(folder / "collection"))
+    for system in ("base", "multispace"):
+        train(
+            TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=25,
+                         batch_size=8, embedding=32, hidden=32, z_size=8, categories=(6,),
+                         device="cpu", precision="float32", learning_rate=5e-3)
+        )  # fmt: skip
+    return folder
+
+
+def ask(folder: Path, system: str = "base", **other) -> EvaluateOptions:
+    values = {"cache": folder / "cache", "split": "test", "metrics": NO_JAVA, **other}
+    return EvaluateOptions(folder / system, **values)
+
+
+def test_evaluation_is_written_whole_and_scores_again_alike(folder):
+    result = evaluate(ask(folder, "multispace", samples=3))
+    written = folder / "multispace" / "evaluation" / "test"
+    captions = json.loads((written / "captions.json").read_text())
+    assert [entry["caption"] for entry in captions] == list(result.captions)
+    assert len(captions) == SPLITS["test"] == len(result.scores.per_image)
+    assert json.loads((written / "scores.json").read_text()) == result.scores.corpus
+    samples = json.loads((written / "samples.json").read_text())
+    assert [s["image_id"] for s in samples] == [c["image_id"] for c in captions]
+    assert {len(s["captions"]) for s in samples} == {3}
+    assert json.loads((written / "latents.json").read_text()) == result.latents
+    consensus = json.loads((written / "consensus.json").read_text())
+    for entry, sampled in zip(consensus, samples, strict=True):
+        assert entry["image_id"] == sampled["image_id"]
+        assert entry["caption"] in sampled["captions"]
+    again = score_results(written / "consensus.json", folder / "collection" / "test.json", NO_JAVA)
+    assert again.corpus == result.diversity["consensus"]
+    again = score_results(written / "captions.json", folder / "collection" / "test.json", NO_JAVA)
+    assert again.corpus == result.scores.corpus
+
+
+def test_diversity_of_captions_and_of_samples_is_told(folder):
+    result = evaluate(ask(folder, "multispace", samples=3))
+    written = folder / "multispace" / "evaluation" / "test" / "diversity.json"
+    found = json.loads(written.read_text())
+    assert found == result.diversity
+    assert found["captions"]["distinct"] == len(set(result.captions))
+    assert found["captions"]["novel_share"] <= 1
+    assert found["samples"]["n"] == 3
+    assert [entry["image_id"] for entry in found["per_image"]] == list(result.scores.per_image)
+    for name, best in found["oracle"]["best"].items():
+        assert best >= found["oracle"]["mean"][name] - 1e-9
+    assert list(found["oracle"]["best"]) == ["ROUGE_L", "CIDEr"]  # METEOR only where asked for
+    assert "per_image" not in result.to_json()["diversity"]
+
+
+def test_novel_is_what_no_training_caption_says(folder):
+    found = evaluate(ask(folder, "multispace"))
+    known = set(Cache.open(folder / "cache").captions("train").texts)
+    novel = sum(caption not in known for caption in found.captions)
+    assert found.diversity["captions"]["novel"] == novel
+
+
+def test_best_and_last_checkpoints_are_kept_apart(folder):
+    best, last = evaluate(ask(folder)), evaluate(ask(folder, checkpoint="last"))
+    assert (best.folder.name, last.folder.name) == ("test", "test-last")
+    kept = read_evaluation(folder / "base", "test", "best")
+    assert kept.record.step == best.step
+    assert kept.corpus == best.scores.corpus
+    assert read_evaluation(folder / "base", "test", "last").record.step == last.step
+
+
+def test_an_evaluation_tells_what_it_was_made_of(folder):
+    evaluate(ask(folder, "multispace", beam=2, samples=2, seed=7))
+    read = read_evaluation(folder / "multispace", "test", "best")
+    cache = Cache.open(folder / "cache")
+    told = read.record
+    assert (told.system, told.beam, told.samples, told.seed) == ("multispace", 2, 2, 7)
+    assert told.vocabulary_digest == cache.vocabulary().digest
+    assert told.fingerprint == cache.spec.fingerprint
+    references = cache.captions("test").references()
+    assert digest_references(references) == (told.pictures_digest, told.references_digest)
+    assert read.samples.shape == (SPLITS["test"], 6)
+    evaluate(ask(folder, "multispace"))
+    written = folder / "multispace" / "evaluation" / "test"
+    assert not (written / "samples.json").exists()  # those of the evaluation before
+    assert read_evaluation(folder / "multispace", "test", "best").samples is None
+
+
+def test_attributes_are_reported_and_composition_only_where_something_is_held_out(folder):
+    result = evaluate(ask(folder))
+    written = folder / "base" / "evaluation" / "test"
+    assert json.loads((written / "attributes.json").read_text()) == result.attributes
+    assert result.attributes["against"] == "references"
+    assert result.composition is None
+    assert not (written / "composition.json").exists()
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    """Runs on generated pictures of which red circles were held out."""
+    folder = tmp_path_factory.mktemp("held-out")
+    generate_shapes(folder / "shapes", images=60, seed=0, hold_out=["red circle"], size=32)
+    for split in ("train", "val", "test", "held-out"):
+        file = folder / "shapes" / "annotations" / f"{split}.json"
+        images = folder / "shapes" / "images"
+        preprocess(
+            preprocess_options(
+                folder / "cache", folder, annotations=file, images=images, split=None
+            )
+        )
+    for system in ("base", "multispace"):
+        train(
+            TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=10,
+                         batch_size=16, embedding=16, hidden=16, z_size=4, categories=(4,),
+                         device="cpu", precision="float32", learning_rate=1e-2)
+        )  # fmt: skip
+    return folder
+
+
+def test_recall_of_held_out_pairs_is_over_the_samples(held_out):
+    result = evaluate(ask(held_out, "multispace", split="held-out", samples=3))
+    written = held_out / "multispace" / "evaluation" / "held-out"
+    assert json.loads((written / "composition.json").read_text()) == result.composition
+    assert (result.composition["captions"], result.composition["k"]) == ("samples", 3)
+    true = result.composition["pairs"]["red circle"]["levels"]["true"]
+    samples = {s["image_id"]: s["captions"]
+               for s in json.loads((written / "samples.json").read_text())}  # fmt: skip
+    said = [any(m.colour == "red" and m.shape == "circle" for c in captions for m in mentions(c))
+            for captions in samples.values()]  # fmt: skip
+    assert (true["pictures"], true["recalled"]) == (6, sum(said))
+    assert result.attributes["against"] == "factors"
+
+
+def test_recall_of_base_is_over_the_beam(held_out):
+    result = evaluate(ask(held_out, "base", split="held-out", beam=4))
+    assert (result.composition["captions"], result.composition["k"]) == ("beam", 4)
+    one = evaluate(ask(held_out, "base", split="held-out", beam=1))
+    assert one.composition["k"] == 1
+
+
+def test_a_split_without_the_pairs_has_no_composition(held_out):
+    assert evaluate(ask(held_out, "base", split="test")).composition is None
+
+
+def test_captions_belong_to_their_pictures(folder):
+    result = evaluate(ask(folder))
+    captions = Cache.open(folder / "cache").captions("test")
+    truth = {key: captions.texts[2 * i].split()[1] for i, key in enumerate(captions.keys)}
+    right = [truth[k] in c for k, c in zip(result.keys, result.captions, strict=True)]
+    assert sum(right) >= 3  # colour is plain even to untrained features
+
+
+def test_captions_are_the_same_in_any_company(folder):
+    run = load_run(folder / "base", torch.device("cpu"))
+    files = sorted((folder / "collection" / "images").glob("test-*.png"))
+    result = evaluate(ask(folder))
+    together = caption(folder / "base", files, device="cpu")
+    said = dict(zip(result.keys, result.captions, strict=True))
+    assert {Path(file).name: text for file, text in together.captions.items()} == said
+    assert caption(run.folder, files[:1], device="cpu").captions == {
+        str(files[0]): said[files[0].name]
+    }
+
+
+def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    good = next((folder / "collection" / "images").glob("*.png"))
+    done = caption(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
+    assert list(done.captions) == [str(good)]
+    assert "not a picture" in done.failures[str(text)]
+    assert "no such file" in done.failures[str(tmp_path / "none.png")]
+
+
+def test_other_weights_are_refused(folder):
+    good = next((folder / "collection" / "images").glob("*.png"))
+    with pytest.raises(PipelineError, match="weights_sha256.*use the same"):
+        caption(folder / "base", [good], weights="random:4", device="cpu")
+
+
+def test_a_cache_of_other_features_is_refused(folder, tmp_path):
+    for split in SPLITS:
+        preprocess(preprocess_options(tmp_path / "other", folder / "collection", split, crop=24))
+    with pytest.raises(PipelineError, match="trained on features.*transform"):
+        evaluate(ask(folder, cache=tmp_path / "other"))
+
+
+def test_a_cache_of_other_words_is_refused(folder, tmp_path):
+    collection = shutil.copytree(folder / "collection", tmp_path / "collection")
+    changed = (collection / "train.json").read_text().replace("red", "ruby")
+    (collection / "train.json").write_text(changed)
+    make_cache(tmp_path / "other", collection)
+    with pytest.raises(PipelineError, match="trained with vocabulary"):
+        evaluate(ask(folder, cache=tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beam": 0}, "--beam 0"),
+        ({"samples": 1}, "--samples 1: it must be 0, or 2"),
+        ({"importance_samples": -1}, "--importance-samples -1"),
+        ({"metrics": ("spice",)}, "spice"),
+        ({"samples": 2}, "base has no latent space"),
+        ({"sample_meteor": True}, "--sample-meteor: it needs --samples"),
+    ],
+)
+def test_options_are_checked(folder, change, message):
+    with pytest.raises(OptionError, match=message):
+        evaluate(ask(folder, **change))
+
+
+def test_what_is_no_run_is_said_to_be_none(folder, tmp_path):
+    with pytest.raises(PipelineError, match="is not a run folder"):
+        evaluate(EvaluateOptions(tmp_path, folder / "cache", "test"))
+
+
+def test_a_damaged_checkpoint_is_named(folder, tmp_path):
+    run = shutil.copytree(folder / "base", tmp_path / "run")
+    weights = run / "checkpoints" / "best" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(Exception, match=r"weights\.safetensors: does not match its digest"):
+        load_run(run, torch.device("cpu"))
+
+
+def test_latent_summary_of_known_posteriors(folder):
+    run = load_run(folder / "multispace", torch.device("cpu"))
+    features = torch.randn(200, 512)
+    summary = latent_summary(run.system.posterior(features))
+    posterior = run.system.posterior(features)
+    assert summary["z"]["kl"] == pytest.approx(posterior.kl_z().item(), rel=1e-5)
+    assert summary["c"]["kl"] == pytest.approx(posterior.kl_c().item(), rel=1e-5)
+    assert 1 <= summary["c"]["usage_perplexity"][0] <= 6
+    base = load_run(folder / "base", torch.device("cpu"))
+    assert latent_summary(base.system.posterior(features)) == {}
+
+
+@pytest.mark.parametrize("system", ["cvae", "ag-cvae", "beta-cvae"])
+def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
+    train(TrainOptions(system=system, cache=folder / "cache", run=tmp_path / system, steps=4,
+                       batch_size=8, embedding=8, hidden=8, z_size=4, device="cpu",
+                       precision="float32"))  # fmt: skip
+    asked = EvaluateOptions(tmp_path / system, folder / "cache", "test", metrics=NO_JAVA, samples=3)
+    found = evaluate(asked)
+    assert found.system == system
+    assert found.diversity["samples"]["n"] == 3
+    assert set(found.latents["ablation"]["shuffled"]) == {"z"}
+    assert found.latents["z"]["dimensions"] == 4
+    assert found.latents["z"]["kl"] > 0  # of the posterior in training, not of the prior
+    assert found.latents["likelihood"]["nll"] <= found.latents["likelihood"]["elbo"]
+    explored = explore(ExploreOptions(tmp_path / system, folder / "cache", "test", pictures=1))
+    assert explored.traversals[0].caption == evaluate(replace(asked, beam=1)).captions[0]

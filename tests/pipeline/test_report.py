@@ -1,0 +1,314 @@
+"""`report`: one page over evaluated runs. No networks: the evaluations are written by hand."""
+
+import base64
+import io
+import json
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import test_compare_runs
+from click.testing import CliRunner
+from PIL import Image
+from support import tiny
+from test_compare_runs import PICTURES, write
+
+from multispace.cli import main
+from multispace.data.cache.reader import Cache
+from multispace.data.files import write_json
+from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.compare import CompareOptions, compare
+from multispace.pipeline.metrics.content.attributes import attribute_scores
+from multispace.pipeline.preprocess import preprocess
+from multispace.pipeline.report import ReportOptions, report
+from multispace.pipeline.reporting.reproduction import evaluate_command, train_command
+from multispace.pipeline.runs.evaluation_folder import digest_references
+from multispace.pipeline.runs.groups import read_run
+from multispace.pipeline.training.train_options import TrainOptions, resolve
+
+EMPTY_TAGS = {"meta", "img", "br", "link"}
+VERDICT = "4.0 of 8 categories in use, shuffling c costs 2.0 nats: the decoder uses it"
+COSTS = {"c": {"nats": 2.0, "cider": -0.25}}
+LATENTS = {
+    "c": {
+        "sizes": [8], "kl": 1.5, "kl_by_variable": [1.5], "usage_perplexity": [4.0],
+        "information": [{"mutual_information": 1.25, "aggregate_kl": 0.25, "sum": 1.5}],
+    },
+    "ablation": {"captions": 80, "nll": 30.5, "cider": 0.5, "shuffled": COSTS, "prior": COSTS},
+    "verdict": VERDICT,
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Tables as rows of text, all text, and attributes; refuses tags that do not close."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.text, self.attributes, self.tags, self._open = "", [], set(), []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in EMPTY_TAGS:
+            self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self._open:
+            return
+        self.text += data
+        if self._open and self._open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data.replace("\n", " ")
+
+    def values(self, name: str) -> list[str]:
+        return [value for attribute, value in self.attributes if attribute == name]
+
+
+def say(run: Path, text: str = "a dog of {}", **files) -> Path:
+    """Add captions, and other files, to an evaluation of 40 pictures."""
+    folder = run / "evaluation" / "test"
+    said = {picture: text.format(picture) for picture in range(PICTURES)}
+    captions = [{"image_id": picture, "caption": said[picture]} for picture in said]
+    attributes = attribute_scores({picture: ["a red bus"] for picture in said}, said)
+    for name, content in {"captions": captions, "attributes": attributes, **files}.items():
+        write_json(folder / f"{name}.json", content)
+    return run
+
+
+def log(run: Path, system: str, steps: int = 4) -> Path:
+    """Write a log as training does: a base has no KL, a multispace has capacities."""
+    kl = 0.0 if system == "base" else 12.5
+    targets = {"capacity_z": 30.0, "capacity_c": 1.0} if system == "multispace" else {}
+    lines = []
+    for step in range(10, 10 * steps + 1, 10):
+        numbers = {"step": step, "recon": 50 - step / 10, "kl_z": kl, "kl_c": kl / 5}
+        lines.append({**numbers, "split": "train", **targets})
+        lines.append({**numbers, "split": "val", "cider": step / 100})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def ask(out: Path, *runs: Path, **other) -> ReportOptions:
+    return ReportOptions(runs, out / "out" / "page.html", **{"resamples": 50, **other})
+
+
+def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
+    base = [log(say(write(tmp_path / f"b{n}", seed=n, noise=n)), "base") for n in (1, 0)]
+    drawn = [{"image_id": i, "captions": ["a cat", "a cow", "a cat"]} for i in range(PICTURES)]
+    multi = write(tmp_path / "m", system="multispace", noise=9, record={"samples": 3})
+    log(say(multi, "a bus of {}", samples=drawn, latents=LATENTS), "multispace")
+    made = report(ask(tmp_path, *base, multi, pictures=4))
+    page = Page(made.out)
+    assert made.bytes == len(page.source.encode())
+
+    assert not page.tags & {"script", "link", "iframe", "object", "image", "base"}
+    assert all(link.startswith("#") for link in page.values("href") + page.values("xlink:href"))
+    assert page.values("src") == []
+    assert not [word for word in ("http", "//", "url(//", "@import") if word in page.source]
+
+    found = compare(CompareOptions((*base, multi), resamples=50))
+    for shown, table in zip(page.tables, found.tables(), strict=False):
+        assert shown == [list(table.head), *map(list, table.rows)]
+    assert len(found.tables()) == 4  # scores, differences, samples, single captions
+    assert all(note in page.text for note in found.notes)
+
+    assert VERDICT in page.text
+    assert ["c", "4.0 of 8", "1.50", "1.25", "0.25", "+2.00", "+2.00", "-0.250", "-0.250"] in (
+        row for table in page.tables for row in table
+    )
+    assert [text for text in ("a dog of 0", "a dog of 10", "a dog of 30", "a bus of 20")
+            if text not in page.text] == []  # fmt: skip
+    assert "a dog of 1\n" not in page.text
+    assert "samples: a cat · a cow" in page.text
+    assert f"{tmp_path / 'b0'}, seed 0" in page.text  # the first seed speaks for its group
+    assert "multispace train multispace --run" in page.text
+    assert made.groups == {"base": [str(run) for run in base], "multispace": [str(multi)]}
+    assert {"scores", "latent space", "learning curves", "examples"} < set(made.included)
+    assert "references" not in made.included
+    assert [line.split(":")[0] for line in made.left_out] == [
+        "latent space", "unseen combinations", "disentanglement",
+        "references of the examples", "pictures of the examples",
+    ]  # fmt: skip
+    assert made.left_out[0] == "latent space: no latents.json of base"
+    assert all(line in page.text for line in made.left_out)
+    again = report(ask(tmp_path / "again", *base, multi, pictures=4))
+    assert again.out.read_bytes() == made.out.read_bytes()
+
+
+def test_what_comes_from_data_is_escaped(tmp_path):
+    hostile = "<script>alert('x')</script> & <b title=\"y\">"
+    run = log(say(write(tmp_path / "a<i>&\"'b", train_split="<u>"), hostile), "base")
+    page = Page(report(ask(tmp_path, run)).out)
+    assert not page.tags & {"script", "b", "i", "u"}
+    assert page.text.count(hostile) == 8
+    assert f"{run}, seed 0" in page.text
+
+
+def test_what_is_missing_is_said_in_a_line_each(tmp_path):
+    runs = write(tmp_path / "b"), write(tmp_path / "l", system="latent")
+    made = report(ask(tmp_path, *runs))
+    page = Page(made.out)
+    assert made.included == ("scores", "how it was made")
+    assert [line for line in made.left_out if line not in page.text] == []
+    assert "objects and attributes: no attributes.json of any group" in made.left_out
+    assert f"learning curve: {runs[1] / 'metrics.jsonl'} is not there, or empty" in made.left_out
+    assert "svg" not in page.tags
+
+
+def test_all_seeds_have_their_verdict(tmp_path):
+    other = {"verdict": "nothing is left of it"}
+    first = say(write(tmp_path / "0", system="latent", seed=0), latents=LATENTS)
+    second = say(write(tmp_path / "1", system="latent", seed=1), latents=other)
+    page = Page(report(ask(tmp_path, second, first)).out)
+    assert VERDICT in page.text
+    assert "seed 1: nothing is left of it" in page.text
+
+
+def test_a_damaged_file_is_named_and_the_old_page_stays(tmp_path):
+    run = say(write(tmp_path / "b"), latents={"c": {}, "ablation": {"shuffled": {"c": {}}}})
+    out = ask(tmp_path, run).out
+    out.parent.mkdir()
+    out.write_text("old")
+    with pytest.raises(PipelineError, match=r"latents\.json: not as `evaluate` writes it"):
+        report(ask(tmp_path, run))
+    write_json(run / "evaluation" / "test" / "latents.json", LATENTS)
+    (run / "evaluation" / "test" / "samples.json").write_text('[{"image_id": 3}]')
+    with pytest.raises(PipelineError, match=r"samples\.json: not as"):
+        report(ask(tmp_path, run))
+    (run / "metrics.jsonl").write_text("3\n")
+    with pytest.raises(PipelineError, match=r"metrics\.jsonl: not as `train` writes it"):
+        report(ask(tmp_path, run))
+    assert [file.read_text() for file in out.parent.iterdir()] == ["old"]
+
+
+def test_runs_are_refused_as_compare_refuses_them(tmp_path):
+    run = write(tmp_path / "b")
+    messages = []
+    for ask_for in (lambda: report(ask(tmp_path, run, split="val")),
+                    lambda: compare(CompareOptions((run,), split="val"))):  # fmt: skip
+        with pytest.raises(PipelineError, match="is not there; run `multispace evaluate") as error:
+            ask_for()
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_both_checkpoints_share_one_curve(tmp_path):
+    run = log(say(write(tmp_path / "m", system="multispace")), "multispace")
+    write(run, system="multispace", record={"checkpoint": "last"})
+    made = report(ask(tmp_path, run, checkpoint="both"))
+    page = Page(made.out)
+    assert list(made.groups) == ["multispace --checkpoint best", "multispace --checkpoint last"]
+    assert page.text.count("multispace train") == 1
+    assert page.text.count("multispace evaluate") == 2
+    assert page.source.count("stroke-dasharray") == 2  # the capacities of z and of c, once each
+    assert "no caption was kept" in page.text  # of the last one
+
+
+@pytest.fixture
+def with_cache(tmp_path, monkeypatch):
+    """A run evaluated on the four test pictures of a cache of captions."""
+    monkeypatch.setattr(test_compare_runs, "PICTURES", 4)
+    collection = tiny.make_collection(tmp_path / "tiny")
+    for split in ("train", "test"):
+        preprocess(
+            tiny.options(tmp_path / "cache", collection, split, images=None, captions_only=True)
+        )
+    captions = Cache.open(tmp_path / "cache").captions("test")
+    digests = digest_references(captions.references())
+    names = ("pictures_digest", "references_digest")
+    record = {"pictures": 4, **dict(zip(names, digests, strict=True))}
+    run = write(tmp_path / "run", record=record)
+    said = [{"image_id": i, "caption": "a thing"} for i in captions.image_ids]
+    write_json(run / "evaluation" / "test" / "captions.json", said)
+    return run, tmp_path / "cache", collection / "images", captions.keys
+
+
+def test_references_and_pictures_are_shown_where_they_are_given(tmp_path, with_cache):
+    run, cache, images, keys = with_cache
+    Image.new("RGB", (900, 600), "red").save(images / keys[0])
+    (images / keys[1]).write_bytes(b"no picture")
+    made = report(ask(tmp_path, run, cache=cache, images=images))
+    page = Page(made.out)
+    assert page.text.count("this is all") == 4
+    assert [key in page.text for key in keys] == [True] * 4
+    assert [line.split(": ")[0] for line in made.skipped] == [str(images / keys[1])]
+    assert made.skipped[0] in page.text
+    start = "data:image/jpeg;base64,"
+    sources = page.values("src")
+    assert [source[: len(start)] for source in sources] == [start] * 3
+    thumbnail = Image.open(io.BytesIO(base64.b64decode(sources[0][len(start) :])))
+    assert (thumbnail.format, thumbnail.size) == ("JPEG", (360, 240))
+
+
+def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
+    run, cache, *_ = with_cache
+    other = {"pictures": 4, "pictures_digest": "1" * 64}
+    write(run, record=other)
+    with pytest.raises(PipelineError, match="cache: its pictures of 'test', or their references"):
+        report(ask(tmp_path, run, cache=cache))
+    with pytest.raises(OptionError, match="--images .*: it needs --cache"):
+        ask(tmp_path, run, images=cache)
+    with pytest.raises(OptionError, match="--pictures -1"):
+        ask(tmp_path, run, pictures=-1)
+
+
+def test_the_commands_make_the_same_run_again(tmp_path):
+    asked = dict(
+        system="multispace", steps=70, seed=3, categories=(4, 6), tie_embeddings=True,
+        learning_rate=0.01, lr_schedule="cosine", capacity_c_max=1.5, val_split="my val",
+    )  # fmt: skip
+    record = {"samples": 4, "seed": 8, "beam": 2, "metrics": ["bleu", "cider"]}
+    folder = write(tmp_path / "a run", record=record, **asked)
+    run = read_run(folder, "test", "best")
+    command, train, *words = shlex.split(train_command(run))
+    assert (command, train) == ("multispace", "train")
+    given = main.commands["train"].make_context("train", words).params
+    names = TrainOptions.__dataclass_fields__
+    given = {k: v for k, v in given.items() if k in names and v is not None}
+    assert resolve(given, None) == TrainOptions(cache=Path("CACHE"), run=folder, **asked)
+    assert shlex.split(evaluate_command(run))[2:] == [
+        str(folder), *shlex.split("--cache CACHE --split test --beam 2 --samples 4 --seed 8"),
+        "--metrics", "bleu,cider",
+    ]  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "ranks": 2})
+    assert train_command(run).startswith("torchrun --nproc-per-node 2 -- cli.py train multispace")
+
+
+def test_the_command_prints_what_is_in_and_what_is_not(tmp_path, with_cache):
+    run, cache, images, keys = with_cache
+    page = tmp_path / "page.html"
+
+    def call(*arguments: object, status: int = 0):
+        words = ["report", str(run), "--out", str(page), "--resamples", "20", *map(str, arguments)]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == status, result.output
+        return result
+
+    text = call()
+    assert text.stdout.startswith(f"written to {page}, ")
+    assert "left out: references of the examples: they need --cache" in text.stderr
+    (images / keys[2]).unlink()
+    printed = call("--json", "--cache", cache, "--images", images, status=3)
+    assert json.loads(printed.stdout)["included"][-1] == "how it was made"
+    assert f"skipped: {images / keys[2]}: no such file" in printed.stderr
+    call("--images", images, status=2)
+    call("--split", "val", status=1)

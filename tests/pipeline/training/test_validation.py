@@ -1,0 +1,95 @@
+import pytest
+import torch
+from support.rows import make_cache
+
+from multispace.data.batches import load_pairs
+from multispace.model.systems import build
+from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.training.validation import (
+    END,
+    collapse_warning,
+    latent_distributions,
+    quick_cider,
+    validate,
+)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return make_cache(tmp_path / "cache")
+
+
+def make(cache, tmp_path, system="multispace", **other):
+    options = TrainOptions(system=system, cache=cache.root, run=tmp_path / "run", embedding=6,
+                           hidden=6, z_size=4, categories=(3, 2), **other)  # fmt: skip
+    torch.manual_seed(1)
+    return options, build(options.system_options(len(cache.vocabulary()), 6))
+
+
+def test_terms_are_means_over_captions_with_every_schedule_at_its_end(cache, tmp_path):
+    options, system = make(cache, tmp_path, "base", label_smoothing=0.2)
+    pairs = load_pairs(cache, "train")
+    system.train()
+    numbers = validate(system, pairs, cache.vocabulary(), options)
+    nats = 0.0
+    for caption in range(len(pairs)):
+        batch = pairs.batch(torch.tensor([caption]).numpy())
+        condition = system.condition(batch.features)
+        log_p = system.decoder(condition, batch.inputs, batch.active).log_softmax(-1)
+        nats -= log_p.gather(1, batch.targets[:, None]).sum().item()
+    assert numbers["recon"] == numbers["loss"] == pytest.approx(nats / len(pairs), rel=1e-5)
+    options, system = make(cache, tmp_path, "latent")
+    numbers = validate(system, pairs, cache.vocabulary(), options)
+    assert system.weight(END) == 1
+    assert numbers["loss"] == pytest.approx(numbers["recon"] + numbers["kl_z"], rel=1e-5)
+
+
+def test_the_same_twice_whatever_was_drawn_before(cache, tmp_path):
+    options, system = make(cache, tmp_path)
+    pairs = load_pairs(cache, "val")
+    first = validate(system, pairs, cache.vocabulary(), options)
+    torch.randn(7)
+    assert validate(system, pairs, cache.vocabulary(), options) == first
+
+
+def test_latent_distributions_are_those_of_the_posterior(cache, tmp_path):
+    _, system = make(cache, tmp_path)
+    pairs = load_pairs(cache, "train")
+    found = latent_distributions(system, pairs)
+    posterior = system.posterior(pairs.features)
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+        "z_mean": (3, 4), "z_deviation": (3, 4), "z_kl": (4,), "c_category": (3, 2), "c_kl": (2,)
+    }  # fmt: skip
+    torch.testing.assert_close(found["z_kl"].sum(), posterior.kl_z())
+    torch.testing.assert_close(found["c_kl"].sum(), posterior.kl_c())
+    assert torch.equal(found["z_mean"], posterior.z.mean)
+    assert latent_distributions(make(cache, tmp_path, "base")[1], pairs) == {}
+
+
+def test_nats_lost_with_other_latents_are_told(cache, tmp_path):
+    pairs = load_pairs(cache, "val")
+    options, system = make(cache, tmp_path)
+    numbers = validate(system, pairs, cache.vocabulary(), options)
+    assert {"shuffled_z", "shuffled_c", "shuffled_both"} < set(numbers)
+    options, system = make(cache, tmp_path, "base")
+    assert "shuffled_both" not in validate(system, pairs, cache.vocabulary(), options)
+
+
+def test_a_collapse_is_told_of_either_sign():
+    whole = {"kl_z": 20.0, "kl_c": 1.0, "shuffled_both": 3.0}
+    assert collapse_warning(whole) is None
+    assert collapse_warning({"kl_z": 0.0, "kl_c": 0.0}) is None  # base: nothing to collapse
+    for sign in ({"kl_z": 0.2, "kl_c": 0.1}, {"shuffled_both": 0.03}):
+        assert "the latent space is collapsing" in collapse_warning({**whole, **sign})
+    line = collapse_warning({**whole, "shuffled_both": 0.03})
+    assert "holds 21.00 nats" in line
+    assert "lose 0.03 nats" in line
+
+
+def test_the_references_themselves_score_best(cache):
+    pairs = load_pairs(cache, "train")
+    texts = [pairs.captions.references()[pairs.captions.image_ids[p]][0] for p in pairs.pictures]
+    best = quick_cider(pairs, texts)
+    assert best > 1
+    assert quick_cider(pairs, [text.upper() + "." for text in texts]) == pytest.approx(best)
+    assert quick_cider(pairs, texts[1:] + texts[:1]) < 0.5 * best

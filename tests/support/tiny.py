@@ -1,0 +1,61 @@
+"""A collection and a cache small enough to make anew for each test."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from multispace.pipeline.preprocess import PreprocessOptions, Summary, preprocess
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220)}
+SPLITS = {"train": 12, "val": 4, "test": 4}
+
+
+def make_collection(folder: Path) -> Path:
+    """Write plain pictures of three colours with two captions each, in COCO form."""
+    random = np.random.default_rng(0)
+    images = folder / "images"
+    images.mkdir(parents=True)
+    number = 0
+    for split, count in SPLITS.items():
+        pictures, captions = [], []
+        for _ in range(count):
+            number += 1
+            colour = list(COLOURS)[number % 3]
+            pixels = random.integers(-20, 20, (40, 48, 3)) + np.array(COLOURS[colour])
+            name = f"{split}-{number:03d}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(images / name)
+            pictures.append({"id": number, "file_name": name})
+            for text in (f"a {colour} picture", f"this is all {colour}"):
+                captions.append({"id": len(captions), "image_id": number, "caption": text})
+        content = {"images": pictures, "annotations": captions}
+        (folder / f"{split}.json").write_text(json.dumps(content))
+    return folder
+
+
+def make_cache(folder: Path, collection: Path, splits: tuple[str, ...] = tuple(SPLITS)) -> Summary:
+    """Extract random ResNet-18 features of small crops; the last split's summary is returned."""
+    for split in splits:
+        summary = preprocess(options(folder, collection, split))
+    return summary
+
+
+def options(cache: Path, collection: Path, split: str = "train", **other: object):
+    """Return quick options for `preprocess`."""
+    values = {
+        "annotations": collection / f"{split}.json",
+        "images": collection / "images",
+        "cache": cache,
+        "split": split,
+        "backbone": "resnet18",
+        "weights": "random:3",
+        "resize": 32,
+        "crop": 32,
+        "min_count": 1,
+        "precision": "float32",
+        "device": "cpu",
+        "workers": 2,
+        **other,
+    }
+    return PreprocessOptions(**values)
