@@ -43,7 +43,7 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command and turn its failures into exit statuses."""
-        from multispace.errors import FAILURES, OptionError
+        from multispace.errors import Error, OptionError
 
         debug = context.params.pop("debug")
         try:
@@ -52,7 +52,7 @@ class Command(click.Command):
             _fail(error, 2, debug)
         except BrokenPipeError:
             raise  # whoever read the output has seen enough; click ends quietly
-        except (*FAILURES, OSError) as error:
+        except (Error, OSError) as error:
             _fail(error, 1, debug)
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on from what is done", err=True)
@@ -66,7 +66,7 @@ def _fail(error: Exception, status: int, debug: bool) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"error: {where}{error.strerror}", err=True)
     else:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        click.echo(f"error: {error}", err=True)
     sys.exit(status)
 
 
@@ -86,7 +86,7 @@ class Commands(click.Group):
 def main() -> None:
     """Captions from joint continuous and discrete latent spaces.
 
-    preprocess a captioned picture collection once, train systems from the cache, evaluate them.
+    preprocess a captioned image collection once, train systems from the cache, evaluate them.
     """
 
 
@@ -115,25 +115,25 @@ metrics = click.option(
 )
 @as_json
 def shapes(as_json: bool, **options: Any) -> None:
-    """Generate a picture collection with known factors, in COCO form, under OUT."""
+    """Generate an image collection with known factors, in COCO form, under OUT."""
     from multispace.data.shapes import generate_shapes
 
     made = generate_shapes(**options)
     if as_json:
         _print_json(asdict(made))
     else:
-        files = [made.out / "annotations" / f"{split}.json" for split in made.pictures]
+        files = [made.out / "annotations" / f"{split}.json" for split in made.images]
         _print_table(
-            ["split", "pictures", "annotations"],
+            ["split", "images", "annotations"],
             [[split, count, file]
-             for (split, count), file in zip(made.pictures.items(), files, strict=True)],
+             for (split, count), file in zip(made.images.items(), files, strict=True)],
         )  # fmt: skip
 
 
 @main.command()
 @click.option("--annotations", type=FILE, required=True, help="COCO or Karpathy JSON, Flickr token "
               "file, or Kaggle captions.txt; told apart by content.")  # fmt: skip
-@click.option("--images", type=FOLDER, help="The folder of the pictures.")
+@click.option("--images", type=FOLDER, help="The folder of the images.")
 @click.option("--cache", type=FOLDER, required=True, help="The feature cache to make or extend.")
 @click.option("--split", help="Name of the split in the file, or the only one wanted.")
 @click.option("--backbone", help="resnet18, 34, 50, 101 or 152; several, separated by commas, make "
@@ -157,7 +157,7 @@ def shapes(as_json: bool, **options: Any) -> None:
 @click.option("--workers", type=int, help="Lanes that decode and compute.  [default: one a core]  "
               "With --ray: cores a task.  [default: 1]")  # fmt: skip
 @click.option("--ray", metavar="auto|HOST:PORT", help="Extract on this Ray cluster, a task a "
-              "shard. Every node must see the pictures at the same path.")  # fmt: skip
+              "shard. Every node must see the images at the same path.")  # fmt: skip
 @click.option("--captions-only", is_flag=True, help="Vocabulary and captions, no features.")
 @click.option("--hold-out", multiple=True, metavar="TEXT", help='Pictures whose captions name this '
               'pair leave training: "black dog", "ride woman".')  # fmt: skip
@@ -167,7 +167,7 @@ def shapes(as_json: bool, **options: Any) -> None:
               "nothing.")  # fmt: skip
 @as_json
 def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
-    """Turn a captioned picture collection into a feature cache."""
+    """Turn a captioned image collection into a feature cache."""
     from multispace.pipeline.preprocess import PreprocessOptions, preprocess
 
     if dry_run:
@@ -182,7 +182,7 @@ def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
         made = "made" if summary.vocabulary_made else "reused"
         click.echo(f"vocabulary {made}: {summary.words} words, and four special ones")
         _print_table(
-            ["split", "pictures", "with vectors", "captions", "tokens", "unknown"],
+            ["split", "images", "with vectors", "captions", "tokens", "unknown"],
             [
                 [name, s["pictures"], s.get("with_vectors", "-"), s["captions"], s["tokens"],
                  f"{s['unknown']:.2%}"]
@@ -191,7 +191,7 @@ def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
         )  # fmt: skip
         for pair, moved in summary.held_out.items():
             counts = ", ".join(f"{count} in {split!r}" for split, count in moved.items())
-            click.echo(f"held out: {pair}: {counts or 'in no picture'}")
+            click.echo(f"held out: {pair}: {counts or 'in no image'}")
         if not options["captions_only"]:
             click.echo(f"vectors: {summary.vectors} in the cache, {summary.added} of them new")
     if summary.skipped:
@@ -313,11 +313,11 @@ def _print_plan(planned: Any, as_json: bool) -> None:
 @main.command()
 @click.argument("run", type=FOLDER)
 @click.option("--cache", metavar="DIR|URL", required=True, help="The feature cache.")
-@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--split", default="test", show_default=True, help="Which images.")
 @click.option("--beam", default=5, show_default=True, help="Width of the search; 1 is greedy.")
 @click.option("--length-penalty", default=0.0, show_default=True,
               help="Divide log probabilities by length to this power.")  # fmt: skip
-@click.option("--samples", default=0, show_default=True, help="Also this many captions a picture, "
+@click.option("--samples", default=0, show_default=True, help="Also this many captions an image, "
               "each from a draw of the latent, and how they differ.")  # fmt: skip
 @click.option("--sample-meteor", is_flag=True, help="METEOR of the samples too, which is slow.")
 @click.option("--importance-samples", default=5, show_default=True, help="Draws a caption of the "
@@ -342,7 +342,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
         return
     click.echo(
         f"{result['system']} ({result['checkpoint']} checkpoint, step {result['step']}) on "
-        f"{result['pictures']} pictures of {result['split']!r}, beam {result['beam']}: "
+        f"{result['pictures']} images of {result['split']!r}, beam {result['beam']}: "
         f"{result['distinct_captions']} distinct captions"
     )
     _print_scores({result["system"]: result["scores"]}, result["notes"])
@@ -356,16 +356,16 @@ def evaluate(as_json: bool, **options: Any) -> None:
         _print_report(factor_table, factor_lines, result["disentanglement"])
     click.echo(f"written to {result['folder']}")
     if result["without_vector"]:
-        click.echo(f"{result['without_vector']} pictures without a vector left out", err=True)
+        click.echo(f"{result['without_vector']} images without a vector left out", err=True)
 
 
 @main.command()
 @click.argument("run", type=FOLDER)
 @click.option("--cache", metavar="DIR|URL", required=True, help="The feature cache.")
-@click.option("--split", default="test", show_default=True, help="Which pictures.")
-@click.option("--key", "keys", multiple=True, help="A picture to look at; may be repeated.  "
+@click.option("--split", default="test", show_default=True, help="Which images.")
+@click.option("--key", "keys", multiple=True, help="An image to look at; may be repeated.  "
               "[default: the first ones]")  # fmt: skip
-@click.option("--pictures", default=3, show_default=True, help="How many, without --key.")
+@click.option("--pictures", "images", default=3, show_default=True, help="How many, without --key.")
 @click.option("--dims", default=5, show_default=True, help="Dimensions of z, by KL, and categories "
               "of each variable of c, by use.")  # fmt: skip
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best",
@@ -399,16 +399,16 @@ def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: b
         _print_json({"pictures": len(scores.per_image), "scores": scores.corpus,
                      "notes": list(scores.notes)})  # fmt: skip
     else:
-        click.echo(f"{len(scores.per_image)} pictures")
+        click.echo(f"{len(scores.per_image)} images")
         _print_scores({results.stem: scores.corpus}, scores.notes)
 
 
 @main.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--split", default="test", show_default=True, help="Which images.")
 @click.option("--checkpoint", type=click.Choice(["best", "last", "both"]), default="best",
               show_default=True, help="Which one of the runs, or both side by side.")  # fmt: skip
-@click.option("--resamples", default=10_000, show_default=True, help="Of pictures and seeds.")
+@click.option("--resamples", default=10_000, show_default=True, help="Of images and seeds.")
 @click.option("--seed", default=0, show_default=True, help="Of the resamples.")
 @as_json
 @click.option("--markdown", "form", flag_value="markdown", help="Print tables in Markdown.")
@@ -437,13 +437,13 @@ def compare(as_json: bool, form: str | None, **options: Any) -> None:
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FILE, default=Path("report.html"), show_default=True,
               help="The page to write.")  # fmt: skip
-@click.option("--split", default="test", show_default=True, help="Which pictures.")
+@click.option("--split", default="test", show_default=True, help="Which images.")
 @click.option("--checkpoint", type=click.Choice(["best", "last", "both"]), default="best",
               show_default=True, help="Which one of the runs, or both side by side.")  # fmt: skip
 @click.option("--cache", metavar="DIR|URL", help="The feature cache, to show references.")
-@click.option("--images", type=FOLDER, help="The pictures, to show some; needs --cache.")
-@click.option("--pictures", default=8, show_default=True, help="How many examples.")
-@click.option("--resamples", default=10_000, show_default=True, help="Of pictures and seeds.")
+@click.option("--images", type=FOLDER, help="The images, to show some; needs --cache.")
+@click.option("--pictures", "image_count", default=8, show_default=True, help="How many examples.")
+@click.option("--resamples", default=10_000, show_default=True, help="Of images and seeds.")
 @click.option("--seed", default=0, show_default=True, help="Of the resamples.")
 @as_json
 def report(as_json: bool, **options: Any) -> None:
@@ -473,7 +473,7 @@ def report(as_json: bool, **options: Any) -> None:
 @device
 @as_json
 def caption(run: Path, images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Caption picture files with RUN."""
+    """Caption image files with RUN."""
     from multispace.pipeline.caption import caption
 
     done = caption(run, images, **options)
@@ -508,14 +508,14 @@ def info(folder: Path, as_json: bool) -> None:
         _print_json(held)
         return
     click.echo(f"{held['rows']} vectors in {held['shards']} shards, {held['bytes'] / 1e6:.1f} MB, "
-               f"{len(held['failures'])} pictures failed")  # fmt: skip
+               f"{len(held['failures'])} images failed")  # fmt: skip
     for name, value in (held["spec"] or {}).items():
         click.echo(f"  {name:16}{value}")
     click.echo(f"  {'fingerprint':16}{held['fingerprint']}")
     for name, value in (held["vocabulary"] or {}).items():
         click.echo(f"vocabulary {name}: {value}")
     _print_table(
-        ["split", "pictures", "captions", "tokens", "unknown"],
+        ["split", "images", "captions", "tokens", "unknown"],
         [[name, s["pictures"], s["captions"], s["tokens"], f"{s['unknown']:.2%}"]
          for name, s in held["splits"].items()],
     )  # fmt: skip
@@ -549,7 +549,7 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--images", type=FOLDER, help="The pictures, to extract lost vectors again.")
+@click.option("--images", type=FOLDER, help="The images, to extract lost vectors again.")
 @click.option("--weights", help="Where the weights are now, if not where the cache says.")
 @device
 @click.option("--workers", type=int, help="Decoding threads.  [default: one a core]")
@@ -558,15 +558,15 @@ def repair(folder: Path, as_json: bool, **options: Any) -> None:
     """Mend the cache in FOLDER: what is bad goes, and is made again from --images."""
     from multispace.pipeline.repair import repair
 
-    mended = repair(folder, **options)
+    repaired = repair(folder, **options)
     if as_json:
-        _print_json(mended.to_json())
+        _print_json(repaired.to_json())
     else:
-        for line in mended.done or ("nothing to mend",):
+        for line in repaired.done or ("nothing to mend",):
             click.echo(line)
-        for line in mended.left:
+        for line in repaired.left:
             click.echo(f"left: {line}", err=True)
-    if mended.left:
+    if repaired.left:
         sys.exit(SKIPPED)
 
 
@@ -587,12 +587,12 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
         for row in rows:
             values = row.a if row.same else f"{row.a} | {row.b}"
             click.echo(f"{' ' if row.same else '*'} {title:8}{row.name:26}{values}")
-    click.echo(f"{found.both} pictures in both, {found.only_a} only in A, {found.only_b} only in B")
+    click.echo(f"{found.both} images in both, {found.only_a} only in A, {found.only_b} only in B")
     if found.cosine is not None:
         click.echo(f"cosine: least {found.cosine.minimum:.6f}, median {found.cosine.median:.6f}")
         for key, value in found.cosine.worst:
             click.echo(f"  {value:.6f}  {key}")
-    _print_first([f"another picture: {key}" for key in found.changed])
+    _print_first([f"another image: {key}" for key in found.changed])
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
 
@@ -634,7 +634,7 @@ def merge(sources: tuple[Path, ...], into: Path, prefer: Path | None, as_json: b
 @click.option("--pooling", default="unknown", show_default=True, help="As you state it.")
 @click.option("--names", type=FILE, help="Keys of a matrix, one a line.")
 @click.option("--extension", default="", help='Appended to each name: ".jpg".')
-@click.option("--images", type=FOLDER, help="The pictures, to record their digests.")
+@click.option("--images", type=FOLDER, help="The images, to record their digests.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32",
               show_default=True, help="Of the stored vectors.")  # fmt: skip
 @click.option("--shard-size", default=4096, show_default=True, help="Pictures a shard.")
@@ -656,7 +656,7 @@ def import_(as_json: bool, **options: Any) -> None:
 @click.argument("folder", type=FOLDER)
 @click.option("--out", type=FILE, required=True, help="The matrix to write, .npy.")
 @click.option("--names", type=FILE, required=True, help="The keys to write, one a line.")
-@click.option("--split", help="Only the pictures of this split, in its order.")
+@click.option("--split", help="Only the images of this split, in its order.")
 @as_json
 def export(folder: Path, as_json: bool, **options: Any) -> None:
     """Write the vectors of the cache in FOLDER as one matrix and a file of keys."""
@@ -685,7 +685,7 @@ def push(folder: Path, url: str, threads: int, as_json: bool) -> None:
 @click.argument("url")
 @click.argument("folder", type=FOLDER)
 @click.option("--digest", help="sha256:HEX of the cache.json that is expected.")
-@click.option("--only", metavar="SPLIT|FILE", help="Only the shards with the pictures of a split, "
+@click.option("--only", metavar="SPLIT|FILE", help="Only the shards with the images of a split, "
               "or of a file of keys, one a line.")  # fmt: skip
 @threads
 @as_json
@@ -725,8 +725,8 @@ def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) 
         else:
             for finding in findings:
                 click.echo(f"{finding.name:14}{finding.value}")
-                if finding.mend:
-                    click.echo(f"{'':14}{finding.mend}")
+                if finding.hint:
+                    click.echo(f"{'':14}{finding.hint}")
         if not all(finding.works for finding in findings):
             sys.exit(SKIPPED)
         return
@@ -750,7 +750,7 @@ def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) 
 @click.option("--seed", default=0, show_default=True, help="Of everything.")
 @as_json
 def demo(out: Path, seed: int, as_json: bool) -> None:
-    """Run all of it on generated pictures: offline, in minutes."""
+    """Run all of it on generated images: offline, in minutes."""
     from multispace.pipeline.demo import demo
 
     result = demo(out, seed, say=lambda line: click.echo(line, err=True))
@@ -804,7 +804,7 @@ def _print_diversity(found: Mapping[str, Any]) -> None:
     samples = dict(found["samples"])
     count = samples.pop("n")
     _print_table(
-        [f"{count} samples a picture", *samples],
+        [f"{count} samples an image", *samples],
         [["mean", *(f"{v:.3f}" if isinstance(v, float) else v for v in samples.values())]],
     )
     if found["consensus"]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from measurement import (
-    PICTURES,
+    IMAGES,
     interleave,
     options,
     parse,
@@ -83,10 +83,10 @@ def copy_and_sync(source: Path, target: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=5)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=IMAGES)
     parser.add_argument("--scratch", type=Path, help="folder for the copies; same disk is fair")
     args = parse(parser, argv, QUICK)
-    root = workload(args.workloads, args.pictures).root
+    root = workload(args.workloads, args.images).root
     files = [path for path in root.rglob("*") if path.is_file() and path.name != ".lock"]
     size = sum(path.stat().st_size for path in files)
     for path in files:
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "shutil.copytree": copying(lambda to: shutil.copytree(root, to)),
             "shutil.copytree and sync": copying(lambda to: copy_and_sync(root, to)),
         }
-        print_machine(args, f"{args.pictures:,} pictures, {size / 1e6:,.0f} MB, {len(files)} files")
+        print_machine(args, f"{args.images:,} images, {size / 1e6:,.0f} MB, {len(files)} files")
         figures = interleave(contestants, args.rounds)
     middle = {name: statistics.median(values) for name, values in figures.items()}
     rows = []

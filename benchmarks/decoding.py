@@ -1,9 +1,9 @@
-"""Decoding: captions of many pictures at once, against a beam search of one picture at a time.
+"""Decoding: captions of many images at once, against a beam search of one image at a time.
 
 Ours is :func:`decoding.caption_features`. The other is how captioners usually search:
-picture by picture, the hypotheses in a Python list, one step of the decoder for those of them
+image by image, the hypotheses in a Python list, one step of the decoder for those of them
 that go on. Both use the same system: `base`, untrained, with its output scaled up so that words
-differ from picture to picture, and one unit of its LSTM made to count the words and to bring on
+differ from image to image, and one unit of its LSTM made to count the words and to bring on
 EOS, so that captions have about ten words, most of them between eight and twelve as in COCO.
 
 The searches must find the same captions. Sums in another order differ in their last digits, so
@@ -64,7 +64,7 @@ class Hypothesis:
 
 @torch.inference_mode()
 def beam_search(system: System, features: Tensor, width: int) -> tuple[int, ...]:
-    """Return the best caption of one picture, features (1, D)."""
+    """Return the best caption of one image, features (1, D)."""
     state = system.decoder.start(system.condition(features))
     beam = [Hypothesis((), 0.0, state)]
     for _ in range(MAX_WORDS):
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     args = parse(parser, argv, QUICK)
     device = choose_device(args.device)
-    cache = workload(args.workloads, args.pictures)
+    cache = workload(args.workloads, args.images)
     vocabulary = cache.vocabulary()
     features = load_pairs(cache, "train").features
     system = make_system(features, vocabulary, device)
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     print_machine(
         args,
-        f"{len(features):,} pictures at once, {len(few):,} one by one",
+        f"{len(features):,} images at once, {len(few):,} one by one",
         f"device {device_name(device)}, float32",
     )
     rows = []
@@ -218,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_table(
         (
             "search",
-            "at once, ms a picture",
-            "one by one, ms a picture",
+            "at once, ms an image",
+            "one by one, ms an image",
             "times faster",
             "words a caption",
             "distinct captions",

@@ -1,12 +1,12 @@
 """Pictures to verified shards: ours, the usual loop, and the bound that the machine sets.
 
-The pictures are JPEGs of COCO's size, 640 x 480: those of --images enlarged, or generated ones.
-The usual loop takes one picture at a time through torchvision's own network and transform in
+The images are JPEGs of COCO's size, 640 x 480: those of --images enlarged, or generated ones.
+The usual loop takes one image at a time through torchvision's own network and transform in
 float32. Ours is `preprocess`'s extraction into a new cache, and `cache verify` of it. The bound is
 
-    cores / (core-seconds a picture of the bare network + of decoding and resizing)
+    cores / (core-seconds an image of the bare network + of decoding and resizing)
 
-both measured here, on one core. Beside the clock's rates stand processor seconds a picture: where
+both measured here, on one core. Beside the clock's rates stand processor seconds an image: where
 other work shares the machine, only they can be compared.
 """
 
@@ -45,18 +45,18 @@ QUICK = {"rounds": 1, "pictures": 16, "backbone": "resnet18", "looped": 4}
 Files = Mapping[str, Path]
 
 
-def make_pictures(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
+def make_images(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
     """Write ``count`` JPEGs of COCO's size and return them by key."""
     sources = sorted(images.rglob("*.jpg")) if images else []
     random = np.random.default_rng(0)
     files = {}
     for number in range(count):
         if sources:
-            picture = Image.open(sources[number % len(sources)]).convert("RGB")
+            image = Image.open(sources[number % len(sources)]).convert("RGB")
         else:
-            picture = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+            image = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
         path = folder / f"{number:06d}.jpg"
-        picture.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
+        image.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
         files[path.name] = path
     return files
 
@@ -76,8 +76,8 @@ def usual_loop(network: nn.Module, prepare: Callable, files: Files) -> np.ndarra
     """Return the vectors of ``files`` as public scripts make them."""
     vectors = []
     for path in files.values():
-        picture = prepare(Image.open(path).convert("RGB")).unsqueeze(0)
-        vectors.append(network(picture).squeeze().numpy())
+        image = prepare(Image.open(path).convert("RGB")).unsqueeze(0)
+        vectors.append(network(image).squeeze().numpy())
     return np.stack(vectors)
 
 
@@ -92,7 +92,7 @@ def to_verified_shards(backbone: Backbone, files: Files, dtype: str = "float16")
 
 
 def bare_network(backbone: Backbone) -> float:
-    """Return core-seconds a picture of the network alone."""
+    """Return core-seconds an image of the network alone."""
     side = backbone.prepare.crop
     count = batch_size(backbone.device)
     pixels = torch.zeros((count, side, side, 3), dtype=torch.uint8)
@@ -100,7 +100,7 @@ def bare_network(backbone: Backbone) -> float:
 
 
 def bare_decoding(backbone: Backbone, files: Files) -> float:
-    """Return core-seconds a picture of decoding and resizing alone."""
+    """Return core-seconds an image of decoding and resizing alone."""
     contents = [path.read_bytes() for path in list(files.values())[:16]]
 
     def work() -> None:
@@ -120,9 +120,9 @@ def on_one_core(work: Callable[[], object]) -> float:
     return took
 
 
-def peak_memory(args: argparse.Namespace, pictures: int) -> float:
+def peak_memory(args: argparse.Namespace, images: int) -> float:
     """Return the peak memory in bytes of an extraction in a fresh process."""
-    values = [f"--peak-of={pictures}", f"--backbone={args.backbone}", f"--weights={args.weights}"]
+    values = [f"--peak-of={images}", f"--backbone={args.backbone}", f"--weights={args.weights}"]
     done = subprocess.run(
         [sys.executable, __file__, *values], check=True, stdout=subprocess.PIPE, timeout=600
     )
@@ -132,7 +132,7 @@ def peak_memory(args: argparse.Namespace, pictures: int) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--images", type=Path, help="folder of real pictures")
+    parser.add_argument("--images", type=Path, help="folder of real images")
     parser.add_argument("--pictures", type=int, default=64, help="a round, of ours")
     parser.add_argument("--looped", type=int, default=16, help="a round, of the usual loop")
     parser.add_argument("--backbone", default="resnet50")
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         precision=choose_precision(args.precision, device),
     )
     with tempfile.TemporaryDirectory() as folder:
-        files = make_pictures(Path(folder), args.peak_of or args.pictures, args.images)
+        files = make_images(Path(folder), args.peak_of or args.images, args.images)
         if args.peak_of:
             to_verified_shards(backbone, files)
             print(json.dumps(memory()["VmHWM"]))
@@ -185,7 +185,7 @@ def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
         contestants[name] = partial(timed, name, partial(to_verified_shards, made), files)
         contestants[f"network, {name}"] = partial(bare_network, made)
     contestants["decoding"] = partial(bare_decoding, backbone, files)
-    print_machine(args, f"{cores()} lanes", f"{len(files)} pictures", f"{args.weights}", line)
+    print_machine(args, f"{cores()} lanes", f"{len(files)} images", f"{args.weights}", line)
     loop(dict(list(looped.items())[:2]))  # the first calls are slower
     bare_network(backbone)
     figures = interleave(contestants, args.rounds)
@@ -205,7 +205,7 @@ def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
         parts = f"{core_seconds - decoding:.4f} network + {decoding:.4f} decoding"
         rows.append((f"bound of {name}", f"{bound:.2f}", "", "", parts, "", ""))
     print_table(
-        ("", "pictures/s", "times the loop's", "of the bound", "processor seconds a picture",
+        ("", "pictures/s", "times the loop's", "of the bound", "processor seconds an image",
          "the loop's through ours", "the bound's through ours"),
         *rows,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from measurement import (
-    PICTURES,
+    IMAGES,
     interleave,
     memory,
     options,
@@ -87,7 +87,7 @@ def training_pace(root: Path, args: argparse.Namespace) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=5)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=IMAGES)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--training-rate", type=float, help="tokens/s, in place of measuring it")
     parser.add_argument("--steps", type=int, default=10, help="of the measured training")
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps({**figures, "ended": time.time()}))
         return
 
-    root = workload(args.workloads, args.pictures).root
+    root = workload(args.workloads, args.images).root
     pairs = load_pairs(Cache.open(root), "train")
     fresh: dict[bool, list[dict[str, float]]] = {False: [], True: []}
 
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if args.training_rate is None:
         contestants["training"] = partial(training_pace, root, args)
-    print_machine(args, f"{args.pictures:,} pictures, batches of {args.batch_size}")
+    print_machine(args, f"{args.images:,} images, batches of {args.batch_size}")
     figures = interleave(contestants, args.rounds)
 
     trained = figures.get("training", [args.training_rate])

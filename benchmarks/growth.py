@@ -3,7 +3,7 @@
 The claim is that a step takes as long on 400,000 captions as on 10,000. Each size has a cache of
 its own, and `train base` on it runs in a fresh process each round. A step's time is that of a
 batch of captions of mean length, by the pace that the run's own log gives. Memory is the peak of
-the process beyond its imports, with the network, the optimiser and a batch (the same at any size)
+the process beyond its imports, with the network, the optimizer and a batch (the same at any size)
 and the features, which are held in memory: what is left after them is given too.
 """
 
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from measurement import (
-    PICTURES,
+    IMAGES,
     interleave,
     memory,
     options,
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(one_size(args.one_size, args)))
         return
 
-    pictures = {size: round(size * PICTURES / CAPTIONS) for size in args.sizes}
-    roots = {size: workload(args.workloads, count).root for size, count in pictures.items()}
+    images = {size: round(size * IMAGES / CAPTIONS) for size in args.sizes}
+    roots = {size: workload(args.workloads, count).root for size, count in images.items()}
     found: dict[int, list[dict[str, float]]] = {size: [] for size in args.sizes}
 
     def measure(size: int) -> float:
@@ -85,12 +85,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         tokens = args.batch_size * (1 + len(captions.tokens) / len(captions.texts))
         steps = [1000 * tokens / one["tokens/s"] for one in found[size]]
         peaks = [one["peak"] / MEGABYTE for one in found[size]]
-        features = 2 * FEATURES * pictures[size] / MEGABYTE
+        features = 2 * FEATURES * images[size] / MEGABYTE
         first = first or statistics.median(steps)
         rows.append(
             (
                 f"{len(captions.texts):,}",
-                f"{pictures[size]:,}",
+                f"{images[size]:,}",
                 spread(steps),
                 f"{statistics.median(steps) / first:.2f}",
                 spread(peaks),

@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-PICTURES = 82_783  # of MS-COCO train2014
+IMAGES = 82_783  # of MS-COCO train2014
 WORKLOADS = Path(tempfile.gettempdir()) / "multispace-workloads"
 
 

@@ -2,7 +2,7 @@
 
 Ours is :func:`train.train` itself, on the workload; its own log gives the pace, which
 leaves out what comes before and after the steps. The plain training is what public tutorials
-do: a DataLoader with a padding collate, nn.LSTM over the picture vector repeated beside the word
+do: a DataLoader with a padding collate, nn.LSTM over the image vector repeated beside the word
 vectors, cross entropy that ignores the padding, float32, Adam, clipping. Both have the same
 sizes, captions and batch size; the plain one gets its vectors from memory and its captions
 encoded. Tokens are real ones (EOS included, no padding) on both sides, and the first steps count
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from measurement import (
-    PICTURES,
+    IMAGES,
     device_name,
     interleave,
     options,
@@ -82,7 +82,7 @@ def ours(system: str, cache: Path, args: argparse.Namespace) -> float:
 
 
 class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
-    """A picture's vector and one of its captions, BOS and EOS included."""
+    """An image's vector and one of its captions, BOS and EOS included."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.features, self.rows = pairs.features, torch.from_numpy(pairs.rows)
@@ -110,14 +110,14 @@ class Plain(nn.Module):
     def __init__(self, system: str) -> None:
         super().__init__()
         self.latent = system == "multispace"
-        self.picture = nn.Linear(FEATURES, 2 * Z + C if self.latent else SIZE)
+        self.image = nn.Linear(FEATURES, 2 * Z + C if self.latent else SIZE)
         self.embedding = nn.Embedding(WORDS, SIZE, padding_idx=PAD)
         self.lstm = nn.LSTM(SIZE + (Z + C if self.latent else SIZE), SIZE, batch_first=True)
         self.output = nn.Linear(SIZE, WORDS)
 
     def forward(self, features: Tensor, captions: Tensor) -> Tensor:
         """Return the loss."""
-        condition = self.picture(features)
+        condition = self.image(features)
         price = condition.new_zeros(())
         if self.latent:
             mean, log_variance, scores = condition.split((Z, Z, C), dim=1)
@@ -140,17 +140,17 @@ def plain(system: str, pairs: Pairs, args: argparse.Namespace, device: torch.dev
     """Return tokens a second of the plain training."""
     torch.manual_seed(0)
     model = Plain(system).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = _plain_batches(pairs, args)
     began, tokens = 0.0, 0
     for step, (features, captions) in enumerate(batches):
         if step == args.warm_up:
             began = time.perf_counter()
         loss = model(features.to(device), captions.to(device))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         loss.item()  # printed by every tutorial; also waits for the device
         if step >= args.warm_up:
             tokens += int((captions[:, 1:] != PAD).sum())
@@ -192,7 +192,7 @@ def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, floa
     with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
         for captions in pairs.epoch(args.batch_size, 0, 0)[:FEW]:
             batch = pairs.batch(captions)
-            loss = network.loss(batch.features, batch.inputs, batch.targets, batch.active, 0)
+            loss = network.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, 0)
             loss.total.backward()
             tokens += batch.tokens
     costs = {"ours": counter.get_total_flops() / tokens}
@@ -226,7 +226,7 @@ def product_rate(
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=IMAGES)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=10, help="that count")
     parser.add_argument("--warm-up", type=int, default=5, help="steps before; divides --steps")
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--steps {args.steps}: give a multiple of --warm-up {args.warm_up}")
     device = choose_device(args.device)
     precision = str(choose_precision(args.precision, device)).removeprefix("torch.")
-    cache = workload(args.workloads, args.pictures)
+    cache = workload(args.workloads, args.images)
     pairs = load_pairs(cache, "train")
 
     shapes = {
@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     print_machine(
         args,
-        f"{args.pictures:,} pictures, batches of {args.batch_size}, {args.steps} steps",
+        f"{args.images:,} images, batches of {args.batch_size}, {args.steps} steps",
         f"device {device_name(device)}, ours in {precision}",
         f"{args.workers} workers of the plain loader",
     )

@@ -1,7 +1,7 @@
 """The work that is measured: a feature cache of the size of MS-COCO train2014, out of a seed.
 
 82,783 vectors of 2,048 float16; 414,113 captions of 10.5 words on average (standard deviation
-2.4, 6 to 49); 8,859 words with the special ones, their frequencies by Zipf's law. Fewer pictures
+2.4, 6 to 49); 8,859 words with the special ones, their frequencies by Zipf's law. Fewer images
 have fewer captions, of the same words and lengths.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from measurement import PICTURES, WORKLOADS, print_table
+from measurement import IMAGES, WORKLOADS, print_table
 
-from multispace.data.annotations.collection import Picture
+from multispace.data.annotations.collection import CaptionedImage
 from multispace.data.cache.encoded_captions import encode_captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
@@ -28,7 +28,7 @@ CAPTIONS = 414_113
 WORDS = 8_859
 FEATURES = 2_048
 SHARD = 4_096
-SHORTEST, MEAN, DEVIATION, LONGEST = 6, 10.5, 2.4, 49
+SHORTEST, MEAN, STD, LONGEST = 6, 10.5, 2.4, 49
 
 SPEC = FeatureSpec(
     architecture="generated",
@@ -42,18 +42,18 @@ SPEC = FeatureSpec(
 )
 
 
-def workload(folder: Path, pictures: int = PICTURES, seed: int = 0) -> Cache:
-    """Return the cache of ``pictures`` pictures under ``folder``, making it if need be.
+def workload(folder: Path, images: int = IMAGES, seed: int = 0) -> Cache:
+    """Return the cache of ``pictures`` images under ``folder``, making it if need be.
 
     :raises CacheError: what is there is another cache.
     """
-    recipe = {"pictures": pictures, "seed": seed, "words": WORDS, "features": FEATURES}
+    recipe = {"pictures": images, "seed": seed, "words": WORDS, "features": FEATURES}
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    root = folder / f"{pictures}-pictures-seed-{seed}"
+    root = folder / f"{images}-pictures-seed-{seed}"
     if not root.exists():
         partial = root.with_name(f".partial-{root.name}")
         shutil.rmtree(partial, ignore_errors=True)
-        _write(partial, pictures, seed, digest)
+        _write(partial, images, seed, digest)
         partial.rename(root)
     cache = Cache.open(root)
     if cache.vocabulary().source_digest != digest:
@@ -61,25 +61,25 @@ def workload(folder: Path, pictures: int = PICTURES, seed: int = 0) -> Cache:
     return cache
 
 
-def _write(root: Path, pictures: int, seed: int, digest: str) -> None:
+def _write(root: Path, images: int, seed: int, digest: str) -> None:
     random = np.random.default_rng(seed)
     words = tuple(f"w{number}" for number in range(WORDS - len(SPECIALS)))
     vocabulary = Vocabulary((*SPECIALS, *words), "whitespace", 1, digest)
-    keys = [f"COCO_train2014_{number:012d}.jpg" for number in range(1, pictures + 1)]
+    keys = [f"COCO_train2014_{number:012d}.jpg" for number in range(1, images + 1)]
     with write_cache(root) as writer:
-        for start in range(0, pictures, SHARD):
+        for start in range(0, images, SHARD):
             part = keys[start : start + SHARD]
             # Pooled activations: never negative, most of them small.
             vectors = random.standard_exponential((len(part), FEATURES), np.float32)
             zeros = np.zeros((len(part), 32), np.uint8)
             writer.append(SPEC, part, zeros, 0.4 * vectors, {})
         writer.put_vocabulary(vocabulary)
-        texts = _texts(random, words, captions=round(pictures * CAPTIONS / PICTURES))
-        counts = np.full(pictures, len(texts) // pictures)
-        counts[: len(texts) % pictures] += 1
+        texts = _texts(random, words, captions=round(images * CAPTIONS / IMAGES))
+        counts = np.full(images, len(texts) // images)
+        counts[: len(texts) % images] += 1
         ends = np.cumsum(counts).tolist()
         listed = [
-            Picture(key, number, tuple(texts[end - count : end]), "train")
+            CaptionedImage(key, number, tuple(texts[end - count : end]), "train")
             for number, (key, count, end) in enumerate(
                 zip(keys, counts.tolist(), ends, strict=True), start=1
             )
@@ -88,7 +88,7 @@ def _write(root: Path, pictures: int, seed: int, digest: str) -> None:
 
 
 def _texts(random: np.random.Generator, words: tuple[str, ...], captions: int) -> list[str]:
-    lengths = SHORTEST + _gamma(random, MEAN - SHORTEST, DEVIATION, captions)
+    lengths = SHORTEST + _gamma(random, MEAN - SHORTEST, STD, captions)
     long = random.random(captions) < 1e-4  # a few are several sentences
     lengths[long] = random.integers(20, LONGEST, long.sum())
     lengths[0] = LONGEST
@@ -99,8 +99,8 @@ def _texts(random: np.random.Generator, words: tuple[str, ...], captions: int) -
     return [" ".join(spelt[e - n : e]) for n, e in zip(lengths.tolist(), ends, strict=True)]
 
 
-def _gamma(random: np.random.Generator, mean: float, deviation: float, count: int) -> np.ndarray:
-    scale = deviation**2 / mean
+def _gamma(random: np.random.Generator, mean: float, std: float, count: int) -> np.ndarray:
+    scale = std**2 / mean
     return np.rint(random.gamma(mean / scale, scale, count)).astype(np.int64)
 
 
@@ -108,13 +108,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=IMAGES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="where to make it")
-    parser.add_argument("--quick", action="store_true", help="200 pictures")
+    parser.add_argument("--quick", action="store_true", help="200 images")
     args = parser.parse_args(argv)
     began = time.perf_counter()
-    cache = workload(args.workloads, 200 if args.quick else args.pictures, args.seed)
+    cache = workload(args.workloads, 200 if args.quick else args.images, args.seed)
     took = time.perf_counter() - began
     captions = cache.captions("train")
     lengths = np.diff(captions.offsets)
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_table(
         ("pictures", "vector", "captions", "words a caption", "deviation", "longest", "words"),
         (
-            f"{captions.pictures:,}",
+            f"{captions.images:,}",
             f"{cache.spec.dimension:,} {cache.spec.dtype}",
             f"{len(lengths):,}",
             f"{lengths.mean():.2f}",

@@ -17,7 +17,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import BOS, EOS
 from multispace.errors import CaptionsError, MissingFeatureError
 
-PART = 512  # pictures looked at together
+PART = 512  # images looked at together
 BUCKET = 50  # batches whose captions are sorted by length together
 
 
@@ -33,7 +33,7 @@ class Batch:
     features: Tensor  # (B, D) in the storage type
     inputs: Tensor  # int64 (N,)
     targets: Tensor  # int64 (N,)
-    active: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
 
     @property
     def captions(self) -> int:
@@ -48,17 +48,20 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on ``device``."""
         return Batch(
-            self.features.to(device), self.inputs.to(device), self.targets.to(device), self.active
+            self.features.to(device),
+            self.inputs.to(device),
+            self.targets.to(device),
+            self.batch_sizes,
         )
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The captions of a split with the vectors of their pictures."""
+    """The captions of a split with the vectors of their images."""
 
     captions: Captions
-    features: Tensor  # (P, D), one row a picture that has a vector
-    pictures: tuple[int, ...]  # row of ``features`` -> picture number in ``captions``
+    features: Tensor  # (P, D), one row an image that has a vector
+    images: tuple[int, ...]  # row of ``features`` -> image number in ``captions``
     rows: np.ndarray  # int64 (M,), caption -> row of ``features``
     starts: np.ndarray  # int64 (M,), caption -> its first token in ``tokens``
     lengths: np.ndarray  # int64 (M,), tokens of a caption, EOS included
@@ -70,8 +73,8 @@ class Pairs:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the pictures, row by row of ``features``."""
-        return [self.captions.keys[picture] for picture in self.pictures]
+        """The keys of the images, row by row of ``features``."""
+        return [self.captions.keys[image] for image in self.images]
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Return the caption numbers of every batch of an epoch, in order."""
@@ -101,17 +104,17 @@ class Pairs:
             features=self.features[torch.from_numpy(self.rows[captions])],
             inputs=torch.from_numpy(self.tokens[place].astype(np.int64)),
             targets=torch.from_numpy(self.tokens[place + 1].astype(np.int64)),
-            active=tuple(real.sum(axis=1).tolist()),
+            batch_sizes=tuple(real.sum(axis=1).tolist()),
         )
 
 
 def load_pairs(cache: Cache, split: str) -> Pairs:
     """Join the captions of ``split`` with their vectors.
 
-    Pictures that the cache records as failed are left out and counted.
+    Images that the cache records as failed are left out and counted.
 
     :raises CaptionsError: no such split, or nothing is left of it.
-    :raises MissingFeatureError: a picture has neither a vector nor a recorded failure.
+    :raises MissingFeatureError: an image has neither a vector nor a recorded failure.
     """
     captions = cache.captions(split)
     has = [key in cache.rows for key in captions.keys]
@@ -122,24 +125,24 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
     ]
     if unknown:
         raise MissingFeatureError(
-            f"{cache.root}: {len(unknown)} pictures of {split!r} have no vector, the first is "
+            f"{cache.root}: {len(unknown)} images of {split!r} have no vector, the first is "
             f"{unknown[0]}; run `preprocess` with --images on this split"
         )
-    pictures = tuple(np.flatnonzero(has).tolist())
-    if not pictures:
-        raise CaptionsError(f"{cache.root}: no picture of {split!r} has a vector")
+    images = tuple(np.flatnonzero(has).tolist())
+    if not images:
+        raise CaptionsError(f"{cache.root}: no image of {split!r} has a vector")
     row_of = np.cumsum(has) - 1
-    kept = np.flatnonzero(np.array(has)[captions.picture])
+    kept = np.flatnonzero(np.array(has)[captions.image])
     tokens, starts = _with_marks(captions)
     return Pairs(
         captions=captions,
-        features=torch.from_numpy(cache.features([captions.keys[p] for p in pictures])),
-        pictures=pictures,
-        rows=row_of[captions.picture[kept]].astype(np.int64),
+        features=torch.from_numpy(cache.features([captions.keys[p] for p in images])),
+        images=images,
+        rows=row_of[captions.image[kept]].astype(np.int64),
         starts=starts[kept],
         lengths=np.diff(captions.offsets)[kept] + 1,
         tokens=tokens,
-        without_vector=len(has) - len(pictures),
+        without_vector=len(has) - len(images),
     )
 
 
@@ -156,7 +159,7 @@ def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each feature over pictures, float32 (D,) each.
+    """Return mean and standard deviation of each feature over images, float32 (D,) each.
 
     A constant feature gets a deviation of 1, so that standardising leaves it at 0.
     """
@@ -169,7 +172,7 @@ def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
         first += away.sum(0)
         second += away.square_().sum(0)
     first, second = first / len(features), second / len(features)
-    deviation = (second - first.square()).clamp(min=0).sqrt()
-    deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    std = (second - first.square()).clamp(min=0).sqrt()
+    std = torch.where(std > 1e-6, std, torch.ones_like(std))
     mean = first + centre
-    return mean.float(), deviation.float()
+    return mean.float(), std.float()

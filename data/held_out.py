@@ -1,8 +1,8 @@
 """Pictures kept out of training because they show a pair of concepts that is to stay unseen.
 
-The protocol is that of Nikolaus et al. 2019: every picture of which a single caption names a pair
-leaves the training pictures and is kept to evaluate on; so do those of the validation pictures,
-by which checkpoints are chosen. Test pictures stay where they are.
+The protocol is that of Nikolaus et al. 2019: every image of which a single caption names a pair
+leaves the training images and is kept to evaluate on; so do those of the validation images,
+by which checkpoints are chosen. Test images stay where they are.
 """
 
 import hashlib
@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multispace.data.annotations.collection import Collection, Picture, read_bytes
+from multispace.data.annotations.collection import CaptionedImage, Collection, read_bytes
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of
 from multispace.errors import AnnotationError, DataError, brief
 
-HELD_OUT = {"train": "held-out", "val": "held-out-val"}  # where the pictures of a split go
+HELD_OUT = {"train": "held-out", "val": "held-out-val"}  # where the images of a split go
 _LISTS = ("val_images_split", "test_images_split")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The pairs that are held out, and the digest of the split file where one names the pictures.
+    """The pairs that are held out, and the digest of the split file where one names the images.
 
     :raises DataError: a pair is not two words, or there is none.
     """
@@ -63,9 +63,9 @@ class HeldOut:
 
 
 def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
-    """Read a published split of MS-COCO: its pairs, and the ids of the pictures that show them.
+    """Read a published split of MS-COCO: its pairs, and the ids of the images that show them.
 
-    The file is an object with ``heldout_pairs`` ("black_cat"), and the ids of pictures to
+    The file is an object with ``heldout_pairs`` ("black_cat"), and the ids of images to
     validate and to test on in ``val_images_split`` and ``test_images_split``.
 
     :raises AnnotationError: it is not such a file.
@@ -84,7 +84,7 @@ def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
 
 
 def shows(captions: Sequence[str], factors: Any, pair: Pair) -> bool:
-    """Whether a picture shows a pair: by its factors where it is generated, else by any caption."""
+    """Whether an image shows a pair: by its factors where it is generated, else by any caption."""
     if (things := things_of(factors)) is not None:
         return any(map(pair.is_in, things))
     return any(map(pair.is_named, captions))
@@ -93,25 +93,25 @@ def shows(captions: Sequence[str], factors: Any, pair: Pair) -> bool:
 def hold_out(
     collection: Collection, held: HeldOut, ids: frozenset[str] | None = None
 ) -> tuple[Collection, dict[str, dict[str, int]]]:
-    """Move the pictures that show a held-out pair out of training and validation.
+    """Move the images that show a held-out pair out of training and validation.
 
-    :param ids: those of the pictures to move, in place of what their captions name.
+    :param ids: those of the images to move, in place of what their captions name.
 
-    Returns the collection, and how many pictures of each split show each pair; a picture may show
+    Returns the collection, and how many images of each split show each pair; an image may show
     two, and those of ``ids`` need not show any by this software's rules.
     """
     pairs = [Pair.parse(text) for text in held.pairs]
     counts: dict[str, dict[str, int]] = {str(pair): {} for pair in pairs}
 
-    def place(picture: Picture) -> Picture:
-        target = HELD_OUT.get(picture.split or "")
-        if target is None or (ids is not None and str(picture.image_id) not in ids):
-            return picture
-        shown = [str(pair) for pair in pairs if shows(picture.captions, picture.factors, pair)]
+    def place(image: CaptionedImage) -> CaptionedImage:
+        target = HELD_OUT.get(image.split or "")
+        if target is None or (ids is not None and str(image.image_id) not in ids):
+            return image
+        shown = [str(pair) for pair in pairs if shows(image.captions, image.factors, pair)]
         if ids is None and not shown:
-            return picture
+            return image
         for name in shown:
             counts[name][target] = counts[name].get(target, 0) + 1
-        return replace(picture, split=target)
+        return replace(image, split=target)
 
-    return replace(collection, pictures=tuple(map(place, collection.pictures))), counts
+    return replace(collection, images=tuple(map(place, collection.images))), counts

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 
 NO_FILE = "no such file"
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte of RGB, which is Pillow's own measure
@@ -44,7 +44,7 @@ _CONVERTED = {
     "I;16B": "16 bits to 8",
     "I": "16 bits to 8",
 }
-_FAMILY = {"MPO": "JPEG"}  # a JPEG with a second picture
+_FAMILY = {"MPO": "JPEG"}  # a JPEG with a second image
 
 # Pillow warns above the limit and refuses above its double; here the limit itself holds.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -58,30 +58,30 @@ def read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise PictureError(f"{path}: {NO_FILE}") from None
+        raise ImageError(f"{path}: {NO_FILE}") from None
     except OSError as error:
-        raise PictureError(f"{path}: {error.strerror or error}") from error
+        raise ImageError(f"{path}: {error.strerror or error}") from error
     if not content:
-        raise PictureError(f"{path}: empty file")
+        raise ImageError(f"{path}: empty file")
     return content
 
 
 def digest(content: bytes) -> bytes:
-    """Return the 32 bytes of the SHA-256 of a picture file."""
+    """Return the 32 bytes of the SHA-256 of an image file."""
     return hashlib.sha256(content).digest()
 
 
 def decode(content: bytes, path: Path) -> Image.Image:
     """Return the first frame in RGB, upright, 8 bits a channel; transparency is left out.
 
-    :raises PictureError: it is not a whole picture, or beyond ``MAX_PIXELS`` or
+    :raises PictureError: it is not a whole image, or beyond ``MAX_PIXELS`` or
         ``MAX_ASPECT``; names ``path`` and the reason.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            _check(picture)
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
+        with Image.open(io.BytesIO(content)) as image:
+            _check(image)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
             if upright.mode == "F":
                 raise ValueError("floating-point pixels, which have no range of their own")
             if upright.mode.startswith("I"):
@@ -96,40 +96,40 @@ def decode(content: bytes, path: Path) -> Image.Image:
 
 
 def kinds(content: bytes, path: Path) -> list[str]:
-    """Say from its header what :func:`decode` changes about a picture; nothing of an RGB one.
+    """Say from its header what :func:`decode` changes about an image; nothing of an RGB one.
 
     :raises PictureError: the header already shows that it cannot be decoded.
     """
     found = []
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            _check(picture)
-            if picture.mode != "RGB":
-                found.append(_CONVERTED.get(picture.mode, f"mode {picture.mode} to RGB"))
-            if getattr(picture, "is_animated", False):
+        with Image.open(io.BytesIO(content)) as image:
+            _check(image)
+            if image.mode != "RGB":
+                found.append(_CONVERTED.get(image.mode, f"mode {image.mode} to RGB"))
+            if getattr(image, "is_animated", False):
                 found.append("first frame of several")
-            if picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
                 found.append("turned upright by EXIF")
             named = Image.registered_extensions().get(path.suffix.lower())
-            if named != _FAMILY.get(str(picture.format), picture.format):
+            if named != _FAMILY.get(str(image.format), image.format):
                 found.append("extension of another format")
     except _DECODER_ERRORS as error:
         raise _refusal(path, error) from error
     return found
 
 
-def _refusal(path: Path, error: Exception) -> PictureError:
+def _refusal(path: Path, error: Exception) -> ImageError:
     if isinstance(error, UnidentifiedImageError):  # its text names only an object's address
-        return PictureError(f"{path}: not a picture of a known format")
+        return ImageError(f"{path}: not an image of a known format")
     reason = " ".join(str(error).split()) or type(error).__name__
-    return PictureError(f"{path}: not a readable picture ({reason})")
+    return ImageError(f"{path}: not a readable image ({reason})")
 
 
-def _check(picture: Image.Image) -> None:
+def _check(image: Image.Image) -> None:
     """Refuse by the header what should not be decoded."""
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(f"{picture.width} x {picture.height} pixels exceeds limit {MAX_PIXELS}")
-    if max(picture.size) > MAX_ASPECT * min(picture.size):
-        raise ValueError(f"{picture.width} x {picture.height} pixels, longer than {MAX_ASPECT}:1")
-    if picture.format == "EPS":
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels exceeds limit {MAX_PIXELS}")
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels, longer than {MAX_ASPECT}:1")
+    if image.format == "EPS":
         raise ValueError("PostScript, a program that Pillow would have another run")

@@ -1,4 +1,4 @@
-"""A survey of a picture folder: what decoding would do to each file."""
+"""A survey of an image folder: what decoding would do to each file."""
 
 import os
 from collections import Counter
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.images import decode, kinds, read_bytes
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 
 
 @dataclass(frozen=True)
 class Survey:
     """What was found.
 
-    ``plain`` counts the pictures that nothing is changed about, ``converted`` those that are,
-    by what is done (a picture may count twice); ``failures`` maps a file to its reason. Where
-    only headers were read, a damaged picture may count as a good one.
+    ``plain`` counts the images that nothing is changed about, ``converted`` those that are,
+    by what is done (an image may count twice); ``failures`` maps a file to its reason. Where
+    only headers were read, a damaged image may count as a good one.
     """
 
     images: Path
@@ -39,7 +39,7 @@ def survey(images: Path, sample: int | None = None) -> Survey:
     :raises PictureError: ``images`` is not a folder.
     """
     if not images.is_dir():
-        raise PictureError(f"{images}: not a folder; give the folder of the pictures")
+        raise ImageError(f"{images}: not a folder; give the folder of the images")
     files = sorted(Path(root, name) for root, _, names in os.walk(images) for name in names)
     count = len(files) if sample is None else min(sample, len(files))
     chosen = {i * len(files) // count for i in range(count)}
@@ -58,7 +58,7 @@ def survey(images: Path, sample: int | None = None) -> Survey:
 
 
 def _look(path: Path, whole: bool) -> tuple[list[str], str]:
-    """Return what would be changed about a picture, and why it would fail if it would."""
+    """Return what would be changed about an image, and why it would fail if it would."""
     if path.exists() and not path.is_file():
         return [], "not a plain file"  # reading a pipe would wait for ever
     try:
@@ -66,6 +66,6 @@ def _look(path: Path, whole: bool) -> tuple[list[str], str]:
         changes = kinds(content, path)
         if whole:
             decode(content, path)
-    except PictureError as error:
+    except ImageError as error:
         return [], str(error).removeprefix(f"{path}: ")
     return changes, ""

@@ -1,4 +1,4 @@
-"""Captions out of a decoder: greedy, beam search, and sampling, for many pictures at once."""
+"""Captions out of a decoder: greedy, beam search, and sampling, for many images at once."""
 
 from dataclasses import dataclass
 
@@ -82,13 +82,13 @@ def beam(
     device = condition.device
     kept = width if every else 1
     out = torch.full((len(condition), kept, max_words), marks.pad, device=device)
-    picture = torch.arange(len(condition), device=device)  # those still searched for
-    # All hypotheses of a picture would begin alike: the beam begins with one, and fills up.
+    image = torch.arange(len(condition), device=device)  # those still searched for
+    # All hypotheses of an image would begin alike: the beam begins with one, and fills up.
     scores = torch.zeros(len(condition), 1, device=device)
     done = torch.zeros_like(scores, dtype=torch.bool)
     lengths = torch.zeros_like(scores)
     history = torch.empty(len(condition), 1, 0, dtype=torch.int64, device=device)
-    # Only of the hypotheses that have not ended, in the order of pictures and beams.
+    # Only of the hypotheses that have not ended, in the order of images and beams.
     state = decoder.start(condition)
     words = torch.full((len(condition),), marks.bos, device=device)
 
@@ -100,9 +100,9 @@ def beam(
         follow = torch.full(gains.shape, marks.pad, device=device)
         gains[going], follow[going] = likeliest
         gains[:, 0].masked_fill_(~going, 0.0)  # an ended one goes on with PAD, at no cost
-        choices = (scores[:, :, None] + gains.view(len(picture), held, -1)).flatten(1)
+        choices = (scores[:, :, None] + gains.view(len(image), held, -1)).flatten(1)
         scores, choice = choices.topk(min(width, choices.shape[1]), dim=1)
-        origin, new = choice // gains.shape[1], follow.view(len(picture), -1).gather(1, choice)
+        origin, new = choice // gains.shape[1], follow.view(len(image), -1).gather(1, choice)
         done, lengths = done.gather(1, origin), lengths.gather(1, origin)
         lengths = lengths + (~done)
         done = done | (new == marks.eos)
@@ -114,13 +114,13 @@ def beam(
             over = torch.ones_like(over)
         worth = scores[over] / lengths[over] ** length_penalty
         best = worth.argsort(dim=1, descending=True, stable=True)[:, :kept]
-        out[picture[over], : best.shape[1], : step + 1] = _take(history[over], best)
+        out[image[over], : best.shape[1], : step + 1] = _take(history[over], best)
         on = ~over
         if not on.any():
             break
-        came_from = torch.arange(len(picture), device=device)[:, None] * held + origin
+        came_from = torch.arange(len(image), device=device)[:, None] * held + origin
         place = going.cumsum(0) - 1  # of a hypothesis among those that went on
-        picture, history = picture[on], history[on]
+        image, history = image[on], history[on]
         scores, done, lengths = scores[on], done[on], lengths[on]
         state, words = state.select(place[came_from[on][~done]]), new[on][~done]
     out = out[:, :, : step + 1]

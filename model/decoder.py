@@ -1,6 +1,6 @@
 """The caption decoder: a recurrent network that reads [condition ; word] at every step.
 
-The condition (what is known of the picture) is the same at every step, so its part of the input
+The condition (what is known of the image) is the same at every step, so its part of the input
 product is computed once a caption, and the words' part in one product for all steps. That is the
 cell over the concatenation, with its input matrix split in two.
 """
@@ -77,11 +77,11 @@ class Decoder(nn.Module):
         """The matrix from outputs to logits, (V, H)."""
         return self.embedding.weight if self.output.weight is None else self.output.weight
 
-    def forward(self, condition: Tensor, inputs: Tensor, active: Sequence[int]) -> Tensor:
+    def forward(self, condition: Tensor, inputs: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Return word logits under teacher forcing, (N, V); see :meth:`outputs`."""
-        return self._logits(self.outputs(condition, inputs, active))
+        return self._logits(self.outputs(condition, inputs, batch_sizes))
 
-    def outputs(self, condition: Tensor, inputs: Tensor, active: Sequence[int]) -> Tensor:
+    def outputs(self, condition: Tensor, inputs: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Return what the logits are made from, under teacher forcing.
 
         :param condition: (B, C)
@@ -91,16 +91,16 @@ class Decoder(nn.Module):
         """
         if self.training and self.word_dropout:
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
-            dropped[: active[0]] = False
+            dropped[: batch_sizes[0]] = False
             inputs = inputs.masked_fill(dropped, self.unknown)
         # A batch repeats its words: each distinct one goes through the product once. Dropout is
         # then alike for all places of a word in the batch, as Gal & Ghahramani 2016 propose.
         distinct, place = inputs.unique(return_inverse=True)
         gates = self.word_gates(self.dropout(self.embedding(distinct))).index_select(0, place)
         constant = self.condition_gates(condition)
-        outputs = self.dropout(self.cell.run(gates, active, self.recurrent_gates, constant))
+        outputs = self.dropout(self.cell.run(gates, batch_sizes, self.recurrent_gates, constant))
         for read, recurrent in self._upper():
-            outputs = self.dropout(self.cell.run(read(outputs), active, recurrent))
+            outputs = self.dropout(self.cell.run(read(outputs), batch_sizes, recurrent))
         return outputs
 
     def start(self, condition: Tensor) -> State:

@@ -13,18 +13,18 @@ class Words(NamedTuple):
     """Captions packed step by step, as a batch has them."""
 
     inputs: Tensor  # int64 (N,), those of step 0 all BOS
-    active: Sequence[int]  # captions that have a token at each step, not rising
+    batch_sizes: Sequence[int]  # captions that have a token at each step, not rising
 
     def captions(self) -> Tensor:
         """Return which caption each token is of, int64 (N,)."""
-        place = torch.arange(self.active[0], device=self.inputs.device)
-        return torch.cat([place[:count] for count in self.active])
+        place = torch.arange(self.batch_sizes[0], device=self.inputs.device)
+        return torch.cat([place[:count] for count in self.batch_sizes])
 
     def ends(self) -> Tensor:
         """Return where the last token of each caption stands among the N, int64 (B,)."""
         captions = self.captions()
         places = torch.arange(len(captions), device=captions.device)
-        return torch.zeros_like(captions[: self.active[0]]).scatter_reduce(
+        return torch.zeros_like(captions[: self.batch_sizes[0]]).scatter_reduce(
             0, captions, places, "amax", include_self=False
         )
 
@@ -48,4 +48,4 @@ class Encoder(nn.Module):
         """
         distinct, place = words.inputs.unique(return_inverse=True)
         gates = self.gates(embedding(distinct)).index_select(0, place)
-        return self.cell.run(gates, words.active, self.recurrent_gates)[words.ends()]
+        return self.cell.run(gates, words.batch_sizes, self.recurrent_gates)[words.ends()]

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 
 def lstm(
-    inputs: Tensor, constant: Tensor | None, recurrent: Tensor, active: Sequence[int]
+    inputs: Tensor, constant: Tensor | None, recurrent: Tensor, batch_sizes: Sequence[int]
 ) -> Tensor:
     """Return the outputs of all steps, from a state of zeros. (N, H)
 
@@ -33,7 +33,7 @@ def lstm(
         inputs = inputs.float()
         constant = None if constant is None else constant.float()
     with torch.autocast(kind, enabled=False):
-        return _Lstm.apply(inputs, constant, recurrent, tuple(active))
+        return _Lstm.apply(inputs, constant, recurrent, tuple(batch_sizes))
 
 
 class _Lstm(torch.autograd.Function):
@@ -43,13 +43,13 @@ class _Lstm(torch.autograd.Function):
         inputs: Tensor,
         constant: Tensor | None,
         recurrent: Tensor,
-        active: tuple[int, ...],
+        batch_sizes: tuple[int, ...],
     ) -> Tensor:
         size = recurrent.shape[1]
         gates = inputs.clone()  # (N, 4 H), after their non-linearities
         cells, bent, hidden = (inputs.new_empty(len(inputs), size) for _ in range(3))
-        c = inputs.new_zeros(active[0], size)
-        for here, last in _steps(active):
+        c = inputs.new_zeros(batch_sizes[0], size)
+        for here, last in _steps(batch_sizes):
             gate = gates[here]
             if constant is not None:
                 gate += constant[: len(gate)]
@@ -62,7 +62,7 @@ class _Lstm(torch.autograd.Function):
             enter, keep, new, show = gate.chunk(4, dim=1)
             c = torch.mul(keep, c, out=cells[here]).addcmul_(enter, new)
             torch.mul(show, torch.tanh(c, out=bent[here]), out=hidden[here])
-        ctx.active, ctx.has_constant = active, constant is not None
+        ctx.batch_sizes, ctx.has_constant = batch_sizes, constant is not None
         ctx.save_for_backward(recurrent, gates, cells, bent, hidden)
         return hidden
 
@@ -70,11 +70,11 @@ class _Lstm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
         recurrent, gates, cells, bent, hidden = ctx.saved_tensors
-        captions, size = ctx.active[0], recurrent.shape[1]
+        captions, size = ctx.batch_sizes[0], recurrent.shape[1]
         d_gates = torch.empty_like(gates)
         d_constant = gates.new_zeros(captions, 4 * size) if ctx.has_constant else None
         d_h, d_c = (gates.new_zeros(captions, size) for _ in range(2))
-        steps = list(_steps(ctx.active))
+        steps = list(_steps(ctx.batch_sizes))
         for here, last in reversed(steps):
             count = here.stop - here.start
             dh, dc = d_h[:count], d_c[:count]  # rows that ended before are still zero
@@ -109,9 +109,9 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total += a.to(b.dtype) @ b
 
 
-def _steps(active: Sequence[int]) -> Iterator[tuple[slice, slice | None]]:
+def _steps(batch_sizes: Sequence[int]) -> Iterator[tuple[slice, slice | None]]:
     """Yield each step's rows, and those of the same captions at the step before."""
     start, last = 0, None
-    for count in active:
+    for count in batch_sizes:
         yield slice(start, start + count), None if last is None else slice(last, last + count)
         start, last = start + count, start

@@ -67,11 +67,11 @@ def option_words(name: str, value: Any) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What can be chosen of a system. Capacities in nats, times in optimiser steps."""
+    """What can be chosen of a system. Capacities in nats, times in optimizer steps."""
 
     system: str
     embedding: int = option(
-        DECODER, 512, "size of a word vector, and of base's picture vector", least=1
+        DECODER, 512, "size of a word vector, and of base's image vector", least=1
     )
     hidden: int = option(DECODER, 512, "units of a recurrent layer", least=1)
     cell: str = option(DECODER, "lstm", "recurrent cell", "lstm", "gru")

@@ -39,7 +39,7 @@ class Cell(ABC):
     def run(
         self,
         inputs: Tensor,
-        active: Sequence[int],
+        batch_sizes: Sequence[int],
         recurrent: nn.Linear,
         constant: Tensor | None = None,
     ) -> Tensor:
@@ -50,10 +50,10 @@ class Cell(ABC):
         :param constant: a part of the gates that is alike at all steps, (B, gates * H)
         :return: (N, H)
         """
-        zeros = inputs.new_zeros(active[0], recurrent.in_features)
+        zeros = inputs.new_zeros(batch_sizes[0], recurrent.in_features)
         state: States = (zeros,) * self.states
         outputs = []
-        for count, part in zip(active, inputs.split(list(active)), strict=True):
+        for count, part in zip(batch_sizes, inputs.split(list(batch_sizes)), strict=True):
             state = tuple(one[:count] for one in state)
             if constant is not None:
                 constant = constant[:count]
@@ -84,12 +84,12 @@ class LSTM(Cell):
     def run(
         self,
         inputs: Tensor,
-        active: Sequence[int],
+        batch_sizes: Sequence[int],
         recurrent: nn.Linear,
         constant: Tensor | None = None,
     ) -> Tensor:
         """Return the same as step after step, with a backward pass that is written out."""
-        return lstm(inputs, constant, recurrent.weight, active)
+        return lstm(inputs, constant, recurrent.weight, batch_sizes)
 
 
 class GRU(Cell):

@@ -19,7 +19,7 @@ def cache_info(root: Path) -> dict[str, Any]:
         captions = cache.captions(split)
         held_out = captions.held_out or held_out
         splits[split] = {
-            "pictures": captions.pictures,
+            "pictures": captions.images,
             "captions": len(captions.texts),
             "tokens": len(captions.tokens),
             "unknown": captions.unknown_share,

@@ -1,4 +1,4 @@
-"""Captions for new picture files."""
+"""Captions for new image files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def caption(
     checkpoint: str = "best",
     device: str = "auto",
 ) -> Captioned:
-    """Caption picture files through the backbone that the run's features came from.
+    """Caption image files through the backbone that the run's features came from.
 
     :param weights: where the backbone's weights are, if no longer where the cache says.
     :raises PipelineError: the weights or the transform are not those of the run's features.
@@ -48,7 +48,7 @@ def caption(
         )
     if spec.decode.removesuffix(MIRRORED) != DECODING:
         raise PipelineError(
-            f"{run_folder}: its pictures were decoded as {spec.decode!r}, this software does "
+            f"{run_folder}: its images were decoded as {spec.decode!r}, this software does "
             f"{DECODING!r}; extract the features anew"
         )
     backbone = backbone_of(spec, weights=weights, device=device)

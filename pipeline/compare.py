@@ -27,10 +27,10 @@ Floats = NDArray[np.float64]
 COLUMNS = ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
 CHECKPOINTS = {"best": ("best",), "last": ("last",), "both": ("best", "last")}
 INTERVALS = (
-    "intervals: 95 %, percentiles of {resamples} resamples of {pictures} pictures, the same for "
+    "intervals: 95 %, percentiles of {resamples} resamples of {images} images, the same for "
     "all, and of the seeds of each system; BLEU and METEOR are made anew from summed statistics"
 )
-ONE_SEED = "where a system has one seed, intervals tell of the pictures alone, not of training"
+ONE_SEED = "where a system has one seed, intervals tell of the images alone, not of training"
 FEW_SEEDS = "a bootstrap over few seeds understates their variance, by (n - 1)/n for n seeds"
 
 
@@ -60,7 +60,7 @@ class Estimate:
     """A mean, the standard deviation over seeds (None for one seed), and its 95 % interval."""
 
     mean: float
-    deviation: float | None
+    std: float | None
     low: float
     high: float
 
@@ -101,7 +101,7 @@ class Comparison:
     """Runs of one split, grouped by what they are."""
 
     split: str
-    pictures: int
+    images: int
     runs: dict[str, dict[str, int]]  # group -> run -> seed
     sections: tuple[Section, ...]
     captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and deviation, over seeds
@@ -117,7 +117,7 @@ class Comparison:
             [name, str(len(self.runs[name])), *(_spread(*cell) for cell in cells.values())]
             for name, cells in self.captions.items()
         ]
-        single = Table("one caption a picture", ("", "seeds", *CAPTIONS), rows)
+        single = Table("one caption an image", ("", "seeds", *CAPTIONS), rows)
         first, *rest = (table for section in self.sections for table in section.tables())
         return [first, *rest, single]
 
@@ -153,8 +153,8 @@ def compare_groups(
 ) -> Comparison:
     """Compare groups of runs that are read already; see :func:`compare`."""
     runs = [run for members in groups.values() for run in members]
-    pictures = runs[0].scored.record.pictures
-    notes = [INTERVALS.format(resamples=options.resamples, pictures=pictures)]
+    images = runs[0].scored.record.images
+    notes = [INTERVALS.format(resamples=options.resamples, images=images)]
     sizes = {len(members) for members in groups.values()}
     notes += [ONE_SEED] * (1 in sizes) + [FEW_SEEDS] * (max(sizes) > 1)
     if shared := shared_options(runs):
@@ -169,7 +169,7 @@ def compare_groups(
             f"{runs[0].folder} and the others have no score in common; evaluate them with the "
             "same --metrics"
         )
-    title = f"{options.split}, {pictures} pictures"
+    title = f"{options.split}, {images} images"
     sections = [_section(title, columns, groups, _scores(columns), options)]
     sampled = {
         name: members
@@ -178,13 +178,13 @@ def compare_groups(
     }
     counts = {run.scored.record.samples for members in sampled.values() for run in members}
     if len(counts) == 1:
-        title = f"diversity of {counts.pop()} samples a picture"
+        title = f"diversity of {counts.pop()} samples an image"
         sections.append(_section(title, diversity.NAMES, sampled, _diversity, options))
     elif counts:
-        notes.append(f"samples a picture are {sorted(counts)}: diversity does not compare")
+        notes.append(f"samples an image are {sorted(counts)}: diversity does not compare")
     return Comparison(
         split=options.split,
-        pictures=pictures,
+        images=images,
         runs={name: {str(r.folder): r.seed for r in runs} for name, runs in groups.items()},
         sections=tuple(sections),
         captions={
@@ -201,7 +201,7 @@ def compare_groups(
 def _scores(columns: Sequence[str]) -> Callable[[EvaluatedRun], Callable[[Floats], Floats]]:
     def of(run: EvaluatedRun) -> Callable[[Floats], Floats]:
         def scores(weights: Floats) -> Floats:
-            found = run.scored.pictures.corpus(weights)
+            found = run.scored.images.corpus(weights)
             return np.stack([found[column] for column in columns], axis=-1)
 
         return scores
@@ -226,9 +226,9 @@ def _section(
     resampled = [
         Group(tuple(run.seed for run in runs), scorers[name]) for name, runs in groups.items()
     ]
-    pictures = next(iter(groups.values()))[0].scored.record.pictures
-    draws = bootstrap(resampled, pictures, options.resamples, options.seed)
-    whole = np.ones((1, pictures))
+    images = next(iter(groups.values()))[0].scored.record.images
+    draws = bootstrap(resampled, images, options.resamples, options.seed)
+    whole = np.ones((1, images))
     runs = {n: np.concatenate([score(whole) for score in each]) for n, each in scorers.items()}
     names = list(groups)
     return Section(
@@ -262,8 +262,8 @@ def _estimates(columns: Iterable[str], values: Floats, draws: Floats) -> dict[st
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return float(np.mean(values)), deviation
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return float(np.mean(values)), std
 
 
 def _plain(cells: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -271,12 +271,12 @@ def _plain(cells: Mapping[str, Estimate]) -> dict[str, Any]:
 
 
 def _cell(estimate: Estimate) -> str:
-    return _spread(estimate.mean, estimate.deviation)
+    return _spread(estimate.mean, estimate.std)
 
 
-def _spread(mean: float, deviation: float | None) -> str:
+def _spread(mean: float, std: float | None) -> str:
     digits = 3 if abs(mean) < 10 else 0
-    around = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    around = "" if std is None else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{around}"
 
 

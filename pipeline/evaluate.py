@@ -78,7 +78,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a system does on a split. ``captions`` are in the order of the pictures."""
+    """What a system does on a split. ``captions`` are in the order of the images."""
 
     run: str
     system: str
@@ -121,7 +121,7 @@ class Evaluation:
 
 
 def evaluate(options: EvaluateOptions) -> Evaluation:
-    """Caption and score every picture of a split that has a vector.
+    """Caption and score every image of a split that has a vector.
 
     Writes ``RUN/evaluation/SPLIT/``, or ``SPLIT-last/`` for the last checkpoint:
     ``captions.json`` (COCO results format), ``scores.json``, ``per_image.json``,
@@ -139,7 +139,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     run.check_cache(cache)
     pairs = load_pairs(cache, options.split)
     training = cache.captions(run.config["options"]["train_split"]).texts
-    ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]
+    ids = [pairs.captions.image_ids[image] for image in pairs.images]
     every = pairs.captions.references()
     references = {image_id: every[image_id] for image_id in ids}
     folder = evaluation_folder(options.run, options.split, options.checkpoint)
@@ -190,7 +190,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         samples=options.samples,
         seed=options.seed,
         metrics=tuple(options.metrics),
-        pictures=len(ids),
+        images=len(ids),
         without_vector=pairs.without_vector,
         pictures_digest=pictures_digest,
         references_digest=references_digest,
@@ -221,7 +221,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
 def _samples(
     run: Run, features: torch.Tensor, ids: Sequence[int | str], options: EvaluateOptions
 ) -> dict[int | str, list[str]]:
-    """Return N captions a picture, each from its own draw of the posterior; none for N = 0."""
+    """Return N captions an image, each from its own draw of the posterior; none for N = 0."""
     torch.manual_seed(options.seed)
     draws = [
         caption_features(
@@ -244,5 +244,5 @@ def _disentanglement(run: Run, pairs: Pairs, seed: int) -> dict[str, Any] | None
     if stated is None or run.system.options.system == "base":
         return None
     pairs, posterior = posterior_of(run.system, pairs)
-    factors = read_factors([stated[picture] for picture in pairs.pictures])
+    factors = read_factors([stated[image] for image in pairs.images])
     return score_factors(posterior, factors, seed) if factors else None

@@ -21,7 +21,7 @@ from multispace.pipeline.runs.run_folder import Run, load_run
 from multispace.pipeline.transfer import local_cache
 
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a deviation of 1
-MOST = 1000  # pictures whose words are counted
+MOST = 1000  # images whose words are counted
 WORDS = 5  # named for each latent, either way
 
 
@@ -32,16 +32,16 @@ class ExploreOptions:
     run: Path
     cache: Path | str  # a folder, or a URL
     split: str
-    keys: Sequence[str] = ()  # the first pictures where none is named
-    pictures: int = 3
+    keys: Sequence[str] = ()  # the first images where none is named
+    images: int = 3
     dims: int = 5
     checkpoint: str = "best"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("pictures", "dims"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} {getattr(self, name)}: it must be at least 1")
+        for flag, value in (("--pictures", self.images), ("--dims", self.dims)):
+            if value < 1:
+                raise OptionError(f"{flag} {value}: it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Latent:
     """One dimension of z, or one category of a variable of c, and how it is set."""
 
     name: str  # z17, or c0=5
-    weight: float  # KL in nats of the dimension; share of the pictures of the category
+    weight: float  # KL in nats of the dimension; share of the images of the category
     columns: tuple[int, ...]  # of [z ; c]: the dimension, or all of the variable
     values: Mapping[str, tuple[float, ...]]  # what the columns are set to in turn, by its label
 
 
 @dataclass(frozen=True)
 class Traversal:
-    """Captions of one picture, by what one latent is set to."""
+    """Captions of one image, by what one latent is set to."""
 
     key: str
     caption: str  # with all latents its own
@@ -82,16 +82,18 @@ class Exploration:
     """What was found, and where it is written."""
 
     folder: Path
-    pictures: int  # whose words are counted
+    images: int  # whose words are counted
     traversals: tuple[Traversal, ...]
     words: tuple[Words, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "folder": str(self.folder)}
+        values = {**asdict(self), "folder": str(self.folder), "pictures": self.images}
+        del values["images"]  # the file says pictures
+        return values
 
     def lines(self) -> list[str]:
-        """Return it as text: the pictures one after another, then the words."""
+        """Return it as text: the images one after another, then the words."""
         lines = []
         for key in dict.fromkeys(t.key for t in self.traversals):
             own = [t for t in self.traversals if t.key == key]
@@ -99,7 +101,7 @@ class Exploration:
             for traversal in own:
                 for value, caption in traversal.captions.items():
                     lines.append(f"  {traversal.latent:>8} {value:>4}  {caption}".rstrip())
-        lines += ["", f"words of {self.pictures} pictures, change of the share of captions that "
+        lines += ["", f"words of {self.images} images, change of the share of captions that "
                   "have them: z from -3 to 3, c from the captions as they are",
                   "  latent  KL/share  rise; fall"]  # fmt: skip
         for words in self.words:
@@ -129,11 +131,11 @@ def explore(options: ExploreOptions) -> Exploration:
     pairs = load_pairs(cache, options.split)
     keys = pairs.keys
     rows = {key: row for row, key in enumerate(keys)}
-    wanted = list(options.keys) or keys[: options.pictures]
+    wanted = list(options.keys) or keys[: options.images]
     for key in wanted:
         if key not in rows:
             raise OptionError(
-                f"--key {key}: no picture with a vector in split {options.split!r} of {cache.root}"
+                f"--key {key}: no image with a vector in split {options.split!r} of {cache.root}"
             )
 
     in_use = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
@@ -142,7 +144,7 @@ def explore(options: ExploreOptions) -> Exploration:
     counted = in_use.select(torch.arange(min(MOST, len(keys))))
     found = Exploration(
         folder=options.run / "exploration" / options.split,
-        pictures=min(MOST, len(keys)),
+        images=min(MOST, len(keys)),
         traversals=traverse(run, shown, wanted, latents),
         words=tuple(count_words(run, counted, latents)),
     )
@@ -177,7 +179,7 @@ def choose_latents(posterior: Posterior, dims: int) -> list[Latent]:
 def traverse(
     run: Run, posterior: Posterior, keys: Sequence[str], latents: Sequence[Latent]
 ) -> tuple[Traversal, ...]:
-    """Caption each of P pictures with each latent at each of its values."""
+    """Caption each of P images with each latent at each of its values."""
     own = posterior.latents()
     plain = caption_conditions(run.system, posterior.condition(own), run.vocabulary)
     moved = [
@@ -197,7 +199,7 @@ def traverse(
 
 
 def count_words(run: Run, posterior: Posterior, latents: Sequence[Latent]) -> list[Words]:
-    """Compare the words of all pictures' captions between a latent's ends."""
+    """Compare the words of all images' captions between a latent's ends."""
 
     def shares(moved: Tensor) -> dict[str, float]:
         conditions = posterior.condition(moved)

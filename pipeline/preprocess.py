@@ -1,4 +1,4 @@
-"""The first stage: a captioned picture collection to a feature cache."""
+"""The first stage: a captioned image collection to a feature cache."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +20,7 @@ from multispace.errors import DataError, OptionError, PipelineError, VocabularyE
 from multispace.model.backbone.compilation import compile_backbone, repays
 from multispace.model.backbone.resnet import ARCHITECTURES, POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision
-from multispace.pipeline.extraction.extract import MIRRORED, Elsewhere, changed_pictures, extract
+from multispace.pipeline.extraction.extract import MIRRORED, Elsewhere, changed_images, extract
 from multispace.pipeline.extraction.workers import batch_size
 from multispace.pipeline.preparation.exclusions import TRAIN, captions_of, held_out_of
 
@@ -105,7 +105,7 @@ class Summary:
     added: int = 0
     vectors: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    held_out: dict[str, dict[str, int]] = field(default_factory=dict)  # pair: split: pictures
+    held_out: dict[str, dict[str, int]] = field(default_factory=dict)  # pair: split: images
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -164,8 +164,8 @@ def _elsewhere(options: PreprocessOptions) -> Iterator[Elsewhere | None]:
 
 
 def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
-    """Give pictures without a split one: the first collection of a cache is for training."""
-    if not any(picture.split is None for picture in collection.pictures):
+    """Give images without a split one: the first collection of a cache is for training."""
+    if not any(image.split is None for image in collection.images):
         for split in collection.splits:
             check_split_name(split)
         return collection
@@ -173,7 +173,7 @@ def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
         raise OptionError(f"{collection.source}: says nothing of its split; give --split NAME")
     return replace(
         collection,
-        pictures=tuple(replace(p, split=p.split or TRAIN) for p in collection.pictures),
+        images=tuple(replace(p, split=p.split or TRAIN) for p in collection.images),
         notes=(*collection.notes, f"taken as split {TRAIN!r}, the first of its cache"),
     )
 
@@ -237,7 +237,7 @@ def _vocabulary(
                 f"none; preprocess the training split first, or give --split {TRAIN}"
             )
         vocabulary = build_vocabulary(
-            (caption for picture in training for caption in picture.captions),
+            (caption for image in training for caption in image.captions),
             options.tokenizer or "whitespace",
             options.min_count or 10,
             collection.digest,
@@ -256,17 +256,17 @@ def _encode(
     held: HeldOut | None,
 ) -> None:
     for split in collection.splits:
-        pictures = collection.split(split)
-        captions = encode_captions(pictures, split, vocabulary, collection.digest, held)
+        images = collection.split(split)
+        captions = encode_captions(images, split, vocabulary, collection.digest, held)
         entry = writer.manifest.captions.get(split) if split in HELD_OUT.values() else None
         if entry and captions_of(writer, entry).keys != captions.keys:
             raise OptionError(
-                f"{writer.root}: its split {split!r} has other pictures than that of "
+                f"{writer.root}: its split {split!r} has other images than that of "
                 f"{collection.source}; give this one another name (--split NAME)"
             )
         writer.put_captions(captions)
         summary.splits[split] = {
-            "pictures": captions.pictures,
+            "pictures": captions.images,
             "captions": len(captions.texts),
             "tokens": len(captions.tokens),
             "unknown": captions.unknown_share,
@@ -281,13 +281,13 @@ def _extract(
     elsewhere: Elsewhere | None,
 ) -> None:
     assert options.images is not None
-    files = {picture.key: options.images / picture.key for picture in collection.pictures}
+    files = {image.key: options.images / image.key for image in collection.images}
     missing = {}
     for writer, _ in filled:
-        if changed := changed_pictures(writer, files):
+        if changed := changed_images(writer, files):
             raise PipelineError(
                 f"{changed[0]}: its bytes are not those that {writer.root} was made from "
-                f"({len(changed)} such pictures); restore them, or use another --cache"
+                f"({len(changed)} such images); restore them, or use another --cache"
             )
         missing.update({key: path for key, path in files.items() if key not in writer.digests})
     before = sum(len(writer.digests) for writer, _ in filled)
@@ -309,16 +309,16 @@ def _extract(
     failures = writer.manifest.failures
     for key in files:
         if reason := failures.get(key):
-            kind = "missing picture" if reason == NO_FILE else "unreadable picture"
+            kind = "missing image" if reason == NO_FILE else "unreadable image"
             summary.skipped.setdefault(kind, []).append(f"{key}: {reason}")
     for split, counts in summary.splits.items():
         counts["with_vectors"] = sum(p.key in writer.digests for p in collection.split(split))
 
 
 def _compiled(
-    backbone: Backbone, options: PreprocessOptions, pictures: int, summary: Summary
+    backbone: Backbone, options: PreprocessOptions, images: int, summary: Summary
 ) -> Backbone:
-    if options.compile == "off" or (options.compile == "auto" and not repays(backbone, pictures)):
+    if options.compile == "off" or (options.compile == "auto" and not repays(backbone, images)):
         return backbone
     backbone, line = compile_backbone(backbone, batch_size(backbone.device))
     summary.notes.append(f"{backbone.architecture}: {line}")

@@ -1,4 +1,4 @@
-"""Mending a cache: what is bad is taken away, and made again where the pictures are at hand."""
+"""Mending a cache: what is bad is taken away, and made again where the images are at hand."""
 
 import shlex
 from dataclasses import asdict, dataclass
@@ -38,8 +38,8 @@ def repair(
 ) -> Repair:
     """Mend the cache at ``root``.
 
-    :param images: the folder of the pictures; what has captions or a recorded failure and no
-        vector is extracted from it. Without it such pictures are only counted.
+    :param images: the folder of the images; what has captions or a recorded failure and no
+        vector is extracted from it. Without it such images are only counted.
     :param weights: where the backbone's weights are now, if not where the spec says.
     :raises OptionError: an option is of no use.
     :raises CacheError: there is no cache, another process writes to it, it is of another
@@ -70,7 +70,7 @@ def _extract(
     if settled.lost > len(wanted) or (settled.lost and spec is None):
         left.append(
             f"`preprocess --annotations FILE --images DIR --cache {root}`: at least {settled.lost} "
-            "vectors are lost, and no captions here name all their pictures"
+            "vectors are lost, and no captions here name all their images"
         )
     if settled.rebuilt:
         done.append(
@@ -93,7 +93,7 @@ def _extract(
     recorded = {key for key, reason in failures.items() if reason not in (NOT_FINITE, LOST)}
     if away := [key for key in wanted if key not in here and key not in recorded]:
         left.append(
-            f"`cache repair {root} --images DIR`: {len(away)} pictures have no vector"
+            f"`cache repair {root} --images DIR`: {len(away)} images have no vector"
             f"{f' and are not under {images}' if images else ''}, the first is {away[0]}"
         )
     return Repair(writer.root, tuple(done), tuple(left), added)

@@ -38,16 +38,16 @@ class ReportOptions:
     checkpoint: str = "best"  # or last, or both side by side
     images: Path | None = None
     cache: Path | str | None = None  # a folder, or a URL
-    pictures: int = 8
+    image_count: int = 8
     resamples: int = 10_000
     seed: int = 0  # of the resamples
 
     def __post_init__(self) -> None:
-        if self.pictures < 0:
-            raise OptionError(f"--pictures {self.pictures}: it must be 0 or more")
+        if self.image_count < 0:
+            raise OptionError(f"--pictures {self.image_count}: it must be 0 or more")
         if self.images is not None and self.cache is None:
             raise OptionError(
-                f"--images {self.images}: it needs --cache, which knows the pictures' file names"
+                f"--images {self.images}: it needs --cache, which knows the images' file names"
             )
 
 
@@ -60,7 +60,7 @@ class Report:
     groups: dict[str, list[str]]  # the folders of the runs
     included: tuple[str, ...]
     left_out: tuple[str, ...]
-    skipped: tuple[str, ...]  # pictures that could not be shown
+    skipped: tuple[str, ...]  # images that could not be shown
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def report(options: ReportOptions) -> Report:
     first = {name: min(members, key=lambda run: run.seed) for name, members in groups.items()}
     left_out: list[str] = []
     if len(comparison.sections) == 1:
-        left_out.append("diversity of samples: no samples, or not as many a picture in all groups")
+        left_out.append("diversity of samples: no samples, or not as many an image in all groups")
     parts = _parts(first, left_out)
     colours, svg = _curves(groups, left_out)
     examples, skipped = _examples(options, first, left_out)
@@ -153,7 +153,7 @@ def _attributes(found: Mapping[str, Any]) -> Part:
 
 
 def _composition(found: Mapping[str, Any]) -> Part:
-    line = f"held-out pairs: recall over {found['k']} {found['captions']} a picture"
+    line = f"held-out pairs: recall over {found['k']} {found['captions']} an image"
     return Part(Table("", *composition_rows(found)), [line])
 
 
@@ -201,7 +201,7 @@ def _read(path: Path, part: Callable[[Mapping[str, Any]], Part]) -> Part:
 
 
 def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
-    """Return the colour of each group, alike where the runs are, and the picture of the logs."""
+    """Return the colour of each group, alike where the runs are, and the image of the logs."""
     colours: dict[str, str] = {}
     of_runs: dict[tuple[Path, ...], str] = {}
     curves = []
@@ -230,11 +230,11 @@ def _log(path: Path) -> list[dict[str, Any]]:
 def _examples(
     options: ReportOptions, first: Mapping[str, EvaluatedRun], left_out: list[str]
 ) -> tuple[Examples, list[str]]:
-    """Return the examples, and why pictures of them cannot be shown."""
+    """Return the examples, and why images of them cannot be shown."""
     folders = {name: run.scored.folder for name, run in first.items()}
-    examples = read_examples(folders, options.pictures)
+    examples = read_examples(folders, options.image_count)
     skipped: list[str] = []
-    if options.pictures and not examples.shown:
+    if options.image_count and not examples.shown:
         left_out.append("examples: there is no captions.json in any of the evaluations")
     if not examples.shown:
         return examples, skipped

@@ -32,10 +32,10 @@ def score_results(
 ) -> Scores:
     """Score a results file, ours or another's, by the COCO metrics.
 
-    Only the pictures in the results are scored, in the order of the annotations. Image ids are
-    compared as text, so 42 and "42" name the same picture; the scores carry the annotations'.
+    Only the images in the results are scored, in the order of the annotations. Image ids are
+    compared as text, so 42 and "42" name the same image; the scores carry the annotations'.
 
-    :param results: COCO results format, one caption a picture.
+    :param results: COCO results format, one caption an image.
     :param annotations: captions in any format that ``read_collection`` knows.
     :param metrics: names from METRICS.
     :param time_limit: seconds for each of the Java programs behind the metrics.
@@ -48,16 +48,16 @@ def score_results(
     names = {str(image_id): image_id for image_id in captions}
     references: dict[ImageId, Sequence[str]] = {}
     hypotheses: dict[ImageId, str] = {}
-    for picture in read_collection(annotations).pictures:
-        named = names.pop(str(picture.image_id), None)
+    for image in read_collection(annotations).images:
+        named = names.pop(str(image.image_id), None)
         if named is not None:
-            references[picture.image_id] = picture.captions
-            hypotheses[picture.image_id] = captions[named]
+            references[image.image_id] = image.captions
+            hypotheses[image.image_id] = captions[named]
     if names:
         first = ", ".join(shown(image_id) for image_id in list(names.values())[:SHOWN])
         raise PipelineError(
-            f"{results}: {len(names)} of its {len(captions)} pictures, such as image_id {first}, "
-            f"have no captions in {annotations}; score against the annotations of these pictures"
+            f"{results}: {len(names)} of its {len(captions)} images, such as image_id {first}, "
+            f"have no captions in {annotations}; score against the annotations of these images"
         )
     return score_captions(references, hypotheses, metrics, time_limit)
 
@@ -94,7 +94,7 @@ def write_scores(folder: Path, scores: Scores) -> None:
     """Write ``scores.json`` (of the whole set) and ``per_image.json`` into ``folder``.
 
     ``per_image.json`` is a list in the form of pycocoevalcap's ``evalImgs``, which keeps the
-    type of the image ids, a picture a line; ``statistics`` are those of :class:`Scores`. It is
+    type of the image ids, an image a line; ``statistics`` are those of :class:`Scores`. It is
     written first: where ``scores.json`` is, both are whole.
     """
     lines = []
@@ -120,7 +120,7 @@ def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:
             if field not in entry:
                 raise PipelineError(f"{path}: {place} has no {field!r}; expected {FORMAT}")
         image_id, caption = entry["image_id"], entry["caption"]
-        # bool is a subclass of int, and no picture is called true
+        # bool is a subclass of int, and no image is called true
         if not isinstance(image_id, int | str) or isinstance(image_id, bool):
             raise PipelineError(
                 f"{path}: image_id {shown(image_id)} of {place} is neither a whole number nor "
@@ -129,6 +129,6 @@ def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:
         if not isinstance(caption, str):
             raise PipelineError(
                 f"{path}: caption {shown(caption)} of {place} is not text; write one caption "
-                "a picture, as text"
+                "an image, as text"
             )
         yield place, image_id, caption

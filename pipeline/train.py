@@ -29,16 +29,16 @@ from multispace.model.systems.captioner import System
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.runs.checkpoint import (
     Checkpoint,
-    pack_optimiser,
+    pack_optimizer,
     save_checkpoint,
-    unpack_optimiser,
+    unpack_optimizer,
 )
 from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
 from multispace.pipeline.training.distributed import Ranks, join
 from multispace.pipeline.training.interrupts import Stop, noted
 from multispace.pipeline.training.metrics_log import Log, Meter
 from multispace.pipeline.training.noun_clusters import noun_clusters
-from multispace.pipeline.training.optimizer import make_average, make_learning_rate, make_optimiser
+from multispace.pipeline.training.optimizer import make_average, make_learning_rate, make_optimizer
 from multispace.pipeline.training.resume import Position, check_same_data, find_checkpoint
 from multispace.pipeline.training.train_options import TrainOptions
 from multispace.pipeline.training.validation import collapse_warning, latent_distributions, validate
@@ -105,14 +105,14 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
     if isinstance(system, AGCVAE):
         system.set_clusters(noun_clusters(vocabulary, pairs, options.clusters))
     system.to(device)
-    optimiser = make_optimiser(options, system)
+    optimizer = make_optimizer(options, system)
     scaler = GradScaler(device.type, enabled=precision == torch.float16)
     average = make_average(options, system)
     in_use = system if average is None else cast(System, average.module)
-    if checkpoint is not None and checkpoint.optimiser is not None:
+    if checkpoint is not None and checkpoint.optimizer is not None:
         check_same_data(options.run, cache, vocabulary)
         system.load_state_dict(checkpoint.weights)
-        unpack_optimiser(optimiser, checkpoint.optimiser)
+        unpack_optimizer(optimizer, checkpoint.optimizer)
         if position.scaler:
             scaler.load_state_dict(position.scaler)
         if average is not None and checkpoint.average is not None:
@@ -126,7 +126,7 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
 
     def save_last() -> None:
         position.scaler = scaler.state_dict()
-        _save(options.run / LAST, position, system, optimiser, average)
+        _save(options.run / LAST, position, system, optimizer, average)
 
     log = Log(options.run, after=position.step) if ranks.first else None
     meter = Meter()
@@ -142,7 +142,7 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
         for part in filter(None, (pairs, validation)):
             if part.without_vector:
                 progress.note(
-                    f"{part.captions.split}: {part.without_vector} of {part.captions.pictures} "
+                    f"{part.captions.split}: {part.without_vector} of {part.captions.images} "
                     "pictures have no vector (see `cache info`) and are left out"
                 )
         while position.step < steps and not stopped:
@@ -155,19 +155,23 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
                 system.train()
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     loss = loss_of(
-                        batch.features, batch.inputs, batch.targets, batch.active, position.step,
+                        batch.features,
+                        batch.inputs,
+                        batch.targets,
+                        batch.batch_sizes,
+                        position.step,
                         share,
-                    )  # fmt: skip
+                    )
                 _check_finite(loss, scaler, position, options.run)
-                optimiser.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss.total).backward()
-                scaler.unscale_(optimiser)
+                scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(system.parameters(), options.clip)
                 position.step += 1
                 position.batch += 1
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = rate(position.step)
-                scaler.step(optimiser)  # float16 whose gradients overflow: it leaves the step out
+                scaler.step(optimizer)  # float16 whose gradients overflow: it leaves the step out
                 scaler.update()
                 if average is not None:
                     average.update_parameters(system)
@@ -229,7 +233,7 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
 
 
 def count_steps(options: TrainOptions, captions: int, batch_size: int) -> tuple[int, int]:
-    """Return the optimiser steps of an epoch of so many captions, and of the whole training.
+    """Return the optimizer steps of an epoch of so many captions, and of the whole training.
 
     :param batch_size: of all processes together
     """
@@ -276,10 +280,10 @@ def _save(
     folder: Path,
     position: Position,
     system: System,
-    optimiser: torch.optim.Optimizer | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
     average: AveragedModel | None = None,
 ) -> None:
-    packed = pack_optimiser(optimiser) if optimiser else None
+    packed = pack_optimizer(optimizer) if optimizer else None
     averaged = average.module.state_dict() if average else None
     state = asdict(position)
     save_checkpoint(folder, Checkpoint(system.state_dict(), packed, state, averaged))

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_the_commands_from_pictures_to_scores(folder):
+def test_the_commands_from_images_to_scores(folder):
     result = call("evaluate", folder / "run", "--cache", folder / "cache", "--split", "test",
                   "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
     printed = json.loads(result.stdout)
@@ -45,8 +45,8 @@ def test_the_commands_from_pictures_to_scores(folder):
     again = call("score", results, "--annotations", folder / "collection" / "test.json",
                  "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
     assert json.loads(again.stdout)["scores"] == printed["scores"]
-    picture = next((folder / "collection" / "images").iterdir())
-    assert call("caption", folder / "run", picture).stdout.startswith(str(picture))
+    image = next((folder / "collection" / "images").iterdir())
+    assert call("caption", folder / "run", image).stdout.startswith(str(image))
 
 
 def test_preprocess_prints_vocabulary_and_unknown_share(folder, tmp_path):
@@ -167,7 +167,7 @@ def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):
     assert (tmp_path / "r" / "checkpoints" / "last" / "weights.safetensors").exists()
 
 
-def test_a_cache_travels_is_checked_and_mended(folder, tmp_path):
+def test_a_cache_travels_is_checked_and_repaired(folder, tmp_path):
     cache, copy = folder / "cache", tmp_path / "copy"
     assert "0 faults" in call("cache", "verify", cache).stdout
     pushed = call("cache", "push", cache, tmp_path / "remote")
@@ -187,7 +187,7 @@ def test_a_cache_travels_is_checked_and_mended(folder, tmp_path):
     images = folder / "collection" / "images"
     call("cache", "repair", copy, "--images", images)
     assert "0 faults" in call("cache", "verify", copy, "--quick").stdout
-    assert "20 pictures in both" in call("cache", "diff", cache, copy).stdout
+    assert "20 images in both" in call("cache", "diff", cache, copy).stdout
 
     call("cache", "merge", cache, copy, "--into", tmp_path / "both")
     matrix, names = tmp_path / "v.npy", tmp_path / "names.txt"

@@ -1,4 +1,4 @@
-"""Readers of captioned picture collections, one module a format, told apart by content."""
+"""Readers of captioned image collections, one module a format, told apart by content."""
 
 import codecs
 import hashlib
@@ -9,8 +9,8 @@ from typing import Any
 
 from multispace.data.annotations.coco import read_coco
 from multispace.data.annotations.collection import (
+    CaptionedImage,
     Collection,
-    Picture,
     Problem,
     read_bytes,
     split_name,
@@ -20,7 +20,7 @@ from multispace.data.annotations.kaggle import is_kaggle, read_kaggle
 from multispace.data.annotations.karpathy import read_karpathy
 from multispace.errors import AnnotationError
 
-__all__ = ["Collection", "Picture", "Problem", "read_collection"]
+__all__ = ["CaptionedImage", "Collection", "Problem", "read_collection"]
 
 EXPECTED = (
     "expected COCO captions JSON (images, annotations), Karpathy JSON (images with sentences), "
@@ -53,12 +53,12 @@ def read_collection(path: Path, split: str | None = None) -> Collection:
         raise AnnotationError(f"{path}: {content}; {EXPECTED}")
     if split is None:
         return collection
-    pictures = collection.split(split)
-    if not pictures:
+    images = collection.split(split)
+    if not images:
         raise AnnotationError(
             f"{path}: no split {split!r}; choose from {', '.join(collection.splits)}"
         )
-    return replace(collection, pictures=pictures)
+    return replace(collection, images=images)
 
 
 def _read_json(path: Path, data: bytes, split: str | None) -> Collection:

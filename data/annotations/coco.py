@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.annotations.collection import (
-    CAPTION_WITHOUT_PICTURE,
+    CAPTION_WITHOUT_IMAGE,
     DUPLICATE_CAPTION_ID,
-    DUPLICATE_PICTURE_ID,
-    DUPLICATE_PICTURE_NAME,
+    DUPLICATE_IMAGE_ID,
+    DUPLICATE_IMAGE_NAME,
     EMPTY_CAPTION,
-    PICTURE_WITHOUT_CAPTIONS,
-    UNSAFE_PICTURE_NAME,
+    IMAGE_WITHOUT_CAPTIONS,
+    UNSAFE_IMAGE_NAME,
     WRONG_ENCODING,
+    CaptionedImage,
     Collection,
-    Picture,
     Problem,
     fault,
     field,
@@ -37,24 +37,26 @@ def read_coco(path: Path, document: dict[str, Any], digest: str, split: str | No
     problems: list[Problem] = []
     notes: list[str] = []
     label = _label(path, document, split, notes)
-    # Every id of "images" is in here; None marks a picture that was skipped, whose captions go
+    # Every id of "images" is in here; None marks an image that was skipped, whose captions go
     # with it instead of being reported one by one.
     keys = _keys(path, document, problems)
     captions = _captions(path, document, keys, problems, notes)
-    pictures = []
+    images = []
     for place, entry in _entries(path, document, "images"):
         key = keys.pop(entry["id"], None)  # popped: a second entry of the same id is passed over
         if key is None:
             continue
         if texts := captions.get(entry["id"]):
-            pictures.append(Picture(key, entry["id"], tuple(texts), label, entry.get("factors")))
+            images.append(
+                CaptionedImage(key, entry["id"], tuple(texts), label, entry.get("factors"))
+            )
         else:
-            problems.append(Problem(PICTURE_WITHOUT_CAPTIONS, key, place))
+            problems.append(Problem(IMAGE_WITHOUT_CAPTIONS, key, place))
     return Collection(
         "coco",
         path,
         digest,
-        tuple(pictures),
+        tuple(images),
         tuple(problems),
         tuple(notes),
         held_out=_held_out(path, document),
@@ -100,20 +102,20 @@ def _keys(
         name = text_field(path, place, entry, "file_name")
         kind = kind or type(image_id)
         if type(image_id) is not kind:
-            raise fault(path, f"{place}.id", image_id, "the type of the first picture's id")
+            raise fault(path, f"{place}.id", image_id, "the type of the first image's id")
         if image_id in keys:
             problems.append(
-                Problem(DUPLICATE_PICTURE_ID, shown(image_id), f"{place}; the first was kept")
+                Problem(DUPLICATE_IMAGE_ID, shown(image_id), f"{place}; the first was kept")
             )
             continue
         keys[image_id] = None
         try:
             key = safe_key(name)
         except ValueError as error:
-            problems.append(Problem(UNSAFE_PICTURE_NAME, shown(name), f"{place} {error}"))
+            problems.append(Problem(UNSAFE_IMAGE_NAME, shown(name), f"{place} {error}"))
             continue
         if key in taken:
-            problems.append(Problem(DUPLICATE_PICTURE_NAME, key, f"{place}; the first was kept"))
+            problems.append(Problem(DUPLICATE_IMAGE_NAME, key, f"{place}; the first was kept"))
             continue
         taken.add(key)
         keys[image_id] = key
@@ -150,7 +152,7 @@ def _captions(
             seen.add(caption_id)
         if image_id not in keys:
             problems.append(
-                Problem(CAPTION_WITHOUT_PICTURE, place, f"no image has the id {shown(image_id)}")
+                Problem(CAPTION_WITHOUT_IMAGE, place, f"no image has the id {shown(image_id)}")
             )
             continue
         key = keys[image_id]
@@ -161,7 +163,7 @@ def _captions(
         elif caption := tidy(text):
             captions.setdefault(image_id, []).append(caption)
         else:
-            problems.append(Problem(EMPTY_CAPTION, place, f"of picture {key}"))
+            problems.append(Problem(EMPTY_CAPTION, place, f"of image {key}"))
     if lost:
-        notes.append(f"{lost} captions went with the pictures that were skipped")
+        notes.append(f"{lost} captions went with the images that were skipped")
     return captions

@@ -1,4 +1,4 @@
-"""Captioned pictures, whatever format they were written in."""
+"""Captioned images, whatever format they were written in."""
 
 import re
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Any
 from multispace.data.cache.keys import check_key
 from multispace.errors import AnnotationError, shown
 
-DUPLICATE_PICTURE_ID = "duplicate picture id"
-DUPLICATE_PICTURE_NAME = "duplicate picture name"
+DUPLICATE_IMAGE_ID = "duplicate image id"
+DUPLICATE_IMAGE_NAME = "duplicate image name"
 DUPLICATE_CAPTION_ID = "duplicate caption id"
 EMPTY_CAPTION = "empty caption"
-CAPTION_WITHOUT_PICTURE = "caption without picture"
-PICTURE_WITHOUT_CAPTIONS = "picture without captions"
-PICTURE_IN_TWO_SPLITS = "picture in two splits"
+CAPTION_WITHOUT_IMAGE = "caption without image"
+IMAGE_WITHOUT_CAPTIONS = "picture without captions"
+IMAGE_IN_TWO_SPLITS = "picture in two splits"
 WRONG_ENCODING = "wrong encoding"
-UNSAFE_PICTURE_NAME = "unsafe picture name"
+UNSAFE_IMAGE_NAME = "unsafe image name"
 
 SPLITS = ("train", "val", "test")
 SYNONYMS = {"dev": "val", "validation": "val"}
@@ -38,10 +38,10 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture and its captions.
+class CaptionedImage:
+    """An image and its captions.
 
-    ``key`` is the file name relative to the picture folder, in POSIX form (see ``safe_key``);
+    ``key`` is the file name relative to the image folder, in POSIX form (see ``safe_key``);
     ``factors`` what a generated collection says was drawn, as parsed JSON. Raises ValueError.
     """
 
@@ -57,41 +57,41 @@ class Picture:
 
 @dataclass(frozen=True)
 class Collection:
-    """The pictures of one annotation file, and what was wrong with it.
+    """The images of one annotation file, and what was wrong with it.
 
     ``digest`` is the SHA-256, in hexadecimal, of the bytes of the files read; ``held_out`` the
     pairs ("red circle") that a generated collection was made without. Raises
-    AnnotationError where there is no picture at all, ValueError where two share a key.
+    AnnotationError where there is no image at all, ValueError where two share a key.
     """
 
     format: str
     source: Path
     digest: str
-    pictures: tuple[Picture, ...]
+    images: tuple[CaptionedImage, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.pictures:
+        if not self.images:
             first = f" ({self.problems[0]})" if self.problems else ""
             raise AnnotationError(
-                f"{self.source}: no picture with captions{first}; check that the file is whole"
+                f"{self.source}: no image with captions{first}; check that the file is whole"
             )
         for what in ("key", "image_id"):
-            if len({getattr(picture, what) for picture in self.pictures}) < len(self.pictures):
-                raise ValueError(f"{self.source}: two pictures share a {what}")
+            if len({getattr(image, what) for image in self.images}) < len(self.images):
+                raise ValueError(f"{self.source}: two images share a {what}")
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits, in order of first appearance."""
-        names = dict.fromkeys(picture.split for picture in self.pictures)
+        names = dict.fromkeys(image.split for image in self.images)
         return tuple(name for name in names if name is not None)
 
-    def split(self, name: str) -> tuple[Picture, ...]:
-        """Return the pictures of one split; none if there is no such split."""
+    def split(self, name: str) -> tuple[CaptionedImage, ...]:
+        """Return the images of one split; none if there is no such split."""
         wanted = SYNONYMS.get(name, name)
-        return tuple(picture for picture in self.pictures if picture.split == wanted)
+        return tuple(image for image in self.images if image.split == wanted)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from multispace.data.annotations.collection import (
-    CAPTION_WITHOUT_PICTURE,
+    CAPTION_WITHOUT_IMAGE,
     DUPLICATE_CAPTION_ID,
     EMPTY_CAPTION,
-    PICTURE_IN_TWO_SPLITS,
-    PICTURE_WITHOUT_CAPTIONS,
+    IMAGE_IN_TWO_SPLITS,
+    IMAGE_WITHOUT_CAPTIONS,
     SPLITS,
     SYNONYMS,
-    UNSAFE_PICTURE_NAME,
+    UNSAFE_IMAGE_NAME,
     WRONG_ENCODING,
+    CaptionedImage,
     Collection,
-    Picture,
     Problem,
     read_bytes,
     split_in_name,
@@ -25,7 +25,7 @@ from multispace.data.annotations.collection import (
 from multispace.data.cache.keys import is_unicode, safe_key
 from multispace.errors import AnnotationError, shown
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 )
 LIST_SUFFIXES = frozenset(("", ".txt", ".lst", ".list"))
@@ -69,7 +69,7 @@ def gather(
 ) -> Collection:
     """Make a collection of ``(line, name, caption)`` rows and the split lists beside the file.
 
-    Where there are lists, pictures in none of them are left out and counted in the notes.
+    Where there are lists, images in none of them are left out and counted in the notes.
     Raises AnnotationError.
     """
     captions: dict[str, list[str]] = {}
@@ -83,7 +83,7 @@ def gather(
         if caption := tidy(text):
             texts.append(caption)
         else:
-            problems.append(Problem(EMPTY_CAPTION, f"line {line}", f"of picture {known}"))
+            problems.append(Problem(EMPTY_CAPTION, f"line {line}", f"of image {known}"))
 
     digest = hashlib.sha256(data)
     notes: list[str] = []
@@ -93,23 +93,23 @@ def gather(
         digest.update(content)
         _assign(label, source, content, captions, listed, problems)
 
-    pictures = []
+    images = []
     unlisted = 0
     label_of_all = split or split_in_name(path)  # used where there are no lists
     for key, texts in captions.items():
         if not texts:
-            problems.append(Problem(PICTURE_WITHOUT_CAPTIONS, key, "all its captions are empty"))
-        elif key not in listed and not _has_picture_suffix(key):
-            detail = f"{len(texts)} captions of what is no picture file name"
-            problems.append(Problem(CAPTION_WITHOUT_PICTURE, key, detail))
+            problems.append(Problem(IMAGE_WITHOUT_CAPTIONS, key, "all its captions are empty"))
+        elif key not in listed and not _has_image_suffix(key):
+            detail = f"{len(texts)} captions of what is no image file name"
+            problems.append(Problem(CAPTION_WITHOUT_IMAGE, key, detail))
         elif lists and key not in listed:
             unlisted += 1
         else:
-            pictures.append(Picture(key, key, tuple(texts), listed.get(key, label_of_all)))
+            images.append(CaptionedImage(key, key, tuple(texts), listed.get(key, label_of_all)))
     if unlisted:
-        notes.append(f"{unlisted} captioned pictures are in no split list and were left out")
+        notes.append(f"{unlisted} captioned images are in no split list and were left out")
     return Collection(
-        format, path, digest.hexdigest(), tuple(pictures), tuple(problems), tuple(notes)
+        format, path, digest.hexdigest(), tuple(images), tuple(problems), tuple(notes)
     )
 
 
@@ -139,12 +139,12 @@ def _key(line: int, name: str, problems: list[Problem]) -> str | None:
     try:
         return safe_key(name)
     except ValueError as error:
-        problems.append(Problem(UNSAFE_PICTURE_NAME, shown(name), f"line {line} {error}"))
+        problems.append(Problem(UNSAFE_IMAGE_NAME, shown(name), f"line {line} {error}"))
         return None
 
 
-def _has_picture_suffix(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+def _has_image_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _resolve(name: str, captions: dict[str, list[str]], stems: dict[str, str]) -> str | None:
@@ -152,8 +152,8 @@ def _resolve(name: str, captions: dict[str, list[str]], stems: dict[str, str]) -
 
 
 def _stems(captions: dict[str, list[str]]) -> dict[str, str]:
-    # Flickr30k's lists name pictures without their extension.
-    return {key.rpartition(".")[0]: key for key in reversed(captions) if _has_picture_suffix(key)}
+    # Flickr30k's lists name images without their extension.
+    return {key.rpartition(".")[0]: key for key in reversed(captions) if _has_image_suffix(key)}
 
 
 def _split_lists(
@@ -178,13 +178,13 @@ def _split_lists(
         names = [line.strip() for line in lines_of(content) if line.strip()]
         named = sum(
             _resolve(name, captions, stems) is not None
-            or (_has_picture_suffix(name) and "\t" not in name)
+            or (_has_image_suffix(name) and "\t" not in name)
             for name in names
         )
         if 2 * named <= len(names):
             continue
         if len(labels) > 1:
-            notes.append(f"{file.name} lists pictures, but its name tells several splits; not used")
+            notes.append(f"{file.name} lists images, but its name tells several splits; not used")
             continue
         lists.append((labels.pop(), file, content))
     return sorted(lists, key=lambda item: (SPLITS.index(item[0]), item[1].name))
@@ -209,7 +209,7 @@ def _assign(
             continue
         key = _resolve(name, captions, stems)
         if key is None:
-            problems.append(Problem(PICTURE_WITHOUT_CAPTIONS, shown(name), place))
+            problems.append(Problem(IMAGE_WITHOUT_CAPTIONS, shown(name), place))
         elif listed.setdefault(key, label) != label:
             detail = f"{place}; it stays in {listed[key]}"
-            problems.append(Problem(PICTURE_IN_TWO_SPLITS, key, detail))
+            problems.append(Problem(IMAGE_IN_TWO_SPLITS, key, detail))

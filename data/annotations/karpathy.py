@@ -5,14 +5,14 @@ from typing import Any
 
 from multispace.data.annotations.collection import (
     DUPLICATE_CAPTION_ID,
-    DUPLICATE_PICTURE_ID,
-    DUPLICATE_PICTURE_NAME,
+    DUPLICATE_IMAGE_ID,
+    DUPLICATE_IMAGE_NAME,
     EMPTY_CAPTION,
-    PICTURE_WITHOUT_CAPTIONS,
-    UNSAFE_PICTURE_NAME,
+    IMAGE_WITHOUT_CAPTIONS,
+    UNSAFE_IMAGE_NAME,
     WRONG_ENCODING,
+    CaptionedImage,
     Collection,
-    Picture,
     Problem,
     fault,
     field,
@@ -31,7 +31,7 @@ def read_karpathy(path: Path, document: dict[str, Any], digest: str) -> Collecti
     Raises AnnotationError.
     """
     problems: list[Problem] = []
-    pictures: list[Picture] = []
+    images: list[CaptionedImage] = []
     identifiers: set[int | str] = set()
     keys: set[str] = set()
     sentence_ids: set[int | str] = set()
@@ -43,34 +43,34 @@ def read_karpathy(path: Path, document: dict[str, Any], digest: str) -> Collecti
             name = f"{text_field(path, place, entry, 'filepath')}/{name}"
         which = "cocoid" if "cocoid" in entry else "imgid"
         image_id = id_field(path, place, entry, which)
-        if pictures and type(image_id) is not type(pictures[0].image_id):
-            raise fault(path, f"{place}.{which}", image_id, "the type of the first picture's id")
+        if images and type(image_id) is not type(images[0].image_id):
+            raise fault(path, f"{place}.{which}", image_id, "the type of the first image's id")
         split = split_name(path, text_field(path, place, entry, "split"))
         if image_id in identifiers:
             problems.append(
-                Problem(DUPLICATE_PICTURE_ID, shown(image_id), f"{place}; the first was kept")
+                Problem(DUPLICATE_IMAGE_ID, shown(image_id), f"{place}; the first was kept")
             )
             continue
         identifiers.add(image_id)
         try:
             key = safe_key(name)
         except ValueError as error:
-            problems.append(Problem(UNSAFE_PICTURE_NAME, shown(name), f"{place} {error}"))
+            problems.append(Problem(UNSAFE_IMAGE_NAME, shown(name), f"{place} {error}"))
             continue
         if key in keys:
-            problems.append(Problem(DUPLICATE_PICTURE_NAME, key, f"{place}; the first was kept"))
+            problems.append(Problem(DUPLICATE_IMAGE_NAME, key, f"{place}; the first was kept"))
             continue
         keys.add(key)
         captions = _captions(path, place, entry, sentence_ids, problems)
         if not captions:
-            problems.append(Problem(PICTURE_WITHOUT_CAPTIONS, key, place))
+            problems.append(Problem(IMAGE_WITHOUT_CAPTIONS, key, place))
             continue
         if split == "restval":
             split = "train"
             rest += 1
-        pictures.append(Picture(key, image_id, captions, split))
-    notes = (f"{rest} restval pictures joined train",) if rest else ()
-    return Collection("karpathy", path, digest, tuple(pictures), tuple(problems), notes)
+        images.append(CaptionedImage(key, image_id, captions, split))
+    notes = (f"{rest} restval images joined train",) if rest else ()
+    return Collection("karpathy", path, digest, tuple(images), tuple(problems), notes)
 
 
 def _captions(

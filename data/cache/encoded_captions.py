@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from multispace.data.annotations.collection import Picture
+from multispace.data.annotations.collection import CaptionedImage
 from multispace.data.cache.keys import check_key
 from multispace.data.cache.shard import package_version
 from multispace.data.cache.texts import Texts
@@ -30,18 +30,18 @@ _HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, Overflow
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of P pictures, M in all, as token ids (no BOS, no EOS) and as raw text.
+    """The captions of P images, M in all, as token ids (no BOS, no EOS) and as raw text.
 
     ``picture`` (M,) int32 gives each caption's index into ``keys``, never falling; caption m is
     ``tokens[offsets[m]:offsets[m + 1]]``, ``tokens`` int32 and ``offsets`` (M + 1,) int64.
-    Every picture has a caption. ``factors``, where there are any, has P entries. ``held_out`` is
-    what training pictures were not to show. Raises CaptionsError where the parts do not fit.
+    Every image has a caption. ``factors``, where there are any, has P entries. ``held_out`` is
+    what training images were not to show. Raises CaptionsError where the parts do not fit.
     """
 
     split: str
     keys: tuple[str, ...]
     image_ids: tuple[int | str, ...]
-    picture: npt.NDArray[np.int32]
+    image: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     texts: Sequence[str]
@@ -59,19 +59,19 @@ class Captions:
             raise CaptionsError(str(error)) from error
         for what, values in (("key", self.keys), ("image_id", self.image_ids)):
             if not count or len(values) != count or len(set(values)) != count:
-                raise CaptionsError(f"the {count} pictures do not have one {what} each")
+                raise CaptionsError(f"the {count} images do not have one {what} each")
         if len({type(image_id) for image_id in self.image_ids}) > 1:
-            raise CaptionsError("image_id is a number for some pictures and text for others")
+            raise CaptionsError("image_id is a number for some images and text for others")
         if self.factors is not None and len(self.factors) != count:
-            raise CaptionsError(f"factors has {len(self.factors)} entries for {count} pictures")
+            raise CaptionsError(f"factors has {len(self.factors)} entries for {count} images")
         for name, kind in (("picture", "int32"), ("tokens", "int32"), ("offsets", "int64")):
             array = getattr(self, name)
             if array.ndim != 1 or array.dtype != np.dtype(kind):
                 raise CaptionsError(f"{name} is {array.ndim}-d {array.dtype}, expected 1-d {kind}")
-        if len(self.picture) != len(self.texts):
-            raise CaptionsError(f"{len(self.texts)} texts for {len(self.picture)} captions")
-        # From -1 before the first to the last picture, in steps of 0 or 1: none is passed over.
-        steps = np.diff(self.picture, prepend=np.int32(-1))
+        if len(self.image) != len(self.texts):
+            raise CaptionsError(f"{len(self.texts)} texts for {len(self.image)} captions")
+        # From -1 before the first to the last image, in steps of 0 or 1: none is passed over.
+        steps = np.diff(self.image, prepend=np.int32(-1))
         if steps.sum() != count or steps[0] != 1 or ((steps < 0) | (steps > 1)).any():
             raise CaptionsError(f"caption_picture does not rise from 0 to {count - 1} by ones")
         _check_offsets("offsets", self.offsets, len(self.texts), len(self.tokens))
@@ -79,8 +79,8 @@ class Captions:
             raise CaptionsError(f"token {least} is no word; words are {UNK} and up")
 
     @property
-    def pictures(self) -> int:
-        """The number of pictures."""
+    def images(self) -> int:
+        """The number of images."""
         return len(self.keys)
 
     @property
@@ -89,34 +89,32 @@ class Captions:
         return float(np.mean(self.tokens == UNK)) if len(self.tokens) else 0.0
 
     def references(self) -> dict[int | str, list[str]]:
-        """Return the raw captions of every picture by image id, as the metrics take them."""
+        """Return the raw captions of every image by image id, as the metrics take them."""
         captions: dict[int | str, list[str]] = {image_id: [] for image_id in self.image_ids}
-        for index, text in zip(self.picture.tolist(), self.texts, strict=True):
+        for index, text in zip(self.image.tolist(), self.texts, strict=True):
             captions[self.image_ids[index]].append(text)
         return captions
 
 
 def encode_captions(
-    pictures: Sequence[Picture],
+    images: Sequence[CaptionedImage],
     split: str,
     vocabulary: Vocabulary,
     source_digest: str,
     held_out: HeldOut | None = None,
 ) -> Captions:
-    """Encode the captions of the pictures of one split, in their order.
+    """Encode the captions of the images of one split, in their order.
 
-    Raises CaptionsError, also where a picture has no caption.
+    Raises CaptionsError, also where an image has no caption.
     """
-    texts = tuple(text for picture in pictures for text in picture.captions)
+    texts = tuple(text for image in images for text in image.captions)
     encoded = [vocabulary.encode(text) for text in texts]
-    factors = tuple(picture.factors for picture in pictures)
+    factors = tuple(image.factors for image in images)
     return Captions(
         split=split,
-        keys=tuple(picture.key for picture in pictures),
-        image_ids=tuple(picture.image_id for picture in pictures),
-        picture=np.repeat(
-            np.arange(len(pictures), dtype=np.int32), [len(p.captions) for p in pictures]
-        ),
+        keys=tuple(image.key for image in images),
+        image_ids=tuple(image.image_id for image in images),
+        image=np.repeat(np.arange(len(images), dtype=np.int32), [len(p.captions) for p in images]),
         tokens=np.fromiter((token for ids in encoded for token in ids), np.int32),
         offsets=_offsets(encoded),
         texts=texts,
@@ -133,7 +131,7 @@ def save_captions(captions: Captions, path: Path) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {
         "key": _fixed(captions.keys),
         "image_id": _fixed([str(image_id) for image_id in captions.image_ids]),
-        "caption_picture": captions.picture.astype("<i4"),
+        "caption_picture": captions.image.astype("<i4"),
         "tokens": captions.tokens.astype("<i4"),
         "offsets": captions.offsets.astype("<i8"),
         "text": np.frombuffer(b"".join(texts), np.uint8),
@@ -179,14 +177,14 @@ def load_captions(path: Path, vocabulary: Vocabulary | None) -> Captions:
         raise CaptionsError(
             f"{path}: cannot be read ({error.strerror}); check its rights"
         ) from error
-    mend = "restore the file, or preprocess the split again"
+    hint = "restore the file, or preprocess the split again"
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             captions = _Reader(file, len(data)).captions()
     except CaptionsError as error:
-        raise CaptionsError(f"{path}: {brief(error)}; {mend}") from error
+        raise CaptionsError(f"{path}: {brief(error)}; {hint}") from error
     except _HDF5_FAULTS as error:
-        raise CaptionsError(f"{path}: not a whole HDF5 file ({brief(error)}); {mend}") from error
+        raise CaptionsError(f"{path}: not a whole HDF5 file ({brief(error)}); {hint}") from error
     if vocabulary is not None:
         if captions.vocabulary_digest != vocabulary.digest:
             raise CaptionsError(
@@ -196,7 +194,7 @@ def load_captions(path: Path, vocabulary: Vocabulary | None) -> Captions:
         top = int(captions.tokens.max(initial=UNK))
         if top >= len(vocabulary):
             raise CaptionsError(
-                f"{path}: token {top} is outside the vocabulary of {len(vocabulary)} words; {mend}"
+                f"{path}: token {top} is outside the vocabulary of {len(vocabulary)} words; {hint}"
             )
     return captions
 
@@ -218,15 +216,15 @@ class _Reader:
         for name in names:
             if root.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
                 raise CaptionsError(f"{name!r} is a soft or external link")
-        picture = self._array("caption_picture", "<i4")
+        image = self._array("caption_picture", "<i4")
         return Captions(
             split=_get_text(root, "split"),
             keys=self._strings("key"),
             image_ids=self._image_ids(),
-            picture=picture,
+            image=image,
             tokens=self._array("tokens", "<i4"),
             offsets=self._array("offsets", "<i8"),
-            texts=self._texts(len(picture)),
+            texts=self._texts(len(image)),
             factors=self._factors() if b"factors" in names else None,
             vocabulary_digest=_get_text(root, "vocabulary_digest"),
             source_digest=_get_text(root, "source_digest"),

@@ -9,9 +9,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 def safe_key(name: str) -> str:
-    """Return the key of a picture: its relative name, "/" between folders, no "." or "//".
+    """Return the key of an image: its relative name, "/" between folders, no "." or "//".
 
-    Raises ValueError, with the reason, for a name that could leave the picture folder or
+    Raises ValueError, with the reason, for a name that could leave the image folder or
     that cannot be stored as UTF-8.
     """
     if _FORBIDDEN.search(name):
@@ -20,7 +20,7 @@ def safe_key(name: str) -> str:
         raise ValueError("cannot be written as UTF-8")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or name[1:2] == ":" or ".." in parts:
-        raise ValueError("leaves the picture folder")
+        raise ValueError("leaves the image folder")
     if not parts:
         raise ValueError("names no file")
     return "/".join(parts)
@@ -55,7 +55,7 @@ def parse_key_list(content: bytes) -> list[str]:
 
 
 def is_key(key: str) -> bool:
-    """Whether ``key`` can be a picture's key."""
+    """Whether ``key`` can be an image's key."""
     try:
         check_key(key)
     except ValueError:

@@ -36,13 +36,13 @@ def check_entry(root: Path, entry: Entry) -> Path:
     :raises DamagedFileError: the file is missing, a link, or not the bytes that the manifest lists.
     """
     path = root / entry.file
-    mend = "run `preprocess` again, or fetch the cache anew"
+    hint = "run `preprocess` again, or fetch the cache anew"
     if path.is_symlink() or not path.is_file():
-        raise DamagedFileError(f"{path}: listed in the manifest but not there as a file; {mend}")
+        raise DamagedFileError(f"{path}: listed in the manifest but not there as a file; {hint}")
     if (size := path.stat().st_size) != entry.bytes:
-        raise DamagedFileError(f"{path}: {size} bytes, the manifest says {entry.bytes}; {mend}")
+        raise DamagedFileError(f"{path}: {size} bytes, the manifest says {entry.bytes}; {hint}")
     if (digest := file_sha256(path)) != entry.sha256:
         raise DamagedFileError(
-            f"{path}: digest {digest[:12]}..., the manifest says {entry.sha256[:12]}...; {mend}"
+            f"{path}: digest {digest[:12]}..., the manifest says {entry.sha256[:12]}...; {hint}"
         )
     return path

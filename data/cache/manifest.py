@@ -33,7 +33,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Manifest:
     """What a cache holds.
 
-    ``failures`` maps a picture's key to why it has no row. ``keys`` is the file of all keys in
+    ``failures`` maps an image's key to why it has no row. ``keys`` is the file of all keys in
     the order of the shards and their rows, one a line: it tells which shards a part of the
     cache needs, and whose vectors a lost shard held. A cache may be without.
     """
@@ -47,7 +47,7 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """The number of pictures with a vector."""
+        """The number of images with a vector."""
         return sum(shard.rows for shard in self.shards)
 
     def with_captions(self, split: str, entry: Entry) -> "Manifest":
@@ -88,11 +88,11 @@ def read_manifest(root: Path) -> Manifest:
     path = root / NAME
     if not path.is_file():
         raise CacheError(f"{path}: not found; `preprocess --cache {root}` makes a cache")
-    mend = f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
-    return parse_manifest(path.read_bytes(), str(path), mend)
+    hint = f"fetch it anew, or delete it and run `preprocess --cache {root}` (shards are kept)"
+    return parse_manifest(path.read_bytes(), str(path), hint)
 
 
-def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
+def parse_manifest(content: bytes, source: str, hint: str) -> Manifest:
     """Check the bytes of a manifest.
 
     :param source: the path or URL of the bytes, and
@@ -103,9 +103,9 @@ def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
     try:
         value = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise CacheError(f"{source}: not JSON ({brief(error)}); {mend}") from error
+        raise CacheError(f"{source}: not JSON ({brief(error)}); {hint}") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CacheError(f"{source}: not a feature cache; its format is not {FORMAT!r}; {mend}")
+        raise CacheError(f"{source}: not a feature cache; its format is not {FORMAT!r}; {hint}")
     if (version := value.get("version")) != VERSION:
         raise CacheError(
             f"{source}: version {shown(version)}, this software reads {VERSION}; update it"
@@ -113,13 +113,13 @@ def parse_manifest(content: bytes, source: str, mend: str) -> Manifest:
     try:
         manifest = _parse(value)
     except (CacheError, RecursionError) as error:  # the latter where a deep value is quoted
-        raise CacheError(f"{source}: {brief(error)}; {mend}") from error
+        raise CacheError(f"{source}: {brief(error)}; {hint}") from error
     try:
         same = manifest.to_bytes() == content
     except UnicodeEncodeError:  # JSON's escapes can spell what is no text
         same = False
     if not same:
-        raise CacheError(f"{source}: its content does not match its digest; {mend}")
+        raise CacheError(f"{source}: its content does not match its digest; {hint}")
     return manifest
 
 

@@ -79,7 +79,7 @@ class Cache:
         absent = [key for key in keys if key not in self.rows]
         if absent:
             raise MissingFeatureError(
-                f"{self.root}: {len(absent)} pictures have no vector, the first is {absent[0]}"
+                f"{self.root}: {len(absent)} images have no vector, the first is {absent[0]}"
                 f"{self._reason(absent[0])}; run `preprocess` on them"
             )
         dtype = np.result_type(spec.dtype, *(shard.features.dtype for shard in self.shards))

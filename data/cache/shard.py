@@ -1,4 +1,4 @@
-"""A shard: one HDF5 file of pooled feature rows, each with its picture's key and digest.
+"""A shard: one HDF5 file of pooled feature rows, each with its image's key and digest.
 
 The layout is plain enough for any HDF5 reader (see docs/feature-cache.md): three contiguous,
 uncompressed datasets and four attributes. A shard is checked against its digest before the
@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 MAX_KEY_BYTES = 4096
 
 _NAMES = {"features", "key", "image_sha256"}
-_MEND = "fetch it anew, or delete it and run `preprocess` again"
+_HINT = "fetch it anew, or delete it and run `preprocess` again"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def write_shard(
 ) -> ShardEntry:
     """Write rows as the shard ``number`` under ``folder`` and return its manifest entry.
 
-    :param image_sha256: uint8 (N, 32), digests of the pictures' bytes.
+    :param image_sha256: uint8 (N, 32), digests of the images' bytes.
     :param features: (N, D) in any float type; stored in ``spec.dtype``.
     :raises ShardError: a vector is not finite or does not fit the storage type, or a key is not
         one that can be stored.
@@ -127,7 +127,7 @@ def open_shard(root: Path, entry: ShardEntry) -> Shard:
     shard = read_shard(check_entry(root, entry))
     if len(shard.keys) != entry.rows:
         raise ShardError(
-            f"{shard.path}: {len(shard.keys)} rows, the manifest says {entry.rows}; {_MEND}"
+            f"{shard.path}: {len(shard.keys)} rows, the manifest says {entry.rows}; {_HINT}"
         )
     return shard
 
@@ -174,10 +174,10 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except CacheError as error:
-        raise ShardError(f"{path}: {brief(error)}; {_MEND}") from error
+        raise ShardError(f"{path}: {brief(error)}; {_HINT}") from error
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
         # h5py reports a broken structure as any of these, depending on where it breaks.
-        raise ShardError(f"{path}: not a readable shard ({brief(error)}); {_MEND}") from error
+        raise ShardError(f"{path}: not a readable shard ({brief(error)}); {_HINT}") from error
 
 
 def _contiguous(file: h5py.File, name: str, file_size: int) -> h5py.Dataset:

@@ -13,7 +13,7 @@ DTYPES = ("float16", "float32")
 
 EXTRACTED = "extracted"
 IMPORTED = "imported, provenance as stated by the user"
-IMPORTED_UNSEEN = f"{IMPORTED}, pictures not seen: image_sha256 is zero"
+IMPORTED_UNSEEN = f"{IMPORTED}, images not seen: image_sha256 is zero"
 ORIGINS = (EXTRACTED, IMPORTED, IMPORTED_UNSEEN)
 
 _MOST = (1 << 31) - 1  # pixels, or numbers a vector
@@ -23,7 +23,7 @@ _DETAIL = ("weights", "dtype", "precision", "versions")
 
 @dataclass(frozen=True)
 class Transform:
-    """From the decoded picture to the network's input.
+    """From the decoded image to the network's input.
 
     The shorter side is resized to ``resize`` pixels, the middle ``crop`` x ``crop`` pixels are
     cut out, and each channel of [0, 1] has ``mean`` subtracted and is divided by ``std``.

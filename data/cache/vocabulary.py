@@ -95,7 +95,7 @@ class Vocabulary:
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read a vocabulary; raises VocabularyError that names the file and the fault."""
-        mend = "restore the file, or preprocess again into an empty cache"
+        hint = "restore the file, or preprocess again into an empty cache"
         try:
             document = json.loads(path.read_bytes().decode("utf-8"))
             return _from_document(document)
@@ -108,11 +108,11 @@ class Vocabulary:
                 f"{path}: cannot be read ({error.strerror}); check its rights"
             ) from error
         except VocabularyError as error:
-            raise VocabularyError(f"{path}: {brief(error)}; {mend}") from error
+            raise VocabularyError(f"{path}: {brief(error)}; {hint}") from error
         except UnicodeDecodeError as error:
-            raise VocabularyError(f"{path}: byte {error.start} is not UTF-8; {mend}") from error
+            raise VocabularyError(f"{path}: byte {error.start} is not UTF-8; {hint}") from error
         except (ValueError, RecursionError) as error:
-            raise VocabularyError(f"{path}: not whole JSON ({brief(error)}); {mend}") from error
+            raise VocabularyError(f"{path}: not whole JSON ({brief(error)}); {hint}") from error
 
 
 def build_vocabulary(

@@ -167,7 +167,7 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
 
     What a killed run left behind is put right first: partial files are removed and whole
     shards that the manifest does not list yet are taken in. A listed shard whose bytes are
-    wrong is dropped, so that its pictures count as missing.
+    wrong is dropped, so that its images count as missing.
 
     :raises CacheError: another process writes to it, or its manifest is damaged.
     :raises ShardError: a shard is damaged in a way that no killed run leaves behind.
@@ -220,7 +220,7 @@ def _settle(root: Path, manifest: Manifest) -> tuple[Manifest, list[Shard]]:
         try:
             shards.append(open_shard(root, entry))
         except DamagedFileError:
-            (root / entry.file).unlink(missing_ok=True)  # its pictures are extracted again
+            (root / entry.file).unlink(missing_ok=True)  # its images are extracted again
         else:
             entries.append(entry)
     listed = {entry.file for entry in entries}

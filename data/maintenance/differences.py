@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Cosine similarity of the vectors of the same pictures; ``worst`` has the lowest first."""
+    """Cosine similarity of the vectors of the same images; ``worst`` has the lowest first."""
 
     minimum: float
     median: float
@@ -45,8 +45,8 @@ class Comparison:
     """What two caches share and where they differ.
 
     ``meaning`` holds the fields of the feature spec that change what a vector means, ``detail``
-    the others. ``splits`` gives pictures and captions of each split. ``changed`` names the
-    pictures in both whose bytes differ; ``cosine`` is None, with a note, where there is none.
+    the others. ``splits`` gives images and captions of each split. ``changed`` names the
+    images in both whose bytes differ; ``cosine`` is None, with a note, where there is none.
     """
 
     a: Path
@@ -92,9 +92,9 @@ def compare_caches(a: Path, b: Path) -> Comparison:
             )
         if IMPORTED_UNSEEN in (specs[0].origin, specs[1].origin):
             changed = []
-            notes.append("the digests of the pictures of one are not known")
+            notes.append("the digests of the images of one are not known")
     elif None not in specs:
-        notes.append("no picture has a vector in both")
+        notes.append("no image has a vector in both")
     return Comparison(
         a,
         b,
@@ -142,11 +142,11 @@ def _vocabulary(cache: Cache) -> str | None:
 
 def _splits(cache: Cache) -> dict[str, dict[str, int]]:
     held = {split: cache.captions(split) for split in cache.manifest.captions}
-    return {s: {"pictures": c.pictures, "captions": len(c.texts)} for s, c in held.items()}
+    return {s: {"pictures": c.images, "captions": len(c.texts)} for s, c in held.items()}
 
 
 def _vectors(a: Cache, b: Cache, alike: bool) -> tuple[list[str], np.ndarray, list[str]]:
-    """Walk through the pictures in both, some rows of a shard of ``a`` at a time.
+    """Walk through the images in both, some rows of a shard of ``a`` at a time.
 
     :return: their keys, their cosines (float32; none unless ``alike``), and the keys of those
         whose files differ

@@ -13,7 +13,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.errors import CacheError
 
-# Two computations of one vector, in other precisions, stay this close; those of two pictures,
+# Two computations of one vector, in other precisions, stay this close; those of two images,
 # or of other weights, do not.
 LEAST_COSINE = 0.9999
 MOST_STRETCH = 0.01  # a vector that was scaled is another one, though its cosine is 1
@@ -160,7 +160,7 @@ def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
         elif digest == other and _is_rounding(one, two):
             rounded += 1
         else:
-            reason = "another picture" if digest != other else "another vector of the same picture"
+            reason = "another image" if digest != other else "another vector of the same image"
             first, second = str(caches[winner[0]].root), str(caches[place[0]].root)
             won = winner[0] == preferred and place[0] != 0  # what --into has is not replaced
             (settled if won else unsettled).append(Conflict(key, first, second, reason))
@@ -183,7 +183,7 @@ def _places(number: int, cache: Cache) -> list[tuple[_Place, str]]:
 
 
 def _row(caches: Sequence[Cache], place: _Place) -> tuple[np.ndarray, bytes]:
-    """Return the vector (D,) and the picture's digest."""
+    """Return the vector (D,) and the image's digest."""
     cache, shard, row = place
     held = caches[cache].shards[shard]
     return np.asarray(held.features[row]), held.image_sha256[row].tobytes()
@@ -265,7 +265,7 @@ def _take_text(
 
 def _same(one: Captions, two: Captions) -> bool:
     plain = [
-        (c.keys, c.image_ids, c.texts, c.factors, c.picture.tolist(), c.tokens.tolist())
+        (c.keys, c.image_ids, c.texts, c.factors, c.image.tolist(), c.tokens.tolist())
         for c in (one, two)
     ]
     return plain[0] == plain[1]

@@ -41,7 +41,7 @@ class Settled:
 
     ``rebuilt`` says that there was no whole manifest. ``known`` has the keys that whole captions
     name; ``lost`` counts the rows of deleted shards, those of a shard that was not listed as
-    one. Pictures that a whole key list names and that lost their vectors are failures now.
+    one. Images that a whole key list names and that lost their vectors are failures now.
     """
 
     done: tuple[str, ...]
@@ -62,18 +62,18 @@ def settle_damage(root: Path) -> Settled:
     if not any((root / name).exists() for name in (NAME, "features", "captions")):
         raise CacheError(f"{root}: not a cache; `preprocess --cache {root}` makes one")
     with lock_cache(root):
-        mender = _Mender(root)
-        mender.run()
+        repairer = _Repairer(root)
+        repairer.run()
     return Settled(
-        tuple(mender.done),
-        tuple(mender.left),
-        mender.rebuilt,
-        frozenset(mender.known),
-        mender.lost,
+        tuple(repairer.done),
+        tuple(repairer.left),
+        repairer.rebuilt,
+        frozenset(repairer.known),
+        repairer.lost,
     )
 
 
-class _Mender:
+class _Repairer:
     """Brings a cache into a state that can be opened for writing."""
 
     def __init__(self, root: Path) -> None:
@@ -98,7 +98,7 @@ class _Mender:
         manifest = self._shards(manifest)
         for key in [key for key in manifest.failures if not is_key(key)]:
             self.done.append(
-                f"{NAME}: failures named {shown(key)}, which is no picture's key; taken out"
+                f"{NAME}: failures named {shown(key)}, which is no image's key; taken out"
             )
             manifest = replace(
                 manifest, failures={k: v for k, v in manifest.failures.items() if k != key}

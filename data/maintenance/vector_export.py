@@ -36,7 +36,7 @@ def export_features(root: Path, out: Path, names: Path, split: str | None = None
     row n. Rows are in the order of the shards, or of the split's captions.
 
     :raises CacheError: there are no vectors, or ``out`` is not a .npy file.
-    :raises MissingFeatureError: a picture of the split has no vector.
+    :raises MissingFeatureError: an image of the split has no vector.
     """
     if out.suffix != ".npy" or out.resolve() == names.resolve():
         raise CacheError(f"--out {out}: give a .npy file, and another for --names")

@@ -101,7 +101,7 @@ def import_features(options: ImportOptions) -> Imported:
 
     :raises CacheError: the source is not of a known form, a key cannot be stored or is there
         twice, a vector is of another shape or not finite, or the cache has other vectors.
-    :raises PictureError: ``images`` is given and the picture of a key is not there.
+    :raises PictureError: ``images`` is given and the image of a key is not there.
     """
     with open_vectors(options.source, options.names) as vectors:
         keys = _keys(vectors.names, options)
@@ -164,20 +164,19 @@ def _append(
             raise CacheError(
                 f"{options.source}: the vector of {key} holds NaN or infinity; mend or remove it"
             )
-        picture = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
+        image = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
         if key in writer.digests:
             shard, row = held.rows[key]
             there = held.shards[shard].features[row]
             with np.errstate(over="ignore"):
                 same = np.array_equal(there, vector.astype(there.dtype))
-            if not same or writer.digests[key] != picture:
+            if not same or writer.digests[key] != image:
                 raise CacheError(
-                    f"{options.into}: {key} has another vector or picture already; use another "
-                    "--into"
+                    f"{options.into}: {key} has another vector or image already; use another --into"
                 )
             continue
         keys.append(key)
-        digests.append(picture)
+        digests.append(image)
         features.append(vector.astype(np.float64))
     if keys:
         rows = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)

@@ -29,10 +29,10 @@ class Fault:
 
     file: str
     what: str
-    mend: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.what}; {self.mend}"
+        return f"{self.file}: {self.what}; {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def verify_cache(root: Path, *, quick: bool = False) -> Verification:
     try:
         manifest = read_manifest(root)
     except CacheError as error:
-        what, _, mend = str(error).removeprefix(f"{root / NAME}: ").rpartition("; ")
+        what, _, hint = str(error).removeprefix(f"{root / NAME}: ").rpartition("; ")
         if of_another_version(root / NAME):
-            mend = "update this software"
+            hint = "update this software"
         else:
-            mend = f"`cache repair {shlex.quote(str(root))}`"
-        return Verification(root, quick, 1, 0, 0, (Fault(NAME, what, mend),), ())
+            hint = f"`cache repair {shlex.quote(str(root))}`"
+        return Verification(root, quick, 1, 0, 0, (Fault(NAME, what, hint),), ())
     check = _Check(root, manifest, quick)
     check.run()
     listed = list(_listed(manifest))
@@ -128,8 +128,8 @@ class _Check:
         self._captions(self._vocabulary())
         self._unlisted()
 
-    def _fault(self, file: str, what: str, mend: str) -> None:
-        self.faults.append(Fault(file, what, mend))
+    def _fault(self, file: str, what: str, hint: str) -> None:
+        self.faults.append(Fault(file, what, hint))
 
     def _damage(self, entry: Entry) -> str:
         path = self.root / entry.file
@@ -179,7 +179,7 @@ class _Check:
         for key in self.manifest.failures:
             if not is_key(key):
                 self._fault(
-                    NAME, f"failures names {shown(key)}, which is no picture's key", self.repair
+                    NAME, f"failures names {shown(key)}, which is no image's key", self.repair
                 )
             elif key in self.places:
                 self._fault(NAME, f"failures names {key}, which has a vector", self.repair)
@@ -189,22 +189,22 @@ class _Check:
         if entry is None:
             return None
         path = self.root / entry.file
-        mend = f"{self.repair}, then {self.encode.format('train', ' --captions-only')}"
+        hint = f"{self.repair}, then {self.encode.format('train', ' --captions-only')}"
         if what := self._damage(entry):
-            self._fault(entry.file, what, mend)
+            self._fault(entry.file, what, hint)
         elif not self.quick:
             try:
                 return Vocabulary.load(path)
             except VocabularyError as error:
-                self._fault(entry.file, _what(error, path), mend)
+                self._fault(entry.file, _what(error, path), hint)
         return None
 
     def _captions(self, vocabulary: Vocabulary | None) -> None:
         for split, entry in self.manifest.captions.items():
             path = self.root / entry.file
-            mend = self.encode.format(split, " --captions-only")
+            hint = self.encode.format(split, " --captions-only")
             if what := self._damage(entry):
-                self._fault(entry.file, what, mend)
+                self._fault(entry.file, what, hint)
             if what or self.quick:
                 continue
             if self.manifest.vocabulary is None:
@@ -212,14 +212,14 @@ class _Check:
             try:
                 captions = load_captions(path, vocabulary)
             except CaptionsError as error:
-                self._fault(entry.file, _what(error, path), mend)
+                self._fault(entry.file, _what(error, path), hint)
                 continue
             if captions.split != split:
-                self._fault(entry.file, f"holds split {shown(captions.split)}, not {split!r}", mend)
+                self._fault(entry.file, f"holds split {shown(captions.split)}, not {split!r}", hint)
             have = self.places.keys() | self.manifest.failures.keys()
             if absent := [key for key in captions.keys if key not in have]:
                 self.notes.append(
-                    f"{entry.file}: {len(absent)} pictures have neither a readable vector nor a "
+                    f"{entry.file}: {len(absent)} images have neither a readable vector nor a "
                     f"recorded failure, the first is {absent[0]}; "
                     + self.encode.format(split, " --images DIR")
                 )

@@ -63,7 +63,7 @@ def pull(
 
     :param digest: ``sha256:HEX`` of the ``cache.json`` that is expected.
     :param only: what of it: the name of a split (vocabulary, captions of that split, and the
-        shards with its pictures), or a file of keys, one a line (vocabulary and shards).
+        shards with its images), or a file of keys, one a line (vocabulary and shards).
     :param watch: called before the shards are fetched.
     :raises CacheError: the digest is another, ``folder`` holds another cache, or a file is
         missing, too long, or not the bytes that the manifest lists.
@@ -152,22 +152,22 @@ def _hexadecimal(digest: str) -> str:
 
 def _check_joins(folder: Path, held: Manifest, store: Store, source: Manifest) -> None:
     """Refuse a folder whose cache would lose something, or mix with another."""
-    mend = "pull into another folder"
-    _check_same_meaning(folder, held, store, source, mend)
+    hint = "pull into another folder"
+    _check_same_meaning(folder, held, store, source, hint)
     if extra := [shard.file for shard in held.shards if shard not in source.shards]:
-        raise CacheError(f"{folder}: holds {extra[0]}, which {store.url} does not list; {mend}")
+        raise CacheError(f"{folder}: holds {extra[0]}, which {store.url} does not list; {hint}")
     both = held.vocabulary and source.vocabulary
     if both and held.vocabulary != source.vocabulary:
-        raise CacheError(f"{folder}: its vocabulary is not that of {store.url}; {mend}")
+        raise CacheError(f"{folder}: its vocabulary is not that of {store.url}; {hint}")
 
 
 def _check_same_meaning(
-    folder: Path, here: Manifest, store: Store, there: Manifest, mend: str
+    folder: Path, here: Manifest, store: Store, there: Manifest, hint: str
 ) -> None:
     if here.spec and there.spec and here.spec.fingerprint != there.spec.fingerprint:
         raise CacheError(
             f"{folder}: its fingerprint is {here.spec.fingerprint}, that of {store.url} "
-            f"{there.spec.fingerprint} ({'; '.join(here.spec.differences(there.spec))}); {mend}"
+            f"{there.spec.fingerprint} ({'; '.join(here.spec.differences(there.spec))}); {hint}"
         )
 
 
@@ -189,7 +189,7 @@ def _shards_of(
 ) -> tuple[ShardEntry, ...]:
     """Return the shards that hold a wanted key, by the source's key list, and those held.
 
-    Wanted keys without a vector are no fault here: captions name pictures that failed, too.
+    Wanted keys without a vector are no fault here: captions name images that failed, too.
     """
     if source.keys is None:
         raise CacheError(
@@ -204,7 +204,7 @@ def _shards_of(
     if len(keys) != source.rows:
         raise CacheError(f"{where}: {len(keys)} keys, {source.rows} rows; pull the whole cache")
     if wanted.isdisjoint(keys):
-        raise CacheError(f"{store.url}: has a vector of none of the {len(wanted)} pictures wanted")
+        raise CacheError(f"{store.url}: has a vector of none of the {len(wanted)} images wanted")
     needed, start = [], 0
     for shard in source.shards:
         if shard in held or not wanted.isdisjoint(keys[start : start + shard.rows]):

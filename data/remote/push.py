@@ -33,8 +33,8 @@ def push(
     store = Store(url)
     store.check_writable()
     if store.size(NAME) is not None:
-        mend = "delete it there to push anew"
-        there = parse_manifest(store.read(NAME, MAX_MANIFEST), store.where(NAME), mend)
+        hint = "delete it there to push anew"
+        there = parse_manifest(store.read(NAME, MAX_MANIFEST), store.where(NAME), hint)
         _check_covers(folder, manifest, store, there)
     optional = (manifest.keys, manifest.vocabulary)
     small = [*manifest.captions.values(), *(entry for entry in optional if entry)]
@@ -62,9 +62,9 @@ def push(
 
 def _check_covers(folder: Path, manifest: Manifest, store: Store, there: Manifest) -> None:
     """Refuse to push over what the pushed manifest would no longer list."""
-    mend = "pull that first, or push to another URL"
+    hint = "pull that first, or push to another URL"
     _check_same_meaning(folder, manifest, store, there, "push to another URL")
     if extra := [shard.file for shard in there.shards if shard not in manifest.shards]:
-        raise CacheError(f"{store.url}: holds {extra[0]}, which {folder} does not list; {mend}")
+        raise CacheError(f"{store.url}: holds {extra[0]}, which {folder} does not list; {hint}")
     if extra := sorted(set(there.captions) - set(manifest.captions)):
-        raise CacheError(f"{store.url}: holds captions of {extra[0]!r}, {folder} does not; {mend}")
+        raise CacheError(f"{store.url}: holds captions of {extra[0]!r}, {folder} does not; {hint}")

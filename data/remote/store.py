@@ -189,8 +189,8 @@ class Store:
         try:
             yield
         except FileNotFoundError as error:
-            mend = "is the URL right, and all of the cache there?"
-            raise CacheError(f"{where}: not found; {mend}") from error
+            hint = "is the URL right, and all of the cache there?"
+            raise CacheError(f"{where}: not found; {hint}") from error
         except NotImplementedError as error:
             raise CacheError(f"{where}: this filesystem cannot do that") from error
         except _client_errors() as error:

@@ -41,9 +41,9 @@ LOWERED = {"triangle": 0.2}  # radii; centres the triangle by its height
 
 
 def render(scene: Scene, size: int) -> Image.Image:
-    """Draw ``scene`` as an RGB picture of ``size`` x ``size`` pixels, antialiased."""
+    """Draw ``scene`` as an RGB image of ``size`` x ``size`` pixels, antialiased."""
     side = size * SUPERSAMPLING
-    picture = Image.new("RGB", (side, side), BACKGROUND)
+    image = Image.new("RGB", (side, side), BACKGROUND)
     for thing in (scene.main, scene.other):
         radius = thing.radius * side
         width = math.ceil(2.8 * radius)  # holds the longest spoke
@@ -56,8 +56,8 @@ def render(scene: Scene, size: int) -> Image.Image:
             lowered = LOWERED.get(thing.shape, 0.0) * radius
             pen.polygon(_corners(OUTLINES[thing.shape], middle, middle + lowered, radius), fill=255)
         corner = round(thing.x * side - middle), round(thing.y * side - middle)
-        picture.paste(_fabric(thing, width, radius), corner, mask)
-    return picture.reduce(SUPERSAMPLING)
+        image.paste(_fabric(thing, width, radius), corner, mask)
+    return image.reduce(SUPERSAMPLING)
 
 
 def _corners(spokes: Sequence[tuple[float, float]], x: float, y: float, radius: float) -> Points:

@@ -1,4 +1,4 @@
-"""The generated collection on disk: pictures, and COCO annotations that hold their factors."""
+"""The generated collection on disk: images, and COCO annotations that hold their factors."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 from multispace.data.files import sync_folder
 from multispace.data.shapes.drawing import render
 from multispace.data.shapes.scene import draw_scene, factor_values, parse_combinations
-from multispace.data.shapes.sentences import CAPTIONS_PER_PICTURE, captions_of
+from multispace.data.shapes.sentences import CAPTIONS_PER_IMAGE, captions_of
 from multispace.errors import AnnotationError, DataError
 
 FEWEST_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
@@ -22,10 +22,10 @@ HELD_OUT = "held-out"
 
 @dataclass(frozen=True)
 class ShapesSummary:
-    """What was written: the pictures of each split, the captions in all, what is held out."""
+    """What was written: the images of each split, the captions in all, what is held out."""
 
     out: Path
-    pictures: dict[str, int]
+    images: dict[str, int]
     captions: int
     held_out: tuple[str, ...]
 
@@ -33,20 +33,20 @@ class ShapesSummary:
 def generate_shapes(
     out: Path, images: int, seed: int, hold_out: Sequence[str] = (), size: int = 128
 ) -> ShapesSummary:
-    """Write a collection of ``images`` pictures of ``size`` x ``size`` pixels in COCO form.
+    """Write a collection of ``images`` images of ``size`` x ``size`` pixels in COCO form.
 
     ``out`` gets ``images/*.png``, named alike for all splits, and
-    ``annotations/{train,val,test}.json`` (80, 10 and 10 per cent). No picture of these shows a
+    ``annotations/{train,val,test}.json`` (80, 10 and 10 per cent). No image of these shows a
     combination of ``hold_out`` ("red circle": a colour, size or pattern, and a shape) in either
-    object. ``annotations/held-out.json`` then has ``images // 10`` pictures more (at least one a
+    object. ``annotations/held-out.json`` then has ``images // 10`` images more (at least one a
     combination) that show the combinations in turn, in the main object unless it is a small
     one. An image entry holds ``factors`` (:meth:`multispace.data.shapes.scene.Scene.factors`).
 
-    Equal arguments give equal bytes under equal versions of Pillow. A picture that shows nothing
+    Equal arguments give equal bytes under equal versions of Pillow. An image that shows nothing
     held out is the same whatever is held out. ``out`` appears only when whole.
 
     Raises :class:`DataError` where ``out`` has contents, ``images`` is below 10, ``size`` is below
-    16, a combination is not known, or no picture is without them all.
+    16, a combination is not known, or no image is without them all.
     """
     if images < FEWEST_IMAGES:
         raise DataError(f"{images} images leave a split empty; ask for at least {FEWEST_IMAGES}")
@@ -56,9 +56,9 @@ def generate_shapes(
         raise DataError(f"{out}: exists and is not an empty folder; choose another, or remove it")
     held = parse_combinations(hold_out)
     tenth = images // 10
-    pictures = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
+    by_split = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
     if held:
-        pictures[HELD_OUT] = max(tenth, len(held))
+        by_split[HELD_OUT] = max(tenth, len(held))
     names = tuple(map(str, held))
 
     place = out.resolve()
@@ -68,7 +68,7 @@ def generate_shapes(
         (whole / "images").mkdir(parents=True)
         (whole / "annotations").mkdir()
         start = 0
-        for split, count in pictures.items():
+        for split, count in by_split.items():
             shown = held if split == HELD_OUT else ()
             entries, annotations = [], []
             for index in range(start, start + count):
@@ -96,11 +96,11 @@ def generate_shapes(
         os.sync()  # once for thousands of small files, instead of one fsync for each
         os.replace(whole, place)
     sync_folder(place.parent)
-    return ShapesSummary(out, pictures, start * CAPTIONS_PER_PICTURE, names)
+    return ShapesSummary(out, by_split, start * CAPTIONS_PER_IMAGE, names)
 
 
 def read_factors(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the true factors in a generated annotation file, by the pictures' file names.
+    """Return the true factors in a generated annotation file, by the images' file names.
 
     Raises :class:`AnnotationError` where it is missing, not JSON, or has no factors.
     """
@@ -114,7 +114,7 @@ def read_factors(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _annotations(image_id: int, captions: Sequence[str]) -> list[dict[str, Any]]:
-    first = image_id * CAPTIONS_PER_PICTURE
+    first = image_id * CAPTIONS_PER_IMAGE
     return [
         {"id": first + number, "image_id": image_id, "caption": caption}
         for number, caption in enumerate(captions)

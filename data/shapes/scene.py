@@ -1,4 +1,4 @@
-"""What a generated picture shows: two objects and their relation.
+"""What a generated image shows: two objects and their relation.
 
 The main object is large or medium; a small one is above, below, left or right of it. Every
 factor of both is drawn independently and uniformly, so that none tells of another.
@@ -19,7 +19,7 @@ SIZES = (*MAIN_SIZES, "small")
 PATTERNS = ("plain", "striped", "dotted")
 RELATIONS = ("above", "below", "left", "right")  # of the main object to the other
 
-# In sides of the picture. Places vary little: average pooling mixes place with shape, and an
+# In sides of the image. Places vary little: average pooling mixes place with shape, and an
 # untrained network's features then tell shapes apart far less well.
 RADIUS = {"large": 0.29, "medium": 0.23, "small": 0.08}
 MAIN_PLACE, OTHER_PLACE = 0.38, 0.87
@@ -29,7 +29,7 @@ RADIUS_JITTER = 0.04  # of the radius
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; ``x``, ``y`` (centre) and ``radius`` are in sides of the picture."""
+    """One object; ``x``, ``y`` (centre) and ``radius`` are in sides of the image."""
 
     shape: str
     colour: str
@@ -42,7 +42,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows: ``main`` is ``relation`` (above, below, left, right of) ``other``."""
+    """What one image shows: ``main`` is ``relation`` (above, below, left, right of) ``other``."""
 
     main: Thing
     other: Thing
@@ -52,7 +52,7 @@ class Scene:
         """Return the true factors as JSON values.
 
         ``objects`` lists every field of both objects, the main one first; ``relation`` is theirs;
-        ``flat`` maps the names of :func:`factor_values`, in that order, to this picture's values.
+        ``flat`` maps the names of :func:`factor_values`, in that order, to this image's values.
         """
         main, other = asdict(self.main), asdict(self.other)
         flat = {name: main[name] for name in ("shape", "colour", "size", "pattern")}
@@ -62,7 +62,7 @@ class Scene:
 
 
 def factor_values() -> dict[str, tuple[str, ...]]:
-    """Return the names of the flat factors of every picture, with the values each can take."""
+    """Return the names of the flat factors of every image, with the values each can take."""
     return {
         "shape": SHAPES,
         "colour": COLOURS,
@@ -112,7 +112,7 @@ class Combination:
 def parse_combinations(texts: Sequence[str]) -> tuple[Combination, ...]:
     """Read combinations such as "red circle", dropping repeats.
 
-    Raises :class:`DataError` where one is not known, or where no picture is without them all.
+    Raises :class:`DataError` where one is not known, or where no image is without them all.
     """
     found: dict[Combination, None] = {}
     for text in texts:

@@ -8,7 +8,7 @@ from typing import Any
 from multispace.data.shapes.scene import COLOURS, Scene, Thing
 from multispace.errors import DataError
 
-CAPTIONS_PER_PICTURE = 5
+CAPTIONS_PER_IMAGE = 5
 ARTICLES = ("a", "an", "the")
 SHAPE_WORDS = {
     "circle": ("circle", "disc"),
@@ -55,7 +55,7 @@ def captions_of(scene: Scene, rng: random.Random) -> list[str]:
     attributes, and all but the shape of the other object, are left out now and then.
     """
     captions: dict[str, None] = {}
-    while len(captions) < CAPTIONS_PER_PICTURE:
+    while len(captions) < CAPTIONS_PER_IMAGE:
         captions[_caption(scene, rng)] = None
     return list(captions)
 

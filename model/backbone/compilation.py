@@ -16,7 +16,7 @@ from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import native_bfloat16
 
 COMPILER = "inductor"
-LONG = 20_000  # pictures that repay minutes of compilation
+LONG = 20_000  # images that repay minutes of compilation
 
 
 @functools.cache
@@ -31,14 +31,14 @@ def cpp_compiler() -> Path | None:
     return None
 
 
-def repays(backbone: Backbone, pictures: int) -> bool:
+def repays(backbone: Backbone, images: int) -> bool:
     """Say whether compilation is likely to save more time than it takes.
 
     Where the processor multiplies bfloat16 itself, what is around the multiplications counts.
     In float32 they are nearly all, and compiled kernels bring too little (docs/results.md).
     """
     narrow = backbone.precision == torch.bfloat16 and native_bfloat16(backbone.device)
-    return narrow and backbone.device.type == "cpu" and pictures >= LONG
+    return narrow and backbone.device.type == "cpu" and images >= LONG
 
 
 def compile_backbone(backbone: Backbone, batch: int) -> tuple[Backbone, str]:
@@ -47,7 +47,7 @@ def compile_backbone(backbone: Backbone, batch: int) -> tuple[Backbone, str]:
     Weights are frozen into the kernels; inductor keeps them between runs (in
     ``$TORCHINDUCTOR_CACHE_DIR``). They are made for one thread of arithmetic, as a lane has it.
 
-    :param batch: pictures at a time, which never changes.
+    :param batch: images at a time, which never changes.
     """
     if sys.platform == "win32" or cpp_compiler() is None:
         return backbone, "not compiled: no C++ compiler here; install g++"

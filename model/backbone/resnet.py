@@ -1,4 +1,4 @@
-"""The picture network: a torchvision ResNet without its classifier.
+"""The image network: a torchvision ResNet without its classifier.
 
 :func:`load_backbone` finds the weights, refuses any that do not fit, and folds the batch norms
 into the convolutions, which leaves the function as it was and nearly doubles the speed.
@@ -33,7 +33,7 @@ STRIDE = 32  # pixels between the places of a ResNet's last map
 
 @dataclass(frozen=True)
 class Preparation:
-    """From an RGB picture to the network's input, to the bit as torchvision's presets do it."""
+    """From an RGB image to the network's input, to the bit as torchvision's presets do it."""
 
     resize: int
     crop: int
@@ -42,10 +42,10 @@ class Preparation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def cut(self, picture: Image.Image) -> np.ndarray:
-        """Return the middle of the resized picture, uint8 (crop, crop, 3)."""
+    def cut(self, image: Image.Image) -> np.ndarray:
+        """Return the middle of the resized image, uint8 (crop, crop, 3)."""
         resized = functional.resize(
-            picture,
+            image,
             self.resize,
             interpolation=functional.InterpolationMode(self.interpolation),
             antialias=self.antialias,
@@ -61,9 +61,9 @@ class Preparation:
         mean, std = (torch.tensor(v, device=pixels.device) for v in (self.mean, self.std))
         return pixels.float().div_(255).sub_(mean).div_(std).movedim(-1, -3)
 
-    def __call__(self, picture: Image.Image) -> Tensor:
-        """Return the input for one picture, float32 (3, crop, crop)."""
-        return self.normalise(torch.from_numpy(self.cut(picture)))
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the input for one image, float32 (3, crop, crop)."""
+        return self.normalise(torch.from_numpy(self.cut(image)))
 
 
 class Places(nn.Module):
@@ -79,7 +79,7 @@ class Backbone:
     """A frozen network with all that its features depend on.
 
     ``pooling`` is as the feature spec has it; with
-    ``flip`` a vector is the mean of a picture's and its mirror image's. ``compiled`` names the
+    ``flip`` a vector is the mean of an image's and its mirror image's. ``compiled`` names the
     compiler of the network's kernels, if they are compiled.
     """
 
@@ -96,13 +96,13 @@ class Backbone:
     compiled: str = ""
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return pooled features of prepared pictures.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return pooled features of prepared images.
 
-        :param pictures: float32 (B, 3, crop, crop)
+        :param images: float32 (B, 3, crop, crop)
         :return: float32 (B, dimension), on the CPU
         """
-        batch = pictures.to(self.device, self.precision, memory_format=torch.channels_last)
+        batch = images.to(self.device, self.precision, memory_format=torch.channels_last)
         features = self.network(batch).float()
         if self.flip:
             mirrored = batch.flip(3).contiguous(memory_format=torch.channels_last)
@@ -111,7 +111,7 @@ class Backbone:
 
     @torch.inference_mode()
     def of_pixels(self, pixels: Tensor) -> Tensor:
-        """Return pooled features of pictures that :meth:`Preparation.cut` cut out.
+        """Return pooled features of images that :meth:`Preparation.cut` cut out.
 
         Bytes travel to the device, a quarter of the floats that are made of them there.
 
@@ -123,9 +123,9 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Together:
-    """Backbones that see the same pixels, so that pictures are decoded once for all of them.
+    """Backbones that see the same pixels, so that images are decoded once for all of them.
 
-    :raises WeightsError: they want their pictures prepared differently.
+    :raises WeightsError: they want their images prepared differently.
     """
 
     backbones: tuple[Backbone, ...]
@@ -136,7 +136,7 @@ class Together:
             if other.prepare != first.prepare:
                 raise WeightsError(
                     f"--backbone {first.architecture},{other.architecture}: these weights want "
-                    "their pictures prepared differently; extract one after the other"
+                    "their images prepared differently; extract one after the other"
                 )
 
     @property
@@ -173,7 +173,7 @@ def load_backbone(
     :param resize: shorter side in pixels, in place of the weights' own.
     :param crop: side of the middle square in pixels, in place of the weights' own.
     :param pool: ``average``, or ``grid``: the last map's vectors, place by place, row by row.
-    :param flip: take the mean of a picture's vector and its mirror image's.
+    :param flip: take the mean of an image's vector and its mirror image's.
     :raises WeightsError: the architecture or weights are unknown, unreadable, or do not fit.
     """
     if architecture not in ARCHITECTURES:

@@ -1,4 +1,4 @@
-"""What a system believes about pictures, and how the decoder is told."""
+"""What a system believes about images, and how the decoder is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from multispace.model.partition import WHOLE, Share
 
 @dataclass(frozen=True)
 class Posterior:
-    """The latents of B pictures; a channel that a system lacks is None.
+    """The latents of B images; a channel that a system lacks is None.
 
     The prior of z is N(0, I). Where it is to lie elsewhere, z is what is left when the prior's
     mean and deviation are taken out, and :meth:`condition` puts them back; the KL is the same.
@@ -25,17 +25,17 @@ class Posterior:
     z: DiagonalGaussian | None = None
     c: Categoricals | None = None
     centre: Tensor | None = None  # (B, D): the decoder reads centre + deviation z in place of z
-    deviation: float = 1.0
-    picture: Tensor | None = None  # (B, P): what the decoder reads beside [z ; c]
+    std: float = 1.0
+    image: Tensor | None = None  # (B, P): what the decoder reads beside [z ; c]
 
     def condition(self, latents: Tensor) -> Tensor:
         """Return what the decoder reads when the latents are these. [z ; c] (B, L) -> (B, C)"""
         sizes = [p.shape[-1] for p in self.c.log_probabilities] if self.c else []
         z, *variables = latents.split([latents.shape[-1] - sum(sizes), *sizes], dim=-1)
         if self.centre is not None:
-            z = self.centre + self.deviation * z
+            z = self.centre + self.std * z
         parts = [z, *(size**0.5 * c for size, c in zip(sizes, variables, strict=True))]
-        return torch.cat(parts if self.picture is None else [*parts, self.picture], dim=-1)
+        return torch.cat(parts if self.image is None else [*parts, self.image], dim=-1)
 
     def relaxed(self, temperature: float, share: Share = WHOLE) -> Tensor:
         """Draw a condition as in training: c softened so that gradients pass. (B, C)"""
@@ -81,13 +81,13 @@ class Posterior:
             z=DiagonalGaussian(self.z.mean[rows], self.z.log_variance[rows]) if self.z else None,
             c=Categoricals(tuple(p[rows] for p in self.c.log_probabilities)) if self.c else None,
             centre=None if self.centre is None else self.centre[rows],
-            deviation=self.deviation,
-            picture=None if self.picture is None else self.picture[rows],
+            std=self.std,
+            image=None if self.image is None else self.image[rows],
         )
 
     @classmethod
     def stack(cls, parts: Sequence["Posterior"]) -> "Posterior":
-        """Put those of several groups of pictures, by one system, on end."""
+        """Put those of several groups of images, by one system, on end."""
 
         def together(tensors: Sequence[Tensor | None]) -> Tensor | None:
             return torch.cat(there) if (there := [t for t in tensors if t is not None]) else None
@@ -100,8 +100,8 @@ class Posterior:
             None if mean is None or log_variance is None else DiagonalGaussian(mean, log_variance),
             Categoricals(log_probabilities) if log_probabilities else None,
             together([p.centre for p in parts]),
-            parts[0].deviation,
-            together([p.picture for p in parts]),
+            parts[0].std,
+            together([p.image for p in parts]),
         )
 
 

@@ -1,4 +1,4 @@
-"""Weights and targets that change with the optimiser step."""
+"""Weights and targets that change with the optimizer step."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class LogisticAnnealing:
     slope: float = 0.0025
 
     def __call__(self, step: int) -> float:
-        """Return the weight at ``step`` optimiser steps, within [0, 1]."""
+        """Return the weight at ``step`` optimizer steps, within [0, 1]."""
         return 0.5 * (1 + math.tanh(0.5 * self.slope * (step - self.midpoint)))
 
 
@@ -33,7 +33,7 @@ class CyclicalAnnealing:
     rising: float = 0.5
 
     def __call__(self, step: int) -> float:
-        """Return the weight at ``step`` optimiser steps, within [0, 1]."""
+        """Return the weight at ``step`` optimizer steps, within [0, 1]."""
         if step >= self.steps:
             return 1.0
         return min((step * self.cycles / self.steps) % 1 / self.rising, 1.0)
@@ -56,7 +56,7 @@ class Temperature:
     rate: float = 0.0
 
     def __call__(self, step: int) -> float:
-        """Return the temperature at ``step`` optimiser steps."""
+        """Return the temperature at ``step`` optimizer steps."""
         if self.rate == 0:
             return self.start
         return max(self.minimum, self.start * math.exp(-self.rate * step))
@@ -79,7 +79,7 @@ class LearningRate:
     minimum: float = 0.0
 
     def __call__(self, step: int) -> float:
-        """Return the rate of the ``step``-th optimiser step, the first being 1."""
+        """Return the rate of the ``step``-th optimizer step, the first being 1."""
         if step < self.warmup:
             return self.rate * step / self.warmup
         if self.kind == "constant":
@@ -112,7 +112,7 @@ class Capacity:
             raise ValueError(f"capacity steps is {self.steps}: it must be 0 or more")
 
     def __call__(self, step: int) -> float:
-        """Return the target at ``step`` optimiser steps, in nats."""
+        """Return the target at ``step`` optimizer steps, in nats."""
         done = 1.0 if self.steps == 0 else min(step / self.steps, 1.0)
         return min(self.minimum + (self.maximum - self.minimum) * done, self.cap)
 

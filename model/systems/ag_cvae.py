@@ -15,7 +15,7 @@ class AGCVAE(CVAE):
     """A CVAE whose prior adds up, Wang 2017: N(sum_k c_k(v) m_k, sigma^2 I).
 
     A cluster k is a noun with a place m_k of its own, at length 1 in a random direction, and c(v)
-    says which nouns captions of the picture name. Wang takes c from an object detector; here it
+    says which nouns captions of the image name. Wang takes c from an object detector; here it
     is a softmax over the features, learnt beside the captions from the nouns that they name, and
     the captions' own loss does not move it. The posterior is told as its distance to the prior,
     in units of sigma.
@@ -40,8 +40,8 @@ class AGCVAE(CVAE):
         return Posterior(
             z=z,
             centre=nouns.detach() @ self.places,
-            deviation=self.options.prior_deviation,
-            picture=self.embed(standard),
+            std=self.options.prior_deviation,
+            image=self.embed(standard),
         )
 
     def _aside(self, features: Tensor, words: Words) -> Tensor:

@@ -1,4 +1,4 @@
-"""What all systems share: a picture's features become a condition, a condition becomes words."""
+"""What all systems share: an image's features become a condition, a condition becomes words."""
 
 import math
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ class System(nn.Module):
             options.temperature, options.temperature_min, options.temperature_rate
         )
 
-    def set_feature_moments(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set what features are standardised with: (D,) each, of the training pictures."""
+    def set_feature_moments(self, mean: Tensor, std: Tensor) -> None:
+        """Set what features are standardised with: (D,) each, of the training images."""
         self.feature_mean.copy_(mean)
-        self.feature_deviation.copy_(deviation)
+        self.feature_deviation.copy_(std)
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Return features of mean 0 and, over the training pictures, length 1 on average. (B, D)
+        """Return features of mean 0 and, over the training images, length 1 on average. (B, D)
 
         Were each feature of deviation 1, a step of Adam would move a sum over D of them by up to
         D times the learning rate, and an early step would drive the LSTM into saturation.
@@ -60,7 +60,7 @@ class System(nn.Module):
         return centred / math.sqrt(self.options.feature_size)
 
     def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
-        """Return what the latent space holds for pictures, features (B, D).
+        """Return what the latent space holds for images, features (B, D).
 
         :param words: a caption of each, for systems that read them (``reads_captions``); without
             them such a system returns what it has in use, its prior
@@ -68,11 +68,11 @@ class System(nn.Module):
         raise NotImplementedError
 
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return what the batch mean KLs cost at an optimiser step, in nats. ()"""
+        """Return what the batch mean KLs cost at an optimizer step, in nats. ()"""
         raise NotImplementedError
 
     def schedule(self, step: int) -> dict[str, float]:
-        """Return the weights and targets in force at an optimiser step, by name."""
+        """Return the weights and targets in force at an optimizer step, by name."""
         raise NotImplementedError
 
     def warnings(self) -> list[str]:
@@ -89,21 +89,21 @@ class System(nn.Module):
         features: Tensor,
         inputs: Tensor,
         targets: Tensor,
-        active: Sequence[int],
+        batch_sizes: Sequence[int],
         step: int,
         share: Share = WHOLE,
     ) -> Loss:
-        """Return the training loss of a packed batch at an optimiser step.
+        """Return the training loss of a packed batch at an optimizer step.
 
         :param features: (B, D)
         :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``multispace.data.batches``
         :param share: which captions of the batch these are; the terms are those of all
         """
-        words = Words(inputs, active)
+        words = Words(inputs, batch_sizes)
         condition, posterior = self._drawn(features, words, step, share)
         options, captions = self.options, len(condition)
         entropy, nats = linear_cross_entropy(
-            self.decoder.outputs(condition, inputs, active),
+            self.decoder.outputs(condition, inputs, batch_sizes),
             self.decoder.output_weight,
             self.decoder.output.bias,
             targets,

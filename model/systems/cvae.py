@@ -1,6 +1,6 @@
-"""Systems whose posterior sees the caption: z is what the picture leaves open.
+"""Systems whose posterior sees the caption: z is what the image leaves open.
 
-In use there is no caption, and z comes from its prior; the decoder reads the picture beside it.
+In use there is no caption, and z comes from its prior; the decoder reads the image beside it.
 """
 
 import math
@@ -46,4 +46,4 @@ class CVAE(Annealed):
 
     def _placed(self, z: DiagonalGaussian, standard: Tensor) -> Posterior:
         """Return the posterior with what the decoder reads beside z."""
-        return Posterior(z=z, picture=self.embed(standard))
+        return Posterior(z=z, image=self.embed(standard))

@@ -12,8 +12,8 @@ from multispace.model.latent.schedules import Capacity, categorical_cap
 from multispace.model.options import SystemOptions
 from multispace.model.systems.captioner import System, read_features, read_gaussian
 
-# Categories begin as random cells of the feature space, most pictures being sure of theirs: from
-# all alike, KL_c can reach its capacity by a few categories that serve all pictures.
+# Categories begin as random cells of the feature space, most images being sure of theirs: from
+# all alike, KL_c can reach its capacity by a few categories that serve all images.
 SURE = 12.0
 
 

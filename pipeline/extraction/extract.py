@@ -11,7 +11,7 @@ import numpy as np
 from multispace.data.cache.spec import FeatureSpec, Transform
 from multispace.data.cache.writer import CacheWriter
 from multispace.data.images import DECODING, NO_FILE, digest, read_bytes
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 from multispace.model.backbone.compilation import compile_backbone
 from multispace.model.backbone.resnet import POOLING, Backbone, Together, load_backbone
 from multispace.model.device import choose_device, choose_precision, cores
@@ -81,7 +81,7 @@ def backbone_of(
 
 def extract(
     writer: CacheWriter,
-    pictures: Mapping[str, Path],
+    images: Mapping[str, Path],
     backbone: Backbone,
     *,
     beside: Sequence[tuple[CacheWriter, Backbone]] = (),
@@ -92,11 +92,11 @@ def extract(
 ) -> None:
     """Add the vectors of ``pictures`` (key to file) to the cache, shard by shard.
 
-    A picture that cannot be read is recorded with its reason and gets no row. On an
+    An image that cannot be read is recorded with its reason and gets no row. On an
     interruption the rows that are ready are written before it goes on its way.
 
     :param beside: further caches with the backbones that fill them, from the same decoded
-        pictures; what one of them holds already is left as it is.
+        images; what one of them holds already is left as it is.
     :param workers: lanes; one a core if not given.
     :param elsewhere: makes the rows in place of this process, for one cache.
     """
@@ -112,10 +112,10 @@ def extract(
             _store(cache, spec, rows, slice(start, start + spec.dimension))
             start += spec.dimension
 
-    keys = sorted(key for key, path in pictures.items() if path.exists())
-    if absent := dict.fromkeys(pictures.keys() - set(keys), NO_FILE):
+    keys = sorted(key for key, path in images.items() if path.exists())
+    if absent := dict.fromkeys(images.keys() - set(keys), NO_FILE):
         store(Rows(failures=absent))
-    named = [(key, pictures[key]) for key in keys]
+    named = [(key, images[key]) for key in keys]
     parts = [named[start : start + shard_size] for start in range(0, len(keys), shard_size)]
     with Progress(len(keys), "pictures", "features", lambda: str(effort)) as progress:
 
@@ -153,12 +153,12 @@ def _store(writer: CacheWriter, spec: FeatureSpec, rows: Rows, columns: slice) -
         writer.append(spec, keys, digests, features[new, columns], rows.failures)
 
 
-def changed_pictures(writer: CacheWriter, pictures: Mapping[str, Path]) -> list[str]:
+def changed_images(writer: CacheWriter, images: Mapping[str, Path]) -> list[str]:
     """Return the keys whose files are no longer the bytes that the cache's rows came from.
 
-    A picture that is in the cache and no longer on disk has not changed.
+    An image that is in the cache and no longer on disk has not changed.
     """
-    held = [(writer.digests[key], path) for key, path in pictures.items() if key in writer.digests]
+    held = [(writer.digests[key], path) for key, path in images.items() if key in writer.digests]
     with ThreadPoolExecutor() as pool:
         same = pool.map(lambda pair: not pair[1].exists() or _is(*pair), held)
         return [str(path) for (_, path), is_same in zip(held, same, strict=True) if not is_same]
@@ -167,5 +167,5 @@ def changed_pictures(writer: CacheWriter, pictures: Mapping[str, Path]) -> list[
 def _is(known: bytes, path: Path) -> bool:
     try:
         return digest(read_bytes(path)) == known
-    except PictureError:
+    except ImageError:
         return False

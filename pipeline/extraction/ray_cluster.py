@@ -1,6 +1,6 @@
 """A Ray cluster that makes rows: a task a shard, while the driver alone writes.
 
-Every node needs this package, and sees the pictures (and a weights file) under the driver's
+Every node needs this package, and sees the images (and a weights file) under the driver's
 paths. A shard whose worker or node dies is made again elsewhere; what a task returns is rows, so
 that no trace of the one that died is left. Rows are equal to those of a local run, bit for bit,
 where the nodes' processors and libraries are: neither the batch (see ``workers``) nor the
@@ -21,7 +21,7 @@ from typing import Any
 
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.images import NO_FILE
-from multispace.errors import FAILURES, ModelError, OptionError, PipelineError
+from multispace.errors import Error, ModelError, OptionError, PipelineError
 from multispace.model.backbone.resnet import Backbone
 from multispace.pipeline.extraction.extract import backbone_of, describe
 from multispace.pipeline.extraction.workers import Part, Rows, lanes
@@ -68,7 +68,7 @@ class Cluster:
         interruption the others are given up.
 
         :raises PipelineError: a worker would make other rows than the driver, cannot see the
-            pictures, or a shard was lost too often.
+            images, or a shard was lost too often.
         """
         needs = {"CPU": self.workers, "GPU": int(backbone.device.type == "cuda")}
         order = Order(spec, _shared_weights(spec.weights), backbone.device.type, self.workers)
@@ -172,7 +172,7 @@ def _wait(part: Part, task: Any, needs: dict[str, int]) -> Rows:
         except GetTimeoutError:
             _slots(needs)
         except RayTaskError as error:
-            if isinstance(error.cause, FAILURES):
+            if isinstance(error.cause, Error):
                 raise error.cause from None
             raise PipelineError(
                 f"--ray: a worker failed: {_last_line(error)}; "
@@ -189,7 +189,7 @@ def _wait(part: Part, task: Any, needs: dict[str, int]) -> Rows:
         if rows.failures.get(key) == NO_FILE and path.exists():
             raise PipelineError(
                 f"{node}: {path.absolute()}: {NO_FILE}; "
-                "the pictures must be at the same path on every node"
+                "the images must be at the same path on every node"
             )
     return rows
 

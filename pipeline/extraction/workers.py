@@ -1,6 +1,6 @@
-"""Lanes: threads that each take a batch of pictures from the file to the vectors.
+"""Lanes: threads that each take a batch of images from the file to the vectors.
 
-On processors a lane is one core: it reads, decodes and resizes its pictures, then runs the network
+On processors a lane is one core: it reads, decodes and resizes its images, then runs the network
 on them with one thread of arithmetic. No core ever waits for another, so that all of them are
 busy whatever the share of decoding is. On a GPU the lanes decode side by side, and each queues
 its batch on a stream of its own.
@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from multispace.data.images import decode, digest, read_bytes
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 from multispace.model.backbone.resnet import Backbone, Together
 
 BATCH = 8  # so small that a layer's maps stay near the core
 GPU_BATCH = 64  # so large that a GPU has enough to do
 
-Part = Sequence[tuple[str, Path]]  # the pictures of one shard: key and file
+Part = Sequence[tuple[str, Path]]  # the images of one shard: key and file
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Rows:
 
 
 def batch_size(device: torch.device) -> int:
-    """Return how many pictures the network sees at a time, always."""
+    """Return how many images the network sees at a time, always."""
     return GPU_BATCH if device.type == "cuda" else BATCH
 
 
@@ -127,7 +127,7 @@ class _Lane(local):
     def run(self, batch: Part) -> Rows:
         """Make the rows of a batch.
 
-        The network always sees the same number of pictures, so that a vector never depends on
+        The network always sees the same number of images, so that a vector never depends on
         how many happened to be beside it.
         """
         rows = Rows()
@@ -139,7 +139,7 @@ class _Lane(local):
                 content = read_bytes(path)
                 read = time.perf_counter()
                 cut = self.backbone.prepare.cut(decode(content, path))
-            except PictureError as error:
+            except ImageError as error:
                 rows.failures[key] = str(error).removeprefix(f"{path}: ")
             else:
                 self.pixels[len(rows.keys)] = torch.from_numpy(cut)

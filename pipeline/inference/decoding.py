@@ -8,7 +8,7 @@ from multispace.model.beam_search import Marks, beam
 from multispace.model.systems.captioner import System
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
-ROWS = 1280  # hypotheses decoded at once: pictures x beam
+ROWS = 1280  # hypotheses decoded at once: images x beam
 
 
 @torch.inference_mode()

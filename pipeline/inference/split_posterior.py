@@ -1,4 +1,4 @@
-"""What a system believes about the pictures of a split."""
+"""What a system believes about the images of a split."""
 
 from dataclasses import replace
 
@@ -15,20 +15,20 @@ PART = 512  # captions read together
 
 @torch.no_grad()
 def posterior_of(system: System, pairs: Pairs) -> tuple[Pairs, Posterior]:
-    """Return the posteriors of the P pictures of a split, and the captions that they stand for.
+    """Return the posteriors of the P images of a split, and the captions that they stand for.
 
     Those are all captions; where the posterior reads captions (``cvae``, ``ag-cvae``), it has
-    read the first one of each picture, and these are left.
+    read the first one of each image, and these are left.
     """
     device = system.feature_mean.device
     if not system.reads_captions:
         return pairs, system.posterior(pairs.features.to(device))
-    pictures, first = np.unique(pairs.rows, return_index=True)
+    images, first = np.unique(pairs.rows, return_index=True)
     kept = replace(
         pairs,
-        features=pairs.features[torch.from_numpy(pictures)],
-        pictures=tuple(pairs.pictures[picture] for picture in pictures),
-        rows=np.arange(len(pictures)),
+        features=pairs.features[torch.from_numpy(images)],
+        images=tuple(pairs.images[image] for image in images),
+        rows=np.arange(len(images)),
         starts=pairs.starts[first],
         lengths=pairs.lengths[first],
     )
@@ -36,6 +36,6 @@ def posterior_of(system: System, pairs: Pairs) -> tuple[Pairs, Posterior]:
     parts = []
     for start in range(0, len(order), PART):
         batch = kept.batch(order[start : start + PART]).to(device)
-        parts.append(system.posterior(batch.features, Words(batch.inputs, batch.active)))
+        parts.append(system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes)))
     places = torch.from_numpy(np.argsort(order)).to(device)
     return kept, Posterior.stack(parts).select(places)

@@ -1,4 +1,4 @@
-"""Intervals by resampling pictures and seeds, the pictures alike for everything compared."""
+"""Intervals by resampling images and seeds, the images alike for everything compared."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BLOCK = 2**22  # weights of pictures in memory at once
+BLOCK = 2**22  # weights of images in memory at once
 LEVEL = 0.95
 
 
@@ -17,7 +17,7 @@ class Group:
     """Runs that differ in their seed alone.
 
     :param seeds: one a run, each another
-    :param scores: of each run, a function from weights of pictures (B, P) to scores (B, M)
+    :param scores: of each run, a function from weights of images (B, P) to scores (B, M)
     """
 
     seeds: tuple[int, ...]
@@ -30,12 +30,12 @@ class Group:
             raise ValueError(f"seeds {self.seeds}: one is there twice")
 
 
-def bootstrap(groups: Sequence[Group], pictures: int, resamples: int, seed: int) -> Floats:
+def bootstrap(groups: Sequence[Group], images: int, resamples: int, seed: int) -> Floats:
     """Return the scores of each group in each resample. (resamples, groups, M)
 
-    A resample draws ``pictures`` pictures with replacement, the same ones for all runs, and for
+    A resample draws ``pictures`` images with replacement, the same ones for all runs, and for
     each group as many of its runs as it has; a group's score is the mean over the drawn runs of
-    their scores on the drawn pictures (the bootstrap of two crossed factors of Owen 2007, which
+    their scores on the drawn images (the bootstrap of two crossed factors of Owen 2007, which
     for many of both is slightly conservative). Groups of the same seeds draw the same seeds, for
     a run's seed also orders its batches.
     """
@@ -46,8 +46,8 @@ def bootstrap(groups: Sequence[Group], pictures: int, resamples: int, seed: int)
         if key not in drawn:
             drawn[key] = random.integers(len(key), size=(resamples, len(key)))
     parts = []
-    for rows in _blocks(resamples, pictures):
-        weights = _weights(random, len(rows), pictures)
+    for rows in _blocks(resamples, images):
+        weights = _weights(random, len(rows), images)
         means = []
         for group in groups:
             order = np.argsort(group.seeds)
@@ -64,15 +64,15 @@ def interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _blocks(resamples: int, pictures: int) -> Iterator[NDArray[np.int64]]:
-    size = max(1, BLOCK // pictures)
+def _blocks(resamples: int, images: int) -> Iterator[NDArray[np.int64]]:
+    size = max(1, BLOCK // images)
     for start in range(0, resamples, size):
         yield np.arange(start, min(start + size, resamples))
 
 
-def _weights(random: np.random.Generator, rows: int, pictures: int) -> Floats:
-    """Count how often each picture is drawn. (rows, pictures)"""
-    places = random.integers(pictures, size=(rows, pictures))
-    places += np.arange(rows)[:, None] * pictures
-    counts = np.bincount(places.ravel(), minlength=rows * pictures)
-    return counts.reshape(rows, pictures).astype(float)
+def _weights(random: np.random.Generator, rows: int, images: int) -> Floats:
+    """Count how often each image is drawn. (rows, images)"""
+    places = random.integers(images, size=(rows, images))
+    places += np.arange(rows)[:, None] * images
+    counts = np.bincount(places.ravel(), minlength=rows * images)
+    return counts.reshape(rows, images).astype(float)

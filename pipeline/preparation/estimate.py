@@ -1,4 +1,4 @@
-"""What `preprocess` would take: time and size, from a sample of the pictures."""
+"""What `preprocess` would take: time and size, from a sample of the images."""
 
 import shutil
 import time
@@ -20,14 +20,14 @@ from multispace.pipeline.preprocess import PreprocessOptions, chosen_backbone
 class Estimate:
     """The work that is left, and what it would take here, in seconds and bytes.
 
-    ``failing`` names the pictures of the sample that could not be read.
+    ``failing`` names the images of the sample that could not be read.
     """
 
-    pictures: int
+    images: int
     held: int
     absent: int
     sample: int
-    rate: float  # pictures a second
+    rate: float  # images a second
     seconds: float
     bytes: int
     free: int
@@ -37,9 +37,8 @@ class Estimate:
     def lines(self) -> list[str]:
         """Say it."""
         return [
-            f"{self.pictures} pictures: {self.held} have a vector already, {self.absent} have "
-            "no file",
-            f"{self.rate:.1f} pictures/s ({self.sample} tried, {len(self.failing)} of them "
+            f"{self.images} images: {self.held} have a vector already, {self.absent} have no file",
+            f"{self.rate:.1f} images/s ({self.sample} tried, {len(self.failing)} of them "
             f"unreadable); {self.bottleneck}",
             f"the others take about {_clock(self.seconds)} and {self.bytes / 1e6:.1f} MB "
             f"({self.free / 1e9:.1f} GB free)",
@@ -49,7 +48,7 @@ class Estimate:
 
 
 def estimate(options: PreprocessOptions) -> Estimate:
-    """Try a sample of the pictures that have no vector yet; write nothing.
+    """Try a sample of the images that have no vector yet; write nothing.
 
     :raises OptionError: the options ask for no extraction in this process.
     """
@@ -60,7 +59,7 @@ def estimate(options: PreprocessOptions) -> Estimate:
     collection = read_collection(options.annotations, options.split)
     cache = Cache.open(options.cache) if (options.cache / NAME).exists() else None
     backbone = chosen_backbone(options, cache.manifest.spec if cache else None, options.backbone)
-    keys = sorted({picture.key for picture in collection.pictures})
+    keys = sorted({image.key for image in collection.images})
     held = set(cache.rows) if cache else set()
     wanted = [key for key in keys if key not in held]
     here = [(key, options.images / key) for key in wanted if (options.images / key).exists()]
@@ -77,7 +76,7 @@ def estimate(options: PreprocessOptions) -> Estimate:
     row = backbone.dimension * np.dtype(options.dtype).itemsize + 32
     names = max((len(key.encode()) for key, _ in here), default=0)
     return Estimate(
-        pictures=len(keys),
+        images=len(keys),
         held=len(keys) - len(wanted),
         absent=len(wanted) - len(here),
         sample=count,

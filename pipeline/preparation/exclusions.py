@@ -1,4 +1,4 @@
-"""What a cache holds out of training: pairs of words, and the pictures that show them."""
+"""What a cache holds out of training: pairs of words, and the images that show them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ TRAIN = "train"
 def held_out_of(
     collection: Collection, writer: CacheWriter, said: Sequence[str], split_file: Path | None
 ) -> tuple[Collection, HeldOut | None, dict[str, dict[str, int]]]:
-    """Move pictures out of training: what the command says, else what the cache was made with.
+    """Move images out of training: what the command says, else what the cache was made with.
 
     :param said: pairs such as "black dog"
-    :return: the collection with its splits changed, what is held out, and how many pictures
+    :return: the collection with its splits changed, what is held out, and how many images
         each pair moved, by split
     :raises OptionError: the cache holds out something else, or nothing is left to train on.
     """
@@ -42,13 +42,11 @@ def held_out_of(
     moved, counts = hold_out(collection, asked, ids)
     if ids is not None and HELD_OUT.keys() & set(collection.splits) and moved == collection:
         raise OptionError(
-            f"{split_file}: none of its pictures is in {collection.source}; "
+            f"{split_file}: none of its images is in {collection.source}; "
             "give the annotations of MS-COCO, whose ids it has"
         )
     if collection.split(TRAIN) and not moved.split(TRAIN):
-        raise OptionError(
-            f"{collection.source}: every training picture shows {asked}; hold out less"
-        )
+        raise OptionError(f"{collection.source}: every training image shows {asked}; hold out less")
     return moved, asked, counts
 
 

@@ -1,4 +1,4 @@
-"""Learning curves of runs, as one SVG picture that takes its ink from the page around it."""
+"""Learning curves of runs, as one SVG image that takes its ink from the page around it."""
 
 import io
 import re
@@ -23,7 +23,7 @@ READING = (
 )
 # Okabe & Ito's colours for all kinds of sight, less those that vanish on white or on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INK = "#010203"  # no colour of a curve; stands for that of the text until the picture is made
+INK = "#010203"  # no colour of a curve; stands for that of the text until the image is made
 TEXT_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -77,7 +77,7 @@ def _draw(axis: Any, name: str, curves: Sequence[Curve]) -> None:
         axis.plot(*curve.points("val", name), color=colour, marker="o", markersize=3, linewidth=1.6)
         axis.plot(*curve.points("train", target), color=colour, linestyle="--", linewidth=1.1)
     axis.set_title(title, color=INK, loc="left", fontsize=10)
-    axis.set_xlabel("optimiser steps", color=INK)
+    axis.set_xlabel("optimizer steps", color=INK)
     axis.set_facecolor("none")
     axis.tick_params(colors=INK)
     axis.grid(color=INK, alpha=0.15, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""What evaluated runs say of the same few pictures."""
+"""What evaluated runs say of the same few images."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multispace.data.cache.reader import Cache
 from multispace.data.images import decode, read_bytes
-from multispace.errors import PictureError, PipelineError
+from multispace.errors import ImageError, PipelineError
 from multispace.pipeline.evaluate import CAPTIONS, SAMPLES
 from multispace.pipeline.runs.evaluation_folder import Record, digest_references
 from multispace.pipeline.score import read_results
@@ -22,7 +22,7 @@ DRAWN = 5  # samples that are shown
 
 @dataclass
 class Example:
-    """A picture and what groups say of it: their captions, and distinct samples."""
+    """An image and what groups say of it: their captions, and distinct samples."""
 
     key: str
     captions: dict[str, str] = field(default_factory=dict)
@@ -33,13 +33,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """A few pictures of a split, by image id as text."""
+    """A few images of a split, by image id as text."""
 
-    evaluated: frozenset[str]  # the ids of all its pictures
+    evaluated: frozenset[str]  # the ids of all its images
     shown: dict[str, Example]
 
     def add_references(self, place: Path | str, record: Record) -> None:
-        """Give the pictures their names and references from the cache at a folder or URL.
+        """Give the images their names and references from the cache at a folder or URL.
 
         :raises PipelineError: its split is not the one that was evaluated.
         """
@@ -48,7 +48,7 @@ class Examples:
         known = {i: texts for i, texts in references.items() if str(i) in self.evaluated}
         if digest_references(known) != (record.pictures_digest, record.references_digest):
             raise PipelineError(
-                f"--cache {place}: its pictures of {record.split!r}, or their references, are not "
+                f"--cache {place}: its images of {record.split!r}, or their references, are not "
                 "those that were evaluated; name the cache that `evaluate` read, or none"
             )
         for image_id, key in zip(captions.image_ids, captions.keys, strict=True):
@@ -56,25 +56,25 @@ class Examples:
                 example.key, example.references = key, references[image_id]
 
     def add_thumbnails(self, images: Path) -> list[str]:
-        """Give the pictures their pixels, and return why some have none."""
+        """Give the images their pixels, and return why some have none."""
         failures = []
         for example in self.shown.values():
             path = images / example.key
             try:
-                picture = decode(read_bytes(path), path)
-            except PictureError as error:
+                image = decode(read_bytes(path), path)
+            except ImageError as error:
                 failures.append(str(error))
                 continue
-            picture.thumbnail((SIDE, SIDE))
+            image.thumbnail((SIDE, SIDE))
             file = io.BytesIO()
-            picture.save(file, "JPEG", quality=QUALITY)
+            image.save(file, "JPEG", quality=QUALITY)
             content = base64.b64encode(file.getvalue()).decode()
             example.thumbnail = f"data:image/jpeg;base64,{content}"
         return failures
 
 
 def read_examples(folders: Mapping[str, Path], count: int) -> Examples:
-    """Return at most ``count`` pictures, evenly over the split, with what is said of them.
+    """Return at most ``count`` images, evenly over the split, with what is said of them.
 
     :param folders: of one evaluation each, by the name of the group; those without captions
         count for nothing

@@ -21,20 +21,20 @@ from torch import Tensor
 from multispace.errors import CheckpointError
 
 WEIGHTS = "weights.safetensors"
-OPTIMISER = "optimiser.safetensors"
+OPTIMIZER = "optimiser.safetensors"
 AVERAGE = "average.safetensors"
 STATE = "state.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; ``optimiser`` is None where it was saved for use only.
+    """What a checkpoint holds; ``optimizer`` is None where it was saved for use only.
 
     ``average`` is the moving average of ``weights`` where there is one: the one to use.
     """
 
     weights: dict[str, Tensor]
-    optimiser: dict[str, Tensor] | None
+    optimizer: dict[str, Tensor] | None
     state: dict[str, Any]
     average: dict[str, Tensor] | None = None
 
@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     partial.mkdir(parents=True)
     parts = {
         WEIGHTS: checkpoint.weights,
-        OPTIMISER: checkpoint.optimiser,
+        OPTIMIZER: checkpoint.optimizer,
         AVERAGE: checkpoint.average,
     }
     files = {name: tensors for name, tensors in parts.items() if tensors is not None}
@@ -80,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(digests, dict) or WEIGHTS not in digests:
         raise CheckpointError(f"{folder / STATE}: lists no weights; the checkpoint is damaged")
     tensors = {name: _read_tensors(folder / name, digests[name]) for name in _known(digests)}
-    return Checkpoint(tensors[WEIGHTS], tensors.get(OPTIMISER), state, tensors.get(AVERAGE))
+    return Checkpoint(tensors[WEIGHTS], tensors.get(OPTIMIZER), state, tensors.get(AVERAGE))
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint, str | None]:
@@ -103,7 +103,7 @@ def _previous(folder: Path) -> Path:
 
 
 def _known(digests: dict[str, str]) -> list[str]:
-    return [name for name in (WEIGHTS, OPTIMISER, AVERAGE) if name in digests]
+    return [name for name in (WEIGHTS, OPTIMIZER, AVERAGE) if name in digests]
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -136,9 +136,9 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not readable ({error}); the file is damaged") from error
 
 
-def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's state as named tensors: ``parameter number.quantity``."""
-    state = optimiser.state_dict()["state"]
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's state as named tensors: ``parameter number.quantity``."""
+    state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value)
         for number, values in state.items()
@@ -146,13 +146,13 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put what :func:`pack_optimiser` gave back into an optimiser of the same parameters."""
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put what :func:`pack_optimiser` gave back into an optimizer of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, quantity = name.split(".", 1)
         state.setdefault(int(number), {})[quantity] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from multispace.data.files import write_json
 from multispace.errors import PipelineError
-from multispace.pipeline.metrics.captions.corpus import Floats, PictureScores
+from multispace.pipeline.metrics.captions.corpus import Floats, ImageScores
 from multispace.pipeline.metrics.captions.diversity import NAMES
 from multispace.pipeline.score import PER_IMAGE_FILE, SCORES_FILE
 
@@ -19,6 +19,8 @@ RECORD = "evaluation.json"
 DIVERSITY = "diversity.json"
 CAPTIONS = ("distinct_share", "novel_share", "words")  # of diversity.json
 TOLERANCE = 1e-6  # between scores.json and what per_image.json gives
+
+_ON_DISK = {"images": "pictures"}  # names that differ in evaluation.json
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Record:
     samples: int
     seed: int  # of the samples
     metrics: tuple[str, ...]
-    pictures: int
+    images: int
     without_vector: int
     pictures_digest: str  # of the image ids
     references_digest: str  # of the image ids with their references
@@ -44,19 +46,20 @@ class Record:
 
     def save(self, folder: Path) -> None:
         """Write it into the folder of the evaluation."""
-        write_json(folder / RECORD, asdict(self))
+        values = asdict(self)
+        write_json(folder / RECORD, {_ON_DISK.get(name, name): v for name, v in values.items()})
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation as it was read back, its pictures in the order of their image ids as text."""
+    """An evaluation as it was read back, its images in the order of their image ids as text."""
 
     folder: Path
     record: Record
     corpus: dict[str, float]
-    pictures: PictureScores
+    images: ImageScores
     captions: dict[str, float]  # CAPTIONS of the single captions
-    samples: Floats | None  # diversity.NAMES of each picture's samples (P, 6), where there are any
+    samples: Floats | None  # diversity.NAMES of each image's samples (P, 6), where there are any
 
 
 def evaluation_folder(run: Path, split: str, checkpoint: str) -> Path:
@@ -67,7 +70,7 @@ def evaluation_folder(run: Path, split: str, checkpoint: str) -> Path:
 def digest_references(references: Mapping[int | str, Sequence[str]]) -> tuple[str, str]:
     """Return the SHA-256 of the image ids, and of the ids with their references.
 
-    The order of the pictures counts for nothing, that of a picture's references does.
+    The order of the images counts for nothing, that of an image's references does.
     """
     ids = sorted(references, key=str)
     content = ([str(i) for i in ids], [[str(i), list(references[i])] for i in ids])
@@ -89,19 +92,19 @@ def read_evaluation(run: Path, split: str, checkpoint: str) -> Scored:
         values = {name: _read(folder / name) for name in (RECORD, SCORES_FILE, PER_IMAGE_FILE)}
         record = _record(values[RECORD])
         entries = sorted(values[PER_IMAGE_FILE], key=lambda entry: str(entry["image_id"]))
-        pictures = PictureScores.from_entries(entries)
+        images = ImageScores.from_entries(entries)
         corpus = {str(name): float(score) for name, score in values[SCORES_FILE].items()}
-        found = pictures.totals()
+        found = images.totals()
         for name, score in corpus.items():
             if abs(found[name] - score) > TOLERANCE:
-                raise ValueError(f"{name} is {score} in {SCORES_FILE}, {found[name]} of pictures")
+                raise ValueError(f"{name} is {score} in {SCORES_FILE}, {found[name]} of images")
         diversity = _read(folder / DIVERSITY)
         captions = {name: float(diversity["captions"][name]) for name in CAPTIONS}
         samples = _samples(diversity["per_image"]) if record.samples else None
-        counts = {record.pictures, len(entries), len(entries if samples is None else samples)}
+        counts = {record.images, len(entries), len(entries if samples is None else samples)}
         if (record.split, record.checkpoint) != (split, checkpoint) or len(counts) > 1:
             raise ValueError(
-                f"{RECORD} tells of {record.pictures} pictures of {record.split!r} "
+                f"{RECORD} tells of {record.images} images of {record.split!r} "
                 f"({record.checkpoint}), the files hold {sorted(counts)}"
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -109,7 +112,7 @@ def read_evaluation(run: Path, split: str, checkpoint: str) -> Scored:
         raise PipelineError(
             f"{folder}: not a whole evaluation ({reason}); run `{again}`"
         ) from error
-    return Scored(folder, record, corpus, pictures, captions, samples)
+    return Scored(folder, record, corpus, images, captions, samples)
 
 
 def _samples(entries: Sequence[Mapping[str, Any]]) -> Floats:
@@ -122,4 +125,4 @@ def _read(path: Path) -> Any:
 
 
 def _record(value: Mapping[str, Any]) -> Record:
-    return Record(**{f.name: value[f.name] for f in fields(Record)})
+    return Record(**{f.name: value[_ON_DISK.get(f.name, f.name)] for f in fields(Record)})

@@ -12,7 +12,7 @@ from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.train_options import TrainOptions
 
 SAME = {  # what all of a table share: of the record, and how it is named
-    "pictures_digest": "test pictures",
+    "pictures_digest": "test images",
     "references_digest": "references",
     "vocabulary_digest": "vocabulary",
 }
@@ -70,8 +70,8 @@ def check_same(runs: Sequence[EvaluatedRun]) -> None:
             if one != two:
                 raise PipelineError(
                     f"{first.folder} and {other.folder} do not share their {what} "
-                    f"({one[:12]}, {first.record.pictures} pictures; "
-                    f"{two[:12]}, {other.record.pictures} pictures); compare them in two tables"
+                    f"({one[:12]}, {first.record.images} images; "
+                    f"{two[:12]}, {other.record.images} images); compare them in two tables"
                 )
 
 

@@ -19,7 +19,7 @@ METRICS = "metrics.jsonl"
 class Log:
     """Appends one JSON object a line, and the same numbers for TensorBoard.
 
-    :param after: optimiser steps already done; lines of later steps, left by a killed run, are
+    :param after: optimizer steps already done; lines of later steps, left by a killed run, are
         taken away, for those steps are done again.
     """
 

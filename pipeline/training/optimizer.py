@@ -9,7 +9,7 @@ from multispace.model.systems.captioner import System
 from multispace.pipeline.training.train_options import TrainOptions
 
 
-def make_optimiser(options: TrainOptions, system: System) -> torch.optim.Optimizer:
+def make_optimizer(options: TrainOptions, system: System) -> torch.optim.Optimizer:
     """Return Adam, or AdamW where there is weight decay.
 
     The decay is torch's own: each step takes learning rate x decay of every parameter, biases

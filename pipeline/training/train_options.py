@@ -47,8 +47,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-RUN, OPTIMISER = "Run", "Optimiser"
-GROUPS = (RUN, OPTIMISER, DECODER, SPACE, LATENT, MULTISPACE)
+RUN, OPTIMIZER = "Run", "Optimiser"
+GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class TrainOptions(ModelOptions):
     epochs: int | None = option(
         RUN, None, "passes over the training captions (20 without --steps)", least=1
     )
-    steps: int | None = option(RUN, None, "optimiser steps, in place of --epochs", least=1)
+    steps: int | None = option(RUN, None, "optimizer steps, in place of --epochs", least=1)
     batch_size: int = option(RUN, 128, "captions a step", least=1)
     seed: int = option(RUN, 0, "the one source of randomness", least=0)
     train_split: str = option(RUN, "train", "split to fit")
@@ -69,25 +69,25 @@ class TrainOptions(ModelOptions):
     patience: int | None = option(
         RUN, None, "stop after this many epochs without a better one", least=1
     )
-    log_every: int = option(RUN, 50, "optimiser steps between lines of metrics.jsonl", least=1)
-    save_every: int = option(RUN, 500, "optimiser steps between saves of checkpoints/last", least=1)
+    log_every: int = option(RUN, 50, "optimizer steps between lines of metrics.jsonl", least=1)
+    save_every: int = option(RUN, 500, "optimizer steps between saves of checkpoints/last", least=1)
     device: str = option(RUN, "auto", "auto, cpu, cuda, cuda:1 ...")
     precision: str = option(RUN, "auto", "arithmetic of matrix products", *PRECISIONS)
-    learning_rate: float = option(OPTIMISER, 1e-3, "Adam's step size, after the warm-up", above=0)
+    learning_rate: float = option(OPTIMIZER, 1e-3, "Adam's step size, after the warm-up", above=0)
     lr_schedule: str = option(
-        OPTIMISER, "constant", "what it does until the last step", "constant", "linear", "cosine"
+        OPTIMIZER, "constant", "what it does until the last step", "constant", "linear", "cosine"
     )
     lr_min: float = option(
-        OPTIMISER, 0.0, "where it ends (linear, cosine)", least=0,
+        OPTIMIZER, 0.0, "where it ends (linear, cosine)", least=0,
         only=("lr_schedule", "linear", "cosine"),
     )  # fmt: skip
-    warmup_steps: int = option(OPTIMISER, 0, "steps over which it rises from 0", least=0)
+    warmup_steps: int = option(OPTIMIZER, 0, "steps over which it rises from 0", least=0)
     weight_decay: float = option(
-        OPTIMISER, 0.0, "decoupled, of all weights (AdamW), where above 0", least=0
+        OPTIMIZER, 0.0, "decoupled, of all weights (AdamW), where above 0", least=0
     )
-    clip: float = option(OPTIMISER, 5.0, "largest gradient norm", above=0)
+    clip: float = option(OPTIMIZER, 5.0, "largest gradient norm", above=0)
     ema: float = option(
-        OPTIMISER,
+        OPTIMIZER,
         0.0,
         "decay of a moving average of the weights, which is validated and used",
         least=0,

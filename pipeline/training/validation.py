@@ -17,7 +17,7 @@ from multispace.pipeline.metrics.latents.ablation import ablation
 from multispace.pipeline.training.train_options import TrainOptions
 
 LEAST_KL, LEAST_LOSS = 0.5, 0.1  # nats a caption; with less of either the latents say nothing
-END = 10**9  # an optimiser step at which every schedule has reached its end
+END = 10**9  # an optimizer step at which every schedule has reached its end
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def validate(
     The loss is taken with every schedule at its end, so that it is one yardstick all through
     training. CIDEr here splits at white space and is for selection only. ``shuffled_z``, ``_c``
     and ``_both``, of a system that has them, are the nats a caption that are lost with the
-    latents of other pictures.
+    latents of other images.
     """
     system.eval()
     device = system.feature_mean.device
@@ -37,7 +37,7 @@ def validate(
     totals = np.zeros(4)
     for batch in pairs.sequential(2 * options.batch_size):
         batch = batch.to(device)
-        loss = system.loss(batch.features, batch.inputs, batch.targets, batch.active, step=END)
+        loss = system.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, step=END)
         totals += batch.captions * np.array([term.item() for term in loss])
     names = ("loss", "recon", "kl_z", "kl_c")
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
@@ -54,7 +54,7 @@ def collapse_warning(numbers: Mapping[str, float]) -> str | None:
     if kl >= LEAST_KL and lost >= LEAST_LOSS:
         return None
     return (
-        f"the latent space is collapsing: it holds {kl:.2f} nats, and the captions of a picture "
+        f"the latent space is collapsing: it holds {kl:.2f} nats, and the captions of an image "
         f"lose {lost:.2f} nats with those of another; see --free-bits, --annealing, --word-dropout "
         "and the capacities"
     )
@@ -65,7 +65,7 @@ def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
     """Return what a split's posteriors look like, to be drawn as histograms.
 
     ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and ``c_kl``
-    (variables) in nats, averaged over pictures, ``c_category`` (P, variables); nothing for a
+    (variables) in nats, averaged over images, ``c_category`` (P, variables); nothing for a
     system without a latent.
     """
     system.eval()
@@ -81,9 +81,9 @@ def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
 
 
 def quick_cider(pairs: Pairs, captions: list[str]) -> float:
-    """Return the CIDEr of one caption a picture over lower-cased words, without Java."""
+    """Return the CIDEr of one caption an image over lower-cased words, without Java."""
     references = pairs.captions.references()
-    ids = [pairs.captions.image_ids[picture] for picture in pairs.pictures]
+    ids = [pairs.captions.image_ids[image] for image in pairs.images]
     said = {i: [_plain(caption)] for i, caption in zip(ids, captions, strict=True)}
     known = {i: [_plain(text) for text in references[i]] for i in ids}
     return float(Cider().compute_score(known, said)[0])

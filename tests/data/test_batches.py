@@ -23,7 +23,7 @@ def pairs(cache):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Return 1200 captions of 1 to 20 words, two a picture."""
+    """Return 1200 captions of 1 to 20 words, two an image."""
     random = np.random.default_rng(0)
     words = ["a", "red", "blue", "bus", "road", "long", "on", "by"]
     texts = [" ".join(random.choice(words, random.integers(1, 21))) for _ in range(1200)]
@@ -54,7 +54,7 @@ def assert_packed(pairs, captions):
     inputs, targets, lengths = padded(pairs, captions)
     packed = pack_padded_sequence(inputs, lengths, batch_first=True)
     assert torch.equal(batch.inputs, packed.data)
-    assert batch.active == tuple(packed.batch_sizes.tolist())
+    assert batch.batch_sizes == tuple(packed.batch_sizes.tolist())
     packed = pack_padded_sequence(targets, lengths, batch_first=True)
     assert torch.equal(batch.targets, packed.data)
     assert batch.inputs.dtype == batch.targets.dtype == torch.int64
@@ -76,21 +76,21 @@ def test_marks_and_tokens_of_one_batch(cache, pairs):
     a, bus, long, red, road = (word[w] for w in ("a", "bus", "long", "red", "road"))
     assert batch.inputs.tolist() == [BOS, BOS, a, a, long, bus, red, road]
     assert batch.targets.tolist() == [a, a, long, bus, red, EOS, road, EOS]
-    assert batch.active == (2, 2, 2, 1, 1)
+    assert batch.batch_sizes == (2, 2, 2, 1, 1)
     np.testing.assert_array_equal(batch.features, vectors(["c.jpg", "a.jpg"]))
 
 
 def test_every_batch_begins_and_ends_its_captions(many):
     for numbers in many.epoch(64, 3, 1):
         batch = many.batch(numbers)
-        first = batch.active[0]
+        first = batch.batch_sizes[0]
         assert first == batch.captions
         assert (batch.inputs[:first] == BOS).all()
         assert (batch.inputs[first:] != BOS).all()
         assert (batch.targets == EOS).sum() == batch.captions
         assert (batch.inputs != EOS).all()
         assert batch.targets[-1] == EOS
-        assert list(batch.active) == sorted(batch.active, reverse=True)
+        assert list(batch.batch_sizes) == sorted(batch.batch_sizes, reverse=True)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1200, 5000])
@@ -140,12 +140,12 @@ def test_captions_of_a_batch_are_of_like_length(many):
     assert waste(many, many.epoch(16, 0, 0)) < 0.05
 
 
-def test_a_caption_has_the_vector_of_its_own_picture(pairs, many):
+def test_a_caption_has_the_vector_of_its_own_image(pairs, many):
     for joined in (pairs, many):
         expected = torch.from_numpy(vectors(joined.captions.keys))
         for epoch in range(3):
             for numbers in joined.epoch(32, 0, epoch):
-                wanted = expected[torch.from_numpy(joined.captions.picture[numbers]).long()]
+                wanted = expected[torch.from_numpy(joined.captions.image[numbers]).long()]
                 assert torch.equal(joined.batch(numbers).features, wanted)
 
 
@@ -153,7 +153,7 @@ def test_sequential_is_everything_once_longest_first(many):
     batches = list(many.sequential(100))
     assert [batch.captions for batch in batches] == [100] * 12
     assert sum(batch.tokens for batch in batches) == many.lengths.sum()
-    steps = [len(batch.active) for batch in batches]
+    steps = [len(batch.batch_sizes) for batch in batches]
     assert steps == sorted(steps, reverse=True)
     order = np.argsort(-many.lengths, kind="stable")
     assert_same_batch(batches[3], many.batch(order[300:400]))
@@ -163,7 +163,7 @@ def assert_same_batch(one, two):
     assert torch.equal(one.features, two.features)
     assert torch.equal(one.inputs, two.inputs)
     assert torch.equal(one.targets, two.targets)
-    assert one.active == two.active
+    assert one.batch_sizes == two.batch_sizes
 
 
 def test_a_batch_moves_to_a_device(pairs):
@@ -171,7 +171,7 @@ def test_a_batch_moves_to_a_device(pairs):
     assert_same_batch(batch.to(torch.device("cpu")), batch)
     away = batch.to(torch.device("meta"))
     assert {away.features.device, away.inputs.device, away.targets.device} == {torch.device("meta")}
-    assert away.active == batch.active
+    assert away.batch_sizes == batch.batch_sizes
 
 
 def test_a_split_is_joined_with_its_own_rows(cache):
@@ -183,7 +183,7 @@ def test_a_split_is_joined_with_its_own_rows(cache):
     assert pairs.lengths.tolist() == [4, 6, 2]
 
 
-def test_pictures_that_failed_are_left_out_and_counted(tmp_path):
+def test_images_that_failed_are_left_out_and_counted(tmp_path):
     failed = "sub/é.jpg"  # in the middle of its split
     with write_cache(tmp_path) as writer:
         put_text(writer)
@@ -197,17 +197,17 @@ def test_pictures_that_failed_are_left_out_and_counted(tmp_path):
         batch = pairs.batch(np.array([number]))
         assert batch.inputs.tolist() == inputs[number, : lengths[number]].tolist()
         assert batch.targets.tolist() == targets[number, : lengths[number]].tolist()
-        key = pairs.captions.keys[pairs.captions.picture[kept[number]]]
+        key = pairs.captions.keys[pairs.captions.image[kept[number]]]
         np.testing.assert_array_equal(batch.features, vectors([key]))
     assert sorted(np.concatenate(pairs.epoch(2, 0, 0))) == list(range(5))
 
 
-def test_pictures_that_no_one_has_tried_are_refused(tmp_path):
+def test_images_that_no_one_has_tried_are_refused(tmp_path):
     with write_cache(tmp_path) as writer:
         put_text(writer)
         append(writer, KEYS[:1], {KEYS[1]: "empty file"})
     with pytest.raises(
-        MissingFeatureError, match=r"1 pictures of 'train' have no vector, the first is c.jpg; run"
+        MissingFeatureError, match=r"1 images of 'train' have no vector, the first is c.jpg; run"
     ):
         load_pairs(Cache.open(tmp_path), "train")
 
@@ -216,7 +216,7 @@ def test_a_split_of_which_nothing_is_left_is_refused(tmp_path):
     with write_cache(tmp_path) as writer:
         put_text(writer)
         append(writer, [], dict.fromkeys(KEYS, "empty file"))
-    with pytest.raises(CaptionsError, match=f"{tmp_path}: no picture of 'val' has a vector"):
+    with pytest.raises(CaptionsError, match=f"{tmp_path}: no image of 'val' has a vector"):
         load_pairs(Cache.open(tmp_path), "val")
 
 
@@ -228,17 +228,17 @@ def test_no_such_split(cache):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_moments_are_those_of_numpy(dtype):
     values = np.random.default_rng(0).normal(3, [0.1, 1, 10], (500, 3)).astype(dtype)
-    mean, deviation = feature_moments(torch.from_numpy(values))
-    assert mean.dtype == deviation.dtype == torch.float32
+    mean, std = feature_moments(torch.from_numpy(values))
+    assert mean.dtype == std.dtype == torch.float32
     exact = values.astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(deviation, exact.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(std, exact.std(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0, 0.1, 1000.1, -3e4])
 @pytest.mark.parametrize("count", [1, 7, 5000])
 def test_a_constant_feature_stays_at_zero(value, count):
     values = torch.full((count, SPEC.dimension), value)
-    mean, deviation = feature_moments(values)
-    assert (deviation == 1).all()
-    np.testing.assert_allclose((values - mean) / deviation, 0, atol=1e-6 * abs(value))
+    mean, std = feature_moments(values)
+    assert (std == 1).all()
+    np.testing.assert_allclose((values - mean) / std, 0, atol=1e-6 * abs(value))

@@ -43,13 +43,13 @@ def ask(cache, collection, split="train", **other):
     return options(cache, collection, split, images=None, captions_only=True, **other)
 
 
-def test_no_picture_of_a_pair_is_left_in_training(collection, cache):
+def test_no_image_of_a_pair_is_left_in_training(collection, cache):
     for split in SPLITS:
         summary = preprocess(ask(cache, collection, split, hold_out=("black dogs",)))
         if split == "train":
             assert summary.held_out == {"black dog": {"held-out": 2}}
     opened = Cache.open(cache)
-    assert {split: opened.captions(split).pictures for split in opened.manifest.captions} == {
+    assert {split: opened.captions(split).images for split in opened.manifest.captions} == {
         "train": SPLITS["train"] - 2, "held-out": 2, "val": SPLITS["val"] - 2, "held-out-val": 2,
         "test": SPLITS["test"],
     }  # fmt: skip
@@ -86,9 +86,9 @@ def test_other_annotations_do_not_replace_what_was_held_out(collection, cache):
     preprocess(ask(cache, collection, hold_out=("black dog",)))
     preprocess(ask(cache, collection, hold_out=("black dog",)))
     for file in ("train.json", "test.json"):
-        with pytest.raises(OptionError, match="split 'held-out' has other pictures"):
+        with pytest.raises(OptionError, match="split 'held-out' has other images"):
             preprocess(ask(cache, collection, annotations=collection / file, split="held-out"))
-    assert Cache.open(cache).captions("held-out").pictures == 2
+    assert Cache.open(cache).captions("held-out").images == 2
 
 
 def test_a_vocabulary_that_a_killed_run_left_is_made_again(collection, cache, monkeypatch):
@@ -117,11 +117,11 @@ def test_training_is_never_emptied(collection, cache):
     for annotation in content["annotations"]:
         annotation["caption"] = "a red bus"
     (collection / "train.json").write_text(json.dumps(content))
-    with pytest.raises(OptionError, match="every training picture shows red bus"):
+    with pytest.raises(OptionError, match="every training image shows red bus"):
         preprocess(ask(cache, collection, hold_out=("red bus",)))
 
 
-def test_a_split_file_says_which_pictures_leave(collection, cache, tmp_path):
+def test_a_split_file_says_which_images_leave(collection, cache, tmp_path):
     file = tmp_path / "split.json"
     lists = {"train_images_split": ["1"], "val_images_split": ["3"], "test_images_split": ["14"]}
     file.write_text(json.dumps({**lists, "heldout_pairs": ["red_bus", "eat_man"]}))
@@ -135,11 +135,11 @@ def test_a_split_file_says_which_pictures_leave(collection, cache, tmp_path):
     assert opened.captions("train").held_out.pairs == ("eat man", "red bus")
 
 
-def test_a_split_file_of_other_pictures_is_refused(collection, cache, tmp_path):
+def test_a_split_file_of_other_images_is_refused(collection, cache, tmp_path):
     file = tmp_path / "split.json"
     lists = {"val_images_split": ["900"], "test_images_split": []}
     file.write_text(json.dumps({**lists, "heldout_pairs": ["red_bus"]}))
-    with pytest.raises(OptionError, match=r"split\.json: none of its pictures is in .*train\.json"):
+    with pytest.raises(OptionError, match=r"split\.json: none of its images is in .*train\.json"):
         preprocess(ask(cache, collection, hold_out_split=file))
 
 
@@ -160,24 +160,24 @@ def test_a_published_split_is_read():
 
 
 @pytest.mark.skipif(not COCO.exists(), reason="the COCO captions are not here")
-def test_pictures_of_coco_are_those_that_a_parser_found():
+def test_images_of_coco_are_those_that_a_parser_found():
     _, counts = hold_out(read_collection(COCO), HeldOut(("black cat", "red bus")))
     published = {"black cat": 448, "red bus": 232}  # by dependency parses
     for pair, count in published.items():
         assert counts[pair]["held-out-val"] == pytest.approx(count, rel=0.06)
 
 
-def test_generated_pictures_leave_by_what_was_drawn(tmp_path, cache):
+def test_generated_images_leave_by_what_was_drawn(tmp_path, cache):
     generate_shapes(tmp_path / "s", images=200, seed=1, size=16)
     whole = read_collection(tmp_path / "s" / "annotations" / "train.json")
     truth = {
-        p.key for p in whole.pictures
+        p.key for p in whole.images
         if any(o["shape"] == "circle" and o["colour"] == "red" for o in p.factors["objects"])
     }  # fmt: skip
     moved, counts = hold_out(whole, HeldOut(("red circle",)))
     assert truth
     assert {p.key for p in moved.split("held-out")} == truth
-    assert {p.key for p in moved.split("train")} == {p.key for p in whole.pictures} - truth
+    assert {p.key for p in moved.split("train")} == {p.key for p in whole.images} - truth
     assert counts == {"red circle": {"held-out": len(truth)}}
 
 
@@ -188,29 +188,29 @@ def test_what_shapes_held_out_is_recorded_unasked(tmp_path, cache):
         summary = preprocess(ask(cache, tmp_path, annotations=file, split=None))
         assert summary.held_out == {"big star": {}}
     assert Cache.open(cache).captions("held-out").held_out.pairs == ("big star",)
-    assert Cache.open(cache).captions("train").pictures == 32
+    assert Cache.open(cache).captions("train").images == 32
 
 
 @pytest.mark.skipif(not FLICKR.exists(), reason="Flickr8k is not here")
 def test_black_dogs_of_flickr8k_by_an_independent_scan():
     whole = read_collection(FLICKR)
     moved, counts = hold_out(whole, HeldOut(("black dog",)))
-    left = {p.key for p in moved.pictures} - {p.key for p in moved.split("held-out")}
+    left = {p.key for p in moved.images} - {p.key for p in moved.split("held-out")}
     left -= {p.key for p in moved.split("held-out-val")}
     plain = re.compile(r"\bblack dogs?\b", re.IGNORECASE)
     named = {
-        p.key for p in whole.pictures
+        p.key for p in whole.images
         if p.split in ("train", "val") and any(map(plain.search, p.captions))
     }  # fmt: skip
     assert len(named) > 300
-    # Where "black dog" goes on as a compound name it is another thing: a handful of pictures.
+    # Where "black dog" goes on as a compound name it is another thing: a handful of images.
     assert len(named & left) <= 0.01 * len(named)
     found = sum(counts["black dog"].values())
     assert len(named) <= found < 2 * len(named)
     both = re.compile(r"\bblack\b", re.IGNORECASE)
     pair = Pair.parse("black dog")
-    for picture in moved.split("held-out"):
-        texts = [text for text in picture.captions if pair.is_named(text)]
+    for image in moved.split("held-out"):
+        texts = [text for text in image.captions if pair.is_named(text)]
         assert any(map(both.search, texts))
     assert moved.split("test") == whole.split("test")
 

@@ -16,30 +16,30 @@ from support.paths import ROOT
 
 import multispace.data.images
 from multispace.data.images import decode, digest, kinds, read_bytes
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
 
 
-def encoded(picture, kind="PNG", **options):
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
+def encoded(image, kind="PNG", **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
     memory = io.BytesIO()
-    picture.save(memory, kind, **options)
+    image.save(memory, kind, **options)
     return memory.getvalue()
 
 
 def pixels(content):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = decode(content, "x.jpg")
-    assert picture.mode == "RGB"
-    return np.asarray(picture)
+        image = decode(content, "x.jpg")
+    assert image.mode == "RGB"
+    return np.asarray(image)
 
 
 def alike(grey):
-    """Return a grey picture as RGB."""
+    """Return a grey image as RGB."""
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -69,15 +69,15 @@ def test_palette(kind, options):
         pytest.skip("GIF has one transparent colour")
     colours = np.array([[255, 0, 0], [0, 128, 0], [10, 20, 30]], np.uint8)
     index = np.arange(35, dtype=np.uint8).reshape(5, 7) % 3
-    picture = Image.fromarray(index).convert("P")
-    picture.putdata(index.ravel().tolist())
-    picture.putpalette(colours.ravel().tolist())
-    np.testing.assert_array_equal(pixels(encoded(picture, kind, **options)), colours[index])
+    image = Image.fromarray(index).convert("P")
+    image.putdata(index.ravel().tolist())
+    image.putpalette(colours.ravel().tolist())
+    np.testing.assert_array_equal(pixels(encoded(image, kind, **options)), colours[index])
 
 
 def test_cmyk_jpeg():
-    picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # full magenta and yellow: red
-    found = pixels(encoded(picture, "JPEG", quality=95)).astype(int)
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # full magenta and yellow: red
+    found = pixels(encoded(image, "JPEG", quality=95)).astype(int)
     assert abs(found - [255, 0, 0]).max() <= 12
 
 
@@ -107,7 +107,7 @@ def test_32_bits_are_read_as_16():
 
 
 def test_floating_point_pixels_are_refused():
-    with pytest.raises(PictureError, match=r"^x.tif: not a readable picture \(floating-point"):
+    with pytest.raises(ImageError, match=r"^x.tif: not a readable image \(floating-point"):
         decode(encoded(np.ones((2, 2), np.float32), "TIFF"), "x.tif")
 
 
@@ -131,7 +131,7 @@ def test_exif_orientation_is_applied(orientation, upright):
     np.testing.assert_array_equal(pixels(encoded(RGB, exif=exif)), upright(RGB))
 
 
-def test_deep_pictures_are_turned_too():
+def test_deep_images_are_turned_too():
     exif = Image.Exif()
     exif[274] = 6
     deep = GREY.astype(np.uint16) * 257
@@ -141,38 +141,38 @@ def test_deep_pictures_are_turned_too():
 def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue", "green")]
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    with Image.open(io.BytesIO(content)) as picture:
-        assert picture.n_frames == 3
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.n_frames == 3
     found = pixels(content)
     assert found.shape == (3, 4, 3)
     assert (found == [255, 0, 0]).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_a_picture_that_is_cut_off_is_refused(kind, tmp_path):
+def test_an_image_that_is_cut_off_is_refused(kind, tmp_path):
     content = encoded(np.tile(RGB, (20, 20, 1)), kind)
     assert pixels(content).shape == (100, 140, 3)
     for share in (0.2, 0.5, 0.9):
-        with pytest.raises(PictureError, match=f"^{tmp_path}/x.jpg: not a ") as caught:
+        with pytest.raises(ImageError, match=f"^{tmp_path}/x.jpg: not a ") as caught:
             decode(content[: int(len(content) * share)], tmp_path / "x.jpg")
         assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("content", [b"a red bus\n", b"\0" * 100, b"%PDF-1.4", b"<svg></svg>"])
-def test_what_is_no_picture_is_refused(content, tmp_path):
+def test_what_is_no_image_is_refused(content, tmp_path):
     (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(read_bytes(tmp_path / "x.jpg"), tmp_path / "x.jpg")
-    assert str(caught.value) == f"{tmp_path}/x.jpg: not a picture of a known format"
+    assert str(caught.value) == f"{tmp_path}/x.jpg: not an image of a known format"
 
 
-def test_a_picture_too_large_to_be_meant_is_refused(monkeypatch):
+def test_an_image_too_large_to_be_meant_is_refused(monkeypatch):
     monkeypatch.setattr(multispace.data.images, "MAX_PIXELS", 34)
-    with pytest.raises(PictureError, match="7 x 5 pixels exceeds limit 34"):
+    with pytest.raises(ImageError, match="7 x 5 pixels exceeds limit 34"):
         decode(encoded(RGB), "x.png")
     monkeypatch.setattr(multispace.data.images, "MAX_PIXELS", 35)
     assert decode(encoded(RGB), "x.png").size == (7, 5)
-    with pytest.raises(PictureError, match="exceeds limit"):  # Pillow's own word
+    with pytest.raises(ImageError, match="exceeds limit"):  # Pillow's own word
         decode(png16(GREY, 30_000, 30_000), "x.png")
 
 
@@ -191,13 +191,13 @@ def test_a_bomb_is_refused_by_its_header_without_a_warning():
 
 def test_a_strip_is_refused():
     assert decode(encoded(np.zeros((1, 100, 3), np.uint8)), "x.png").size == (100, 1)
-    with pytest.raises(PictureError, match="101 x 1 pixels, longer than 100:1"):
+    with pytest.raises(ImageError, match="101 x 1 pixels, longer than 100:1"):
         decode(encoded(np.zeros((1, 101, 3), np.uint8)), "x.png")
 
 
 def test_postscript_is_not_run():
     head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
-    with pytest.raises(PictureError, match="PostScript"):
+    with pytest.raises(ImageError, match="PostScript"):
         decode(head, "x.eps")
 
 
@@ -217,11 +217,11 @@ def test_postscript_is_not_run():
         (Image.new("YCbCr", (8, 8)), "TIFF", "x.tif", ["mode YCbCr to RGB"]),
     ],
 )
-def test_kinds_say_what_decoding_changes(picture, kind, name, expected):
-    assert kinds(encoded(picture, kind), Path(name)) == expected
+def test_kinds_say_what_decoding_changes(image, kind, name, expected):
+    assert kinds(encoded(image, kind), Path(name)) == expected
 
 
-def test_kinds_of_turned_and_moving_pictures():
+def test_kinds_of_turned_and_moving_images():
     exif = Image.Exif()
     exif[274] = 6
     assert kinds(encoded(RGB, "JPEG", exif=exif), Path("x.jpg")) == ["turned upright by EXIF"]
@@ -229,8 +229,8 @@ def test_kinds_of_turned_and_moving_pictures():
     moving = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     assert "first frame of several" in kinds(moving, Path("x.webp"))
     assert (pixels(moving) == [255, 0, 0]).all()
-    with pytest.raises(PictureError, match="not a picture of a known format"):
-        kinds(b"no picture", Path("x.jpg"))
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        kinds(b"no image", Path("x.jpg"))
 
 
 KINDS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "DDS"]
@@ -238,7 +238,7 @@ KINDS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "DDS"]
 
 @pytest.mark.parametrize("kind", KINDS + ["AVIF"] * features.check("avif"))
 @pytest.mark.filterwarnings("ignore")
-def test_a_damaged_picture_is_read_or_refused(kind):
+def test_a_damaged_image_is_read_or_refused(kind):
     chance = random.Random(1)
     content = encoded(np.tile(RGB, (4, 4, 1)), kind)
     refused = 0
@@ -248,7 +248,7 @@ def test_a_damaged_picture_is_read_or_refused(kind):
             other[chance.randrange(min(len(other), 300))] = chance.randrange(256)
         try:
             decode(bytes(other), "x.jpg")
-        except PictureError as error:
+        except ImageError as error:
             refused += 1
             assert str(error).startswith("x.jpg: not a ")  # noqa: PT017
             assert "\n" not in str(error)  # noqa: PT017
@@ -257,14 +257,14 @@ def test_a_damaged_picture_is_read_or_refused(kind):
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     path = tmp_path / "x.jpg"
-    with pytest.raises(PictureError, match=f"^{path}: no such file$"):
+    with pytest.raises(ImageError, match=f"^{path}: no such file$"):
         read_bytes(path)
-    with pytest.raises(PictureError, match=f"^{path}/y: Not a directory$|^{path}/y: no such"):
+    with pytest.raises(ImageError, match=f"^{path}/y: Not a directory$|^{path}/y: no such"):
         read_bytes(path / "y")
     path.write_bytes(b"")
-    with pytest.raises(PictureError, match=f"^{path}: empty file$"):
+    with pytest.raises(ImageError, match=f"^{path}: empty file$"):
         read_bytes(path)
-    with pytest.raises(PictureError, match=f"^{tmp_path}: Is a directory$"):
+    with pytest.raises(ImageError, match=f"^{tmp_path}: Is a directory$"):
         read_bytes(tmp_path)
     path.write_bytes(b"abc")
     assert read_bytes(path) == b"abc"
@@ -275,7 +275,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
     path = tmp_path / "x.jpg"
     path.write_bytes(b"abc")
     path.chmod(0)
-    with pytest.raises(PictureError, match=f"^{path}: Permission denied$"):
+    with pytest.raises(ImageError, match=f"^{path}: Permission denied$"):
         read_bytes(path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from multispace.data.survey import survey
-from multispace.errors import PictureError
+from multispace.errors import ImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -14,21 +14,21 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 @pytest.fixture
 def folder(tmp_path):
     """One file of each kind of dirt, some in a folder below."""
-    picture = Image.fromarray(PIXELS)
+    image = Image.fromarray(PIXELS)
     (tmp_path / "sub").mkdir()
-    picture.save(tmp_path / "plain.jpg")
-    picture.save(tmp_path / "sub" / "plain.png")
-    picture.save(tmp_path / "plain.webp")
-    picture.convert("L").save(tmp_path / "grey.jpg")
-    picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
-    picture.convert("P").save(tmp_path / "palette.gif")
+    image.save(tmp_path / "plain.jpg")
+    image.save(tmp_path / "sub" / "plain.png")
+    image.save(tmp_path / "plain.webp")
+    image.convert("L").save(tmp_path / "grey.jpg")
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.convert("P").save(tmp_path / "palette.gif")
     Image.fromarray(PIXELS[..., 0].astype(np.uint16)).save(tmp_path / "deep.png")
-    picture.save(tmp_path / "named.jpg", "PNG")
+    image.save(tmp_path / "named.jpg", "PNG")
     turned = Image.Exif()
     turned[274] = 8
-    picture.save(tmp_path / "turned.jpg", exif=turned)
+    image.save(tmp_path / "turned.jpg", exif=turned)
     memory = io.BytesIO()
-    picture.save(memory, "JPEG")
+    image.save(memory, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(memory.getvalue()[:-200])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("a red bus")
@@ -43,10 +43,10 @@ def test_every_file_is_counted_by_what_becomes_of_it(folder):
     conversions = ("grey to RGB", "CMYK to RGB", "palette to RGB", "16 bits to 8",
                    "extension of another format", "turned upright by EXIF")  # fmt: skip
     assert found.converted == dict.fromkeys(conversions, 1)
-    assert found.failures.pop("cut.jpg").startswith("not a readable picture (")
+    assert found.failures.pop("cut.jpg").startswith("not a readable image (")
     assert found.failures == {
         "empty.jpg": "empty file",
-        "text.jpg": "not a picture of a known format",
+        "text.jpg": "not an image of a known format",
         "gone.jpg": "no such file",
         "pipe.jpg": "not a plain file",
     }
@@ -64,5 +64,5 @@ def test_an_empty_folder_and_none(tmp_path):
         "images": str(tmp_path), "files": 0, "decoded": 0, "plain": 0, "converted": {},
         "failures": {},
     }  # fmt: skip
-    with pytest.raises(PictureError, match=f"^{tmp_path}/x: not a folder; give the folder"):
+    with pytest.raises(ImageError, match=f"^{tmp_path}/x: not a folder; give the folder"):
         survey(tmp_path / "x")

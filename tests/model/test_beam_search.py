@@ -14,7 +14,7 @@ CONDITION = 3
 
 
 def make(seed: int = 0, marks: Marks = MARKS) -> tuple[Decoder, Tensor]:
-    """Return a decoder whose captions vary, and the conditions of six pictures."""
+    """Return a decoder whose captions vary, and the conditions of six images."""
     torch.manual_seed(seed)
     decoder = Decoder(words=WORDS, condition=CONDITION, embedding=4, hidden=6, dropout=0.0).eval()
     with torch.no_grad():
@@ -95,7 +95,7 @@ class Chain:
 A, B, C = 4, 5, 6
 # EOS at once is worth 0.4; saying A for ever is worth 0.6 * 0.9 ** n.
 HESITANT = Chain({BOS: {EOS: 0.4, A: 0.6}, A: {A: 0.9, EOS: 0.1}})
-ONE_PICTURE = torch.zeros(1, 1)
+ONE_IMAGE = torch.zeros(1, 1)
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3])
@@ -134,7 +134,7 @@ def test_a_beam_wide_enough_is_exact(seed):
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_pictures_do_not_change_each_other(width, length_penalty):
+def test_images_do_not_change_each_other(width, length_penalty):
     decoder, conditions = make(3)
     options = {"marks": MARKS, "width": width, "length_penalty": length_penalty}
     together = beam(decoder, conditions, **options)
@@ -145,14 +145,14 @@ def test_pictures_do_not_change_each_other(width, length_penalty):
 
 def test_a_wider_beam_finds_what_greed_misses():
     chain = Chain({BOS: {A: 0.6, B: 0.4}, A: {A: 0.4, B: 0.3, EOS: 0.3}, B: {EOS: 1.0}})
-    assert strip(greedy(chain, ONE_PICTURE, marks=MARKS, max_words=2)[0]) == [A, A]
-    assert strip(beam(chain, ONE_PICTURE, marks=MARKS, width=2, max_words=2)[0]) == [B, EOS]
+    assert strip(greedy(chain, ONE_IMAGE, marks=MARKS, max_words=2)[0]) == [A, A]
+    assert strip(beam(chain, ONE_IMAGE, marks=MARKS, width=2, max_words=2)[0]) == [B, EOS]
 
 
 @pytest.mark.parametrize(("max_words", "caption"), [(4, [A] * 4), (5, [EOS])])
 def test_ended_hypotheses_compete_with_those_that_go_on(max_words, caption):
     # 0.6 * 0.9 ** 3 = 0.437 > 0.4 > 0.6 * 0.9 ** 4 = 0.394
-    found = beam(HESITANT, ONE_PICTURE, marks=MARKS, width=2, max_words=max_words)
+    found = beam(HESITANT, ONE_IMAGE, marks=MARKS, width=2, max_words=max_words)
     assert strip(found[0]) == caption
 
 
@@ -163,7 +163,7 @@ def test_the_length_penalty_ranks_by_its_formula(length_penalty, caption):
     # log 0.5 / 2 ** p meets log 0.45 / 3 ** p at p = log(log 0.45 / log 0.5) / log 1.5 = 0.349.
     table = {BOS: {A: 0.5, B: 0.5}, A: {C: 0.9, EOS: 0.1}, B: {EOS: 1.0}, C: {EOS: 1.0}}
     options = {"marks": MARKS, "width": 3, "max_words": 4, "length_penalty": length_penalty}
-    assert strip(beam(Chain(table), ONE_PICTURE, **options)[0]) == caption
+    assert strip(beam(Chain(table), ONE_IMAGE, **options)[0]) == caption
 
 
 @pytest.mark.parametrize("marks", [MARKS, Marks(pad=7, bos=6, eos=5, unk=4)])
@@ -187,9 +187,9 @@ def test_marks_are_never_produced(marks):
 def test_captions_keep_to_the_limit(max_words):
     endless = Chain({BOS: {A: 1.0}, A: {B: 1.0}, B: {A: 1.0}})
     for found in (
-        greedy(endless, ONE_PICTURE, marks=MARKS, max_words=max_words),
-        beam(endless, ONE_PICTURE, marks=MARKS, width=3, max_words=max_words),
-        sample(endless, ONE_PICTURE, marks=MARKS, max_words=max_words),
+        greedy(endless, ONE_IMAGE, marks=MARKS, max_words=max_words),
+        beam(endless, ONE_IMAGE, marks=MARKS, width=3, max_words=max_words),
+        sample(endless, ONE_IMAGE, marks=MARKS, max_words=max_words),
     ):
         assert found.tolist() == [[A, B, A][:max_words]]
 
@@ -197,8 +197,8 @@ def test_captions_keep_to_the_limit(max_words):
 def test_the_search_stops_when_all_have_ended():
     brief = Chain({BOS: {A: 1.0}, A: {EOS: 1.0}})
     for found in (
-        beam(brief, ONE_PICTURE, marks=MARKS, width=3),
-        sample(brief, ONE_PICTURE, marks=MARKS),
+        beam(brief, ONE_IMAGE, marks=MARKS, width=3),
+        sample(brief, ONE_IMAGE, marks=MARKS),
     ):
         assert found.tolist() == [[A, EOS]]
 
@@ -234,7 +234,7 @@ def test_sampled_captions_follow_the_decoder_word_by_word():
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(ValueError, match=f"temperature is {temperature}"):
-        sample(HESITANT, ONE_PICTURE, marks=MARKS, temperature=temperature)
+        sample(HESITANT, ONE_IMAGE, marks=MARKS, temperature=temperature)
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7])

@@ -84,9 +84,9 @@ def test_steps_one_by_one_are_forward(cell, layers):
     condition, words, packed = batch()
     expected = iter(decoder(condition, packed.data, packed.batch_sizes.tolist()))
     state = decoder.start(condition)
-    for step, active in enumerate(packed.batch_sizes.tolist()):
+    for step, batch_sizes in enumerate(packed.batch_sizes.tolist()):
         state, logits = decoder.step(state, words[:, step])
-        for row in logits[:active]:
+        for row in logits[:batch_sizes]:
             torch.testing.assert_close(row, next(expected))
     assert next(expected, None) is None
 
@@ -125,12 +125,12 @@ def test_word_dropout_replaces_a_share_of_the_words_but_never_bos():
     decoder = drawn(word_dropout=share)
     condition = torch.zeros(1, CONDITION, dtype=torch.float64).expand(captions, -1)
     first, word, unknown = (torch.full((captions,), word) for word in (BOS, 7, UNKNOWN))
-    active = [captions, captions]
+    batch_sizes = [captions, captions]
     torch.manual_seed(2)
-    read = decoder(condition, torch.cat((first, word)), active)
+    read = decoder(condition, torch.cat((first, word)), batch_sizes)
     decoder.eval()
-    kept = decoder(condition, torch.cat((first, word)), active)
-    replaced = decoder(condition, torch.cat((first, unknown)), active)
+    kept = decoder(condition, torch.cat((first, word)), batch_sizes)
+    replaced = decoder(condition, torch.cat((first, unknown)), batch_sizes)
     torch.testing.assert_close(read[:captions], kept[:captions])
     dropped = (read - kept)[captions:].abs().amax(1) > 1e-9
     torch.testing.assert_close(read[captions:][dropped], replaced[captions:][dropped])

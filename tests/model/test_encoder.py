@@ -4,12 +4,12 @@ from torch import nn
 
 from multispace.model.encoder import Encoder, Words
 
-ACTIVE = (3, 2, 2, 1)  # captions of 4, 3 and 1 tokens
+BATCH_SIZES = (3, 2, 2, 1)  # captions of 4, 3 and 1 tokens
 
 
 @pytest.fixture
 def words():
-    return Words(torch.tensor([1, 1, 1, 5, 6, 7, 8, 9]), ACTIVE)
+    return Words(torch.tensor([1, 1, 1, 5, 6, 7, 8, 9]), BATCH_SIZES)
 
 
 def test_tokens_know_their_caption_and_captions_their_end(words):

@@ -24,16 +24,16 @@ def test_a_step_is_that_of_torchs_cell(name, theirs):
 @pytest.mark.parametrize("name", CELLS)
 def test_a_run_is_its_steps_with_the_constant_part_in_each(name):
     torch.manual_seed(0)
-    cell, active = CELLS[name], [3, 3, 1]
+    cell, batch_sizes = CELLS[name], [3, 3, 1]
     recurrent = nn.Linear(HIDDEN, cell.gates * HIDDEN, bias=cell.recurrent_bias)
-    inputs = torch.randn(sum(active), cell.gates * HIDDEN)
-    constant = torch.randn(active[0], cell.gates * HIDDEN)
-    state, expected = (torch.zeros(active[0], HIDDEN),) * cell.states, []
-    for count, part in zip(active, inputs.split(active), strict=True):
+    inputs = torch.randn(sum(batch_sizes), cell.gates * HIDDEN)
+    constant = torch.randn(batch_sizes[0], cell.gates * HIDDEN)
+    state, expected = (torch.zeros(batch_sizes[0], HIDDEN),) * cell.states, []
+    for count, part in zip(batch_sizes, inputs.split(batch_sizes), strict=True):
         state = cell.step(part + constant[:count], tuple(s[:count] for s in state), recurrent)
         expected.append(state[0])
-    outputs = cell.run(inputs, active, recurrent, constant)
+    outputs = cell.run(inputs, batch_sizes, recurrent, constant)
     torch.testing.assert_close(outputs, torch.cat(expected))
-    without = cell.run(inputs, active, recurrent)
-    zeros = cell.run(inputs, active, recurrent, torch.zeros_like(constant))
+    without = cell.run(inputs, batch_sizes, recurrent)
+    zeros = cell.run(inputs, batch_sizes, recurrent, torch.zeros_like(constant))
     torch.testing.assert_close(without, zeros)

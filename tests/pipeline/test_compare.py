@@ -1,64 +1,16 @@
 """`compare`: evaluated runs in one table. No networks: the evaluations are written by hand."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from support.evaluations import write
 
 from multispace.cli import main
-from multispace.data.files import write_json
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.compare import CompareOptions, compare
-from multispace.pipeline.metrics.captions import diversity
-from multispace.pipeline.metrics.captions.coco_metrics import Scores
-from multispace.pipeline.metrics.captions.corpus import PictureScores
-from multispace.pipeline.runs.evaluation_folder import Record, digest_references, evaluation_folder
-from multispace.pipeline.score import write_scores
-from multispace.pipeline.training.train_options import TrainOptions
-
-PICTURES = 40
-RECORD = Record(
-    system="base", split="test", checkpoint="best", step=9, beam=5, length_penalty=0.0, samples=0,
-    seed=0, metrics=("bleu", "meteor", "rouge", "cider"), pictures=PICTURES, without_vector=0,
-    pictures_digest="1" * 64, references_digest="2" * 64, vocabulary_digest="3" * 64,
-    fingerprint="4" * 64, version="0",
-)  # fmt: skip
-
-
-def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, **options) -> Path:
-    """Write a run evaluated on 40 pictures; ``good`` is added to its ROUGE-L and CIDEr."""
-    asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **options)
-    write_json(run / "config.json", {
-        "options": asked.to_json(), "system": {}, "feature_spec": {}, "fingerprint": "",
-        "vocabulary_digest": "",
-    })  # fmt: skip
-    random = np.random.default_rng(noise)
-    entries = {}
-    for picture in range(PICTURES):
-        length = int(random.integers(5, 12))
-        matches = [length - 1, length - 2, length - 4, length - 5]
-        meteor = [length, 10, 3, 4, *random.integers(1, 3, 16), 3, 6, 6]
-        entries[picture] = (
-            {"ROUGE_L": good + random.random(), "CIDEr": good + random.random()},
-            {"bleu": [length, 10, *matches], "meteor": [float(value) for value in meteor]},
-        )
-    rows = [{**scores, "statistics": statistics} for scores, statistics in entries.values()]
-    corpus = PictureScores.from_entries(rows).totals()
-    record = replace(RECORD, system=system, **(record or {}))
-    folder = evaluation_folder(run, record.split, record.checkpoint)
-    write_scores(folder, Scores(
-        corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
-    ))  # fmt: skip
-    found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
-    if record.samples:
-        names = dict.fromkeys(diversity.NAMES, good + 0.25)
-        found["per_image"] = [{"image_id": i, **names} for i in range(PICTURES)]
-    write_json(folder / "diversity.json", found)
-    record.save(folder)
-    return run
+from multispace.pipeline.runs.evaluation_folder import digest_references
 
 
 def ask(*runs: Path, **other) -> CompareOptions:
@@ -74,14 +26,14 @@ def test_seeds_are_grouped_and_averaged(tmp_path):
     (section,) = found.sections
     assert section.columns == ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
     single = compare(ask(base[0])).sections[0].groups["base"]
-    assert single["CIDEr"].deviation is None
+    assert single["CIDEr"].std is None
     cell = section.groups["base"]["CIDEr"]
     assert cell.mean == pytest.approx(single["CIDEr"].mean + 0.1)
-    assert cell.deviation == pytest.approx(0.1)
+    assert cell.std == pytest.approx(0.1)
     assert cell.low < cell.mean < cell.high
     ((first, second, differences),) = section.differences
     assert (first, second) == ("base", "multispace")
-    # the same pictures and seeds on both sides, one better throughout: no doubt is left
+    # the same images and seeds on both sides, one better throughout: no doubt is left
     cider = differences["CIDEr"]
     assert (cider.mean, cider.low, cider.high) == pytest.approx((1, 1, 1))
     bleu = differences["Bleu_4"]
@@ -135,7 +87,7 @@ def test_best_and_last_stand_side_by_side(tmp_path):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"pictures_digest": "a" * 64}, "test pictures"),
+        ({"pictures_digest": "a" * 64}, "test images"),
         ({"references_digest": "a" * 64}, "references"),
         ({"vocabulary_digest": "a" * 64}, "vocabulary"),
     ],
@@ -161,16 +113,16 @@ def test_samples_are_compared_where_there_are_any(tmp_path):
         write(tmp_path / "m", system="multispace", good=0.5, record={"samples": 5}),
     ]
     found = compare(ask(*runs)).sections[1]
-    assert found.title == "diversity of 5 samples a picture"
+    assert found.title == "diversity of 5 samples an image"
     assert list(found.groups) == ["latent", "multispace"]
     assert found.differences[0][2]["Div-1"].mean == pytest.approx(0.5)
     write(runs[2], system="multispace", record={"samples": 9})
     other = compare(ask(*runs))
     assert len(other.sections) == 1
-    assert "samples a picture are [5, 9]: diversity does not compare" in other.notes
+    assert "samples an image are [5, 9]: diversity does not compare" in other.notes
 
 
-def test_what_is_missing_or_damaged_is_said_with_the_mend(tmp_path):
+def test_what_is_missing_or_damaged_is_said_with_the_hint(tmp_path):
     run = write(tmp_path / "a")
     with pytest.raises(PipelineError, match=r"test-last: is not there; run `.* --checkpoint last"):
         compare(ask(run, checkpoint="last"))

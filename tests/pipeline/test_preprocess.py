@@ -31,18 +31,18 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def test_every_picture_gets_its_own_vector(collection, cache):
+def test_every_image_gets_its_own_vector(collection, cache):
     summary = make_cache(cache, collection)
     opened = Cache.open(cache)
     assert summary.vectors == opened.manifest.rows == sum(SPLITS.values())
     assert not summary.skipped
-    red = [k for p in read_collection(collection / "train.json").pictures
+    red = [k for p in read_collection(collection / "train.json").images
            for k in [p.key] if "red" in p.captions[0]]  # fmt: skip
     vectors = opened.features(red).astype(float)
     others = opened.features([f"train-{n:03d}.png" for n in (1, 2, 4, 5)]).astype(float)
     within = abs(vectors - vectors.mean(0)).mean()
     between = abs(others.mean(0) - vectors.mean(0)).mean()
-    assert between > 2 * within  # pictures of one colour lie together
+    assert between > 2 * within  # images of one colour lie together
 
 
 def test_a_vector_does_not_depend_on_what_else_is_extracted(collection, cache, tmp_path):
@@ -64,7 +64,7 @@ def test_the_first_training_split_makes_the_vocabulary(collection, cache):
     first = preprocess(options(cache, collection, "train"))
     second = preprocess(options(cache, collection, "val"))
     assert (first.vocabulary_made, second.vocabulary_made) == (True, False)
-    assert first.words == second.words == len("a picture this is all red green blue".split())
+    assert first.words == second.words == len("an image this is all red green blue".split())
     assert second.splits["val"]["unknown"] == 0
 
 
@@ -119,25 +119,25 @@ def test_a_rerun_does_only_what_is_missing(collection, cache):
     assert Cache.open(cache).manifest.shards == shards
 
 
-def test_unreadable_pictures_are_named_and_tried_again(collection, cache):
+def test_unreadable_images_are_named_and_tried_again(collection, cache):
     broken = collection / "images" / "train-003.png"
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     (collection / "images" / "train-005.png").rename(collection / "away.png")
     summary = preprocess(options(cache, collection))
-    assert summary.skipped["missing picture"] == ["train-005.png: no such file"]
-    assert summary.skipped["unreadable picture"][0].startswith("train-003.png: not a readable")
+    assert summary.skipped["missing image"] == ["train-005.png: no such file"]
+    assert summary.skipped["unreadable image"][0].startswith("train-003.png: not a readable")
     assert json.loads((cache / "skipped.json").read_text()) == summary.skipped
     assert summary.splits["train"]["with_vectors"] == SPLITS["train"] - 2
     broken.write_bytes(whole)
     (collection / "away.png").rename(collection / "images" / "train-005.png")
-    mended = preprocess(options(cache, collection))
-    assert (mended.added, mended.skipped) == (2, {})
+    repaired = preprocess(options(cache, collection))
+    assert (repaired.added, repaired.skipped) == (2, {})
     assert not Cache.open(cache).manifest.failures
     assert not (cache / "skipped.json").exists()
 
 
-def test_a_picture_that_changed_is_refused(collection, cache):
+def test_an_image_that_changed_is_refused(collection, cache):
     preprocess(options(cache, collection))
     Image.new("RGB", (48, 40), "white").save(collection / "images" / "train-001.png")
     with pytest.raises(PipelineError, match=r"train-001\.png: its bytes are not those"):
@@ -196,13 +196,11 @@ def test_several_backbones_make_a_cache_each_from_one_decoding(
         "decode",
         lambda content, path: decoded.append(path) or real(content, path),
     )
-    (collection / "images" / "train-004.png").write_bytes(b"no picture")
+    (collection / "images" / "train-004.png").write_bytes(b"no image")
     summary = preprocess(options(cache, collection, backbone="resnet18,resnet34"))
     assert len(decoded) == SPLITS["train"]
     assert (summary.added, summary.vectors) == (2 * 11, 2 * 11)
-    assert [line.split(":")[0] for line in summary.skipped["unreadable picture"]] == [
-        "train-004.png"
-    ]
+    assert [line.split(":")[0] for line in summary.skipped["unreadable image"]] == ["train-004.png"]
     for name in ("resnet18", "resnet34"):
         preprocess(options(tmp_path / name, collection, backbone=name))
         for file in ("cache.json", "vocabulary.json", "captions/train.h5"):

@@ -8,11 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import test_compare_runs
 from click.testing import CliRunner
 from PIL import Image
-from support import tiny
-from test_compare_runs import PICTURES, write
+from support import evaluations, tiny
+from support.evaluations import IMAGES, write
 
 from multispace.cli import main
 from multispace.data.cache.reader import Cache
@@ -83,11 +82,11 @@ class Page(HTMLParser):
 
 
 def say(run: Path, text: str = "a dog of {}", **files) -> Path:
-    """Add captions, and other files, to an evaluation of 40 pictures."""
+    """Add captions, and other files, to an evaluation of 40 images."""
     folder = run / "evaluation" / "test"
-    said = {picture: text.format(picture) for picture in range(PICTURES)}
-    captions = [{"image_id": picture, "caption": said[picture]} for picture in said]
-    attributes = attribute_scores({picture: ["a red bus"] for picture in said}, said)
+    said = {image: text.format(image) for image in range(IMAGES)}
+    captions = [{"image_id": image, "caption": said[image]} for image in said]
+    attributes = attribute_scores({image: ["a red bus"] for image in said}, said)
     for name, content in {"captions": captions, "attributes": attributes, **files}.items():
         write_json(folder / f"{name}.json", content)
     return run
@@ -112,10 +111,10 @@ def ask(out: Path, *runs: Path, **other) -> ReportOptions:
 
 def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     base = [log(say(write(tmp_path / f"b{n}", seed=n, noise=n)), "base") for n in (1, 0)]
-    drawn = [{"image_id": i, "captions": ["a cat", "a cow", "a cat"]} for i in range(PICTURES)]
+    drawn = [{"image_id": i, "captions": ["a cat", "a cow", "a cat"]} for i in range(IMAGES)]
     multi = write(tmp_path / "m", system="multispace", noise=9, record={"samples": 3})
     log(say(multi, "a bus of {}", samples=drawn, latents=LATENTS), "multispace")
-    made = report(ask(tmp_path, *base, multi, pictures=4))
+    made = report(ask(tmp_path, *base, multi, image_count=4))
     page = Page(made.out)
     assert made.bytes == len(page.source.encode())
 
@@ -149,7 +148,7 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     ]  # fmt: skip
     assert made.left_out[0] == "latent space: no latents.json of base"
     assert all(line in page.text for line in made.left_out)
-    again = report(ask(tmp_path / "again", *base, multi, pictures=4))
+    again = report(ask(tmp_path / "again", *base, multi, image_count=4))
     assert again.out.read_bytes() == made.out.read_bytes()
 
 
@@ -224,8 +223,8 @@ def test_both_checkpoints_share_one_curve(tmp_path):
 
 @pytest.fixture
 def with_cache(tmp_path, monkeypatch):
-    """A run evaluated on the four test pictures of a cache of captions."""
-    monkeypatch.setattr(test_compare_runs, "PICTURES", 4)
+    """A run evaluated on the four test images of a cache of captions."""
+    monkeypatch.setattr(evaluations, "PICTURES", 4)
     collection = tiny.make_collection(tmp_path / "tiny")
     for split in ("train", "test"):
         preprocess(
@@ -241,10 +240,10 @@ def with_cache(tmp_path, monkeypatch):
     return run, tmp_path / "cache", collection / "images", captions.keys
 
 
-def test_references_and_pictures_are_shown_where_they_are_given(tmp_path, with_cache):
+def test_references_and_images_are_shown_where_they_are_given(tmp_path, with_cache):
     run, cache, images, keys = with_cache
     Image.new("RGB", (900, 600), "red").save(images / keys[0])
-    (images / keys[1]).write_bytes(b"no picture")
+    (images / keys[1]).write_bytes(b"no image")
     made = report(ask(tmp_path, run, cache=cache, images=images))
     page = Page(made.out)
     assert page.text.count("this is all") == 4
@@ -262,12 +261,12 @@ def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
     run, cache, *_ = with_cache
     other = {"pictures": 4, "pictures_digest": "1" * 64}
     write(run, record=other)
-    with pytest.raises(PipelineError, match="cache: its pictures of 'test', or their references"):
+    with pytest.raises(PipelineError, match="cache: its images of 'test', or their references"):
         report(ask(tmp_path, run, cache=cache))
     with pytest.raises(OptionError, match="--images .*: it needs --cache"):
         ask(tmp_path, run, images=cache)
     with pytest.raises(OptionError, match="--pictures -1"):
-        ask(tmp_path, run, pictures=-1)
+        ask(tmp_path, run, image_count=-1)
 
 
 def test_the_commands_make_the_same_run_again(tmp_path):

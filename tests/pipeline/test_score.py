@@ -25,7 +25,7 @@ def annotations(tmp_path: Path) -> Path:
         {"id": number, "image_id": image_id, "caption": text}
         for number, (image_id, text) in enumerate(pairs)
     ]
-    # A picture that nobody described
+    # An image that nobody described
     images.append({"id": 5, "file_name": "5.jpg"})
     return write(tmp_path / "captions_val.json", {"images": images, "annotations": entries})
 
@@ -40,7 +40,7 @@ def results(folder: Path, captions: dict[Any, str]) -> Path:
     return write(folder / "results.json", entries)
 
 
-def test_only_the_results_pictures_are_scored_in_the_annotations_order(annotations, tmp_path):
+def test_only_the_results_images_are_scored_in_the_annotations_order(annotations, tmp_path):
     hypotheses = {4: "a dog runs", 2: "a blue bus"}
     path = results(tmp_path, {2: hypotheses[2], 4: hypotheses[4]})
     scores = score_results(path, annotations, ("bleu", "rouge", "cider"))
@@ -108,17 +108,17 @@ def test_a_results_file_that_cannot_be_read(annotations, tmp_path, name):
         score_results(tmp_path / name, annotations)
 
 
-def test_unknown_pictures_are_counted_and_the_first_named(annotations, tmp_path):
+def test_unknown_images_are_counted_and_the_first_named(annotations, tmp_path):
     unknown = {100 + number: "a" for number in range(5)}
     path = results(tmp_path, {4: "a dog", **unknown})
-    with pytest.raises(PipelineError, match=r"5 of its 6 pictures.* 100, 101, 102, have") as caught:
+    with pytest.raises(PipelineError, match=r"5 of its 6 images.* 100, 101, 102, have") as caught:
         score_results(path, annotations)
     assert str(path) in str(caught.value)
     assert str(annotations) in str(caught.value)
 
 
-def test_a_picture_that_nobody_described_is_refused(annotations, tmp_path):
-    with pytest.raises(PipelineError, match="1 of its 2 pictures, such as image_id 5, have no"):
+def test_an_image_that_nobody_described_is_refused(annotations, tmp_path):
+    with pytest.raises(PipelineError, match="1 of its 2 images, such as image_id 5, have no"):
         score_results(results(tmp_path, {4: "a dog", 5: "a cat"}), annotations)
 
 

@@ -311,7 +311,7 @@ def test_a_capacity_above_the_cap_is_reported(cache, tmp_path, capsys):
     assert "capacity_c_max" not in capsys.readouterr().err
 
 
-# The optimiser
+# The optimizer
 
 
 def test_the_learning_rate_is_logged_and_obeyed(cache, tmp_path):

@@ -21,7 +21,7 @@ from multispace.errors import DataError
 SECONDS = 20  # of the wall clock, for a cache that is read in hundredths of one
 MEMORY = 256 << 20  # bytes beyond what reading a good cache takes
 
-_CODE = "import sys, guarded; guarded.serve(sys.argv[1])"
+_CODE = "import sys; from support import guarded; guarded.serve(sys.argv[1])"
 
 
 class Reader:
@@ -166,6 +166,6 @@ def _captions(cache: Cache, split: str) -> str:
         assert [key.encode() for key in got.keys] == file["key"][()].tolist()
         for name in ("tokens", "offsets"):
             np.testing.assert_array_equal(getattr(got, name), file[name][()])
-        np.testing.assert_array_equal(got.picture, file["caption_picture"][()])
+        np.testing.assert_array_equal(got.image, file["caption_picture"][()])
         assert "".join(got.texts).encode() == file["text"][()].tobytes()
     return "read"

@@ -129,13 +129,13 @@ def fingerprint(spec: dict[str, Any]) -> str:
 
 def fingerprinted(text: str) -> str:
     """Mend the fingerprint in a manifest, where it is plain JSON."""
-    return _mended(text, lambda body: {"fingerprint": fingerprint(body["spec"])})
+    return _repaired(text, lambda body: {"fingerprint": fingerprint(body["spec"])})
 
 
 def revalued(text: str) -> str:
     """Mend the digest in a vocabulary, where it is plain JSON."""
     meaning = ("tokenizer", "words")
-    return _mended(
+    return _repaired(
         text,
         lambda body: {
             "digest": sha256(
@@ -145,10 +145,10 @@ def revalued(text: str) -> str:
     )
 
 
-def _mended(text: str, mend: Callable[[dict[str, Any]], dict[str, str]]) -> str:
+def _repaired(text: str, hint: Callable[[dict[str, Any]], dict[str, str]]) -> str:
     try:
         body = json.loads(text)
-        return spelled(body | mend(body)) if spelled(body) == text else text
+        return spelled(body | hint(body)) if spelled(body) == text else text
     except (ValueError, RecursionError, LookupError, AttributeError):
         return text
 

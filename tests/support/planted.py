@@ -1,4 +1,4 @@
-"""Systems whose latents and words are known, over pictures that each say one word of their own."""
+"""Systems whose latents and words are known, over images that each say one word of their own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ STRENGTH = 5.0  # logit of the word that a latent stands for
 
 
 def one_word_pairs(root: Path) -> tuple[Pairs, Vocabulary]:
-    """Return five pictures, their features one-hot, with a caption of one word each."""
+    """Return five images, their features one-hot, with a caption of one word each."""
     captions = {"test": {f"{word}.jpg": (word,) for word in WORDS}}
     with write_cache(root) as writer:
         rows.put_text(writer, captions)
@@ -38,13 +38,13 @@ class Speaker(nn.Module):
         self.output_weight = weight  # (V, C)
         self.output = SimpleNamespace(bias=torch.zeros(len(weight)))
 
-    def outputs(self, condition: Tensor, inputs: Tensor, active: tuple[int, ...]) -> Tensor:
+    def outputs(self, condition: Tensor, inputs: Tensor, batch_sizes: tuple[int, ...]) -> Tensor:
         """Return the condition of each token."""
-        return torch.cat([condition[:count] for count in active])
+        return torch.cat([condition[:count] for count in batch_sizes])
 
 
 class Planted(nn.Module):
-    """z, c or both name the picture: a one-hot mean, a certain category.
+    """z, c or both name the image: a one-hot mean, a certain category.
 
     :param heard: the channels that the decoder heeds
     """
@@ -64,7 +64,7 @@ class Planted(nn.Module):
         self.decoder = Speaker(weight)
 
     def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
-        """Return what is planted for pictures, features one-hot (B, 5)."""
+        """Return what is planted for images, features one-hot (B, 5)."""
         z = DiagonalGaussian(features, torch.full_like(features, -6.0))
         c = Categoricals.from_parameters(30 * features, (len(WORDS),))
         return Posterior(z if "z" in self.has else None, c if "c" in self.has else None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multispace.data.annotations import Picture
+from multispace.data.annotations import CaptionedImage
 from multispace.data.cache.encoded_captions import encode_captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import FeatureSpec, Transform
@@ -32,11 +32,11 @@ CAPTIONS = {
     },
     "val": {"d.jpg": ("a blue road",), "e.jpg": ("a bus on a road", "bus")},
 }
-KEYS = [key for pictures in CAPTIONS.values() for key in pictures]
+KEYS = [key for images in CAPTIONS.values() for key in images]
 
 
 def digests(keys: Sequence[str]) -> np.ndarray:
-    """Return (N, 32), the digest of each key in place of its picture's."""
+    """Return (N, 32), the digest of each key in place of its image's."""
     return np.frombuffer(b"".join(map(_sha256, keys)), np.uint8).reshape(-1, 32)
 
 
@@ -66,8 +66,8 @@ def put_text(
     vocabulary = build_vocabulary(texts, "whitespace", 1, "source")
     if writer.manifest.vocabulary is None:
         writer.put_vocabulary(vocabulary)
-    for split, pictures in captions.items():
-        wanted = [Picture(key, n, pictures[key], split) for n, key in enumerate(pictures)]
+    for split, images in captions.items():
+        wanted = [CaptionedImage(key, n, images[key], split) for n, key in enumerate(images)]
         writer.put_captions(encode_captions(wanted, split, vocabulary, "source"))
 
 

@@ -13,23 +13,23 @@ SPLITS = {"train": 12, "val": 4, "test": 4}
 
 
 def make_collection(folder: Path) -> Path:
-    """Write plain pictures of three colours with two captions each, in COCO form."""
+    """Write plain images of three colours with two captions each, in COCO form."""
     random = np.random.default_rng(0)
     images = folder / "images"
     images.mkdir(parents=True)
     number = 0
     for split, count in SPLITS.items():
-        pictures, captions = [], []
+        entries, captions = [], []
         for _ in range(count):
             number += 1
             colour = list(COLOURS)[number % 3]
             pixels = random.integers(-20, 20, (40, 48, 3)) + np.array(COLOURS[colour])
             name = f"{split}-{number:03d}.png"
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(images / name)
-            pictures.append({"id": number, "file_name": name})
-            for text in (f"a {colour} picture", f"this is all {colour}"):
+            entries.append({"id": number, "file_name": name})
+            for text in (f"a {colour} image", f"this is all {colour}"):
                 captions.append({"id": len(captions), "image_id": number, "caption": text})
-        content = {"images": pictures, "annotations": captions}
+        content = {"images": entries, "annotations": captions}
         (folder / f"{split}.json").write_text(json.dumps(content))
     return folder
 

@@ -1,4 +1,4 @@
-"""CIDEr's word groups and their weights, for many captions of a picture at once."""
+"""CIDEr's word groups and their weights, for many captions of an image at once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ def ngrams(caption: str) -> tuple[Counter[Ngram], ...]:
 class Cider:
     """TF-IDF vectors of captions; the inverse document frequencies come from ``references``.
 
-    A document is the references of one picture; an n-gram in none of them counts as in one
+    A document is the references of one image; an n-gram in none of them counts as in one
     (Vedantam 2015, as pycocoevalcap has it).
 
-    :param references: of each picture, as tokens
+    :param references: of each image, as tokens
     """
 
     def __init__(self, references: Sequence[Sequence[str]]) -> None:
@@ -37,7 +37,7 @@ class Cider:
             for captions in references
             for gram in {g for caption in captions for order in ngrams(caption) for g in order}
         )
-        self._log_pictures = float(np.log(len(references)))
+        self._log_images = float(np.log(len(references)))
 
     def vectors(self, captions: Sequence[str]) -> tuple[Floats, ...]:
         """Return, for each of the 4 orders, a row of weights a caption. (N, G_order)"""
@@ -50,7 +50,7 @@ class Cider:
                 for gram, times in count[order].items():
                     row[place[gram]] = times
             documents = np.array([max(1, self._documents[gram]) for gram in place], float)
-            found.append(matrix * (self._log_pictures - np.log(documents)))
+            found.append(matrix * (self._log_images - np.log(documents)))
         return tuple(found)
 
     def kernel(self, captions: Sequence[str]) -> Floats:
@@ -66,7 +66,7 @@ class Cider:
         return kernel
 
     def scores(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
-        """Return CIDEr-D of each of N captions of a picture, as pycocoevalcap. (N,)"""
+        """Return CIDEr-D of each of N captions of an image, as pycocoevalcap. (N,)"""
         count = len(captions)
         texts = [*captions, *references]
         cosines = np.zeros((count, len(references)))

@@ -39,10 +39,10 @@ class Scores:
 
     :param corpus: score of the whole set by pycocoevalcap's name, those of NAMES that were asked
         for, in its order.
-    :param per_image: the same names for each picture, in the order of the hypotheses.
+    :param per_image: the same names for each image, in the order of the hypotheses.
     :param notes: what a reader of the numbers should know, one line each.
-    :param statistics: of each picture, the numbers whose sums over pictures give the corpus score
-        where that is no mean of pictures (``captions.corpus``): ``bleu`` and ``meteor``.
+    :param statistics: of each image, the numbers whose sums over images give the corpus score
+        where that is no mean of images (``captions.corpus``): ``bleu`` and ``meteor``.
     """
 
     corpus: dict[str, float]
@@ -82,17 +82,17 @@ def score_captions(
     metrics: Sequence[str] = METRICS,
     time_limit: float = TIME_LIMIT,
 ) -> Scores:
-    """Score one caption a picture against the picture's references.
+    """Score one caption an image against the image's references.
 
-    The values are those of pycocoevalcap's ``COCOEvalCap`` on the same pictures in the same
+    The values are those of pycocoevalcap's ``COCOEvalCap`` on the same images in the same
     order, but for captions without a word, which score 0 by every metric.
 
-    :param references: captions by people; pictures without a hypothesis are left out.
-    :param hypotheses: the caption of each picture to score.
+    :param references: captions by people; images without a hypothesis are left out.
+    :param hypotheses: the caption of each image to score.
     :param metrics: names from METRICS.
     :param time_limit: seconds for each of the two Java programs.
 
-    Raises OptionError for an unknown metric, PipelineError for no hypotheses or a picture
+    Raises OptionError for an unknown metric, PipelineError for no hypotheses or an image
     without a usable reference, JavaError when a Java program fails.
     """
     check_metrics(metrics)
@@ -137,7 +137,7 @@ def meteor_of_samples(
     samples: Sequence[Sequence[str]],
     time_limit: float = TIME_LIMIT,
 ) -> list[list[float]]:
-    """Return METEOR of each of N captions a picture, as tokens. (P pictures) -> P lists of N
+    """Return METEOR of each of N captions an image, as tokens. (P images) -> P lists of N
 
     Raises JavaError.
     """
@@ -202,7 +202,7 @@ def _score_bleu(
 def _score_meteor(
     meteor: JavaProgram, gts: Tokens, res: Tokens
 ) -> tuple[float, list[float], list[list[float]]]:
-    """Return the corpus score, the scores of the pictures, and their statistics."""
+    """Return the corpus score, the scores of the images, and their statistics."""
     lines = []
     for image_id, (hypothesis,) in res.items():
         # As pycocoevalcap does for hypotheses; its references would split at the separator.
@@ -238,5 +238,5 @@ def _notes(res: Tokens, metrics: Sequence[str]) -> tuple[str, ...]:
     if empty:
         notes.append(f"{empty} of {len(res)} captions hold no word and score 0")
     if "cider" in metrics and len(res) < 2:
-        notes.append("CIDEr is 0 for a single picture, since its weights compare pictures")
+        notes.append("CIDEr is 0 for a single image, since its weights compare images")
     return tuple(notes)

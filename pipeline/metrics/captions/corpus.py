@@ -1,8 +1,8 @@
-"""Corpus scores of weighted pictures, from what each picture adds to them.
+"""Corpus scores of weighted images, from what each image adds to them.
 
 CIDEr (its document frequencies being those of all references) and ROUGE-L are means over
-pictures. BLEU and METEOR are not: both are functions of statistics summed over pictures, so a
-weighted set of pictures has the score of its weighted sums, and no mean of sentence scores.
+images. BLEU and METEOR are not: both are functions of statistics summed over images, so a
+weighted set of images has the score of its weighted sums, and no mean of sentence scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ MATCHERS = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
 
 
 @dataclass(frozen=True)
-class PictureScores:
-    """What P pictures add to each corpus score.
+class ImageScores:
+    """What P images add to each corpus score.
 
-    :param means: (P, len(names)), of the metrics in ``names`` that are means over pictures
+    :param means: (P, len(names)), of the metrics in ``names`` that are means over images
     :param bleu: (P, 6) as :class:`coco_metrics.Scores` has it, or (P, 0)
     :param meteor: (P, 23), the statistics that METEOR prints, or (P, 0)
     """
@@ -41,7 +41,7 @@ class PictureScores:
     meteor: Floats
 
     @classmethod
-    def from_entries(cls, entries: Sequence[Mapping[str, Any]]) -> "PictureScores":
+    def from_entries(cls, entries: Sequence[Mapping[str, Any]]) -> "ImageScores":
         """Read the entries of ``per_image.json``; scores without statistics are left out.
 
         :raises KeyError, ValueError, TypeError: entries that are not alike.
@@ -61,7 +61,7 @@ class PictureScores:
         return {k: float(v) for k, v in self.corpus(np.ones(len(self.means))).items()}
 
     def corpus(self, weights: Floats) -> dict[str, Floats]:
-        """Return each score of the pictures taken ``weights`` times.
+        """Return each score of the images taken ``weights`` times.
 
         :param weights: (..., P), not all 0; ones give the score of the set itself.
         :return: by pycocoevalcap's name, (...)

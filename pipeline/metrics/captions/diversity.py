@@ -1,4 +1,4 @@
-"""How much captions differ: the N samples of a picture, and the single captions of a split.
+"""How much captions differ: the N samples of an image, and the single captions of a split.
 
 Captions are tokens joined by single spaces, those of ``coco_metrics.tokenize``.
 """
@@ -24,19 +24,19 @@ NOTES = (
     "novel: share of the captions that no training caption equals, token by token",
 )
 SAMPLE_NOTES = (
-    "Div-n: different n-grams over words of a picture's samples; unique: different samples over "
-    "samples of a picture; both, like all below, averaged over pictures",
-    "mBLEU-4: pycocoevalcap's sentence BLEU-4 of each sample against the others of its picture; "
+    "Div-n: different n-grams over words of an image's samples; unique: different samples over "
+    "samples of an image; both, like all below, averaged over images",
+    "mBLEU-4: pycocoevalcap's sentence BLEU-4 of each sample against the others of its image; "
     "low is diverse",
     "self-CIDEr (Wang & Chan 2019): -log_N (sqrt l_1 / sum_i sqrt l_i), l the eigenvalues, largest "
-    "first, of the N x N matrix of CIDEr between a picture's samples; 0 for equal, 1 for unlike "
+    "first, of the N x N matrix of CIDEr between an image's samples; 0 for equal, 1 for unlike "
     "captions",
-    "document frequencies of CIDEr: the references of the pictures of this split",
+    "document frequencies of CIDEr: the references of the images of this split",
 )
 
 
 def caption_summary(captions: Sequence[str], training: AbstractSet[str]) -> dict[str, Any]:
-    """Describe the single captions of a split's pictures.
+    """Describe the single captions of a split's images.
 
     :param training: the training captions, in the same tokens
     """
@@ -55,10 +55,10 @@ def caption_summary(captions: Sequence[str], training: AbstractSet[str]) -> dict
 def sample_summary(
     samples: Sequence[Sequence[str]], kernels: Sequence[Floats], training: AbstractSet[str]
 ) -> tuple[dict[str, Any], Floats]:
-    """Describe the N samples of each of P pictures.
+    """Describe the N samples of each of P images.
 
-    :param kernels: of the samples of each picture, by :meth:`Cider.kernel`
-    :return: each of NAMES averaged over pictures, and the words in use; NAMES by picture (P, 6)
+    :param kernels: of the samples of each image, by :meth:`Cider.kernel`
+    :return: each of NAMES averaged over images, and the words in use; NAMES by image (P, 6)
     """
     each = np.array(
         [
@@ -79,7 +79,7 @@ def sample_summary(
 
 
 def div(captions: Sequence[str], order: int) -> float:
-    """Return the different n-grams of ``order`` over all words of a picture's captions.
+    """Return the different n-grams of ``order`` over all words of an image's captions.
 
     Where no caption holds a word it is 0.
     """
@@ -129,7 +129,7 @@ def self_cider(kernel: Floats) -> float:
 def consensus(kernel: Floats) -> int:
     """Return which caption is most like the others, in the mean; the first of equals.
 
-    The re-ranking of Devlin 2015 among a picture's own samples, without captions of neighbours.
+    The re-ranking of Devlin 2015 among an image's own samples, without captions of neighbours.
 
     :param kernel: CIDEr between captions (N, N), N > 1
     """
@@ -138,7 +138,7 @@ def consensus(kernel: Floats) -> int:
 
 
 def kernels(samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Floats]:
-    """Return CIDEr between the samples of each picture; ``references`` weigh the n-grams."""
+    """Return CIDEr between the samples of each image; ``references`` weigh the n-grams."""
     cider = Cider(references)
     return [cider.kernel(captions) for captions in samples]
 

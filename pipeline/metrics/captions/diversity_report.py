@@ -26,11 +26,11 @@ def diversity_of(
     training: Sequence[str],
     metrics: Sequence[str],
 ) -> Diversity:
-    """Describe the single captions of a split and, where there are, the samples of each picture.
+    """Describe the single captions of a split and, where there are, the samples of each image.
 
-    :param captions: of each picture
-    :param samples: of each picture, two or more; or empty
-    :param references: of each picture
+    :param captions: of each image
+    :param samples: of each image, two or more; or empty
+    :param references: of each image
     :param training: what is not novel
     :param metrics: by which the oracle chooses, and the consensus is scored
 

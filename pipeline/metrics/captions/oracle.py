@@ -1,4 +1,4 @@
-"""Scores of N captions a picture, one by one, and the best that an oracle would choose."""
+"""Scores of N captions an image, one by one, and the best that an oracle would choose."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ Floats = NDArray[np.float64]
 
 ROUGE_BETA = 1.2  # pycocoevalcap's
 NOTES = (
-    "best: each metric's best sample of a picture, chosen by its references, averaged over "
-    "pictures; no system can choose so. mean: of the samples of a picture, averaged likewise",
+    "best: each metric's best sample of an image, chosen by its references, averaged over "
+    "pictures; no system can choose so. mean: of the samples of an image, averaged likewise",
     "BLEU of best and mean is that of single captions, and does not compare with that of a set",
 )
 CONSENSUS_NOTE = (
-    "consensus: the sample with the highest mean CIDEr to its picture's other samples (Devlin "
+    "consensus: the sample with the highest mean CIDEr to its image's other samples (Devlin "
     "2015, without captions of neighbours), scored as captions of the set; it sees no reference, "
     "but for the document frequencies"
 )
@@ -37,11 +37,11 @@ def score_samples(
 ) -> dict[str, Floats]:
     """Return the score of each sample by pycocoevalcap's names. (P, N)
 
-    They are what pycocoevalcap gives a picture, without computing anew for each sample what
+    They are what pycocoevalcap gives an image, without computing anew for each sample what
     depends on the references alone.
 
-    :param references: of each of P pictures, one or more, as tokens
-    :param samples: N of each picture, as tokens
+    :param references: of each of P images, one or more, as tokens
+    :param samples: N of each image, as tokens
     :param metrics: of METRICS; METEOR sends every sample to Java
 
     Raises JavaError.
@@ -64,7 +64,7 @@ def score_samples(
 
 
 def rouge(captions: Sequence[str], references: Sequence[str]) -> list[float]:
-    """Return ROUGE-L (Lin 2004) of each caption of a picture, as pycocoevalcap.
+    """Return ROUGE-L (Lin 2004) of each caption of an image, as pycocoevalcap.
 
     Precision and recall are each the best over the references; a caption without a word scores 0.
     """

@@ -1,6 +1,6 @@
 """Whether captions are right about things and their attributes.
 
-What a caption names is held against all references of its picture or, of a generated picture,
+What a caption names is held against all references of its image or, of a generated image,
 against what was drawn. Objects that no reference names are counted as in CHAIR (Rohrbach et al.
 2018), but for the instance annotations that CHAIR also looks at.
 """
@@ -16,7 +16,7 @@ from multispace.data.shapes import caption_accuracy, mentions
 from multispace.data.shapes.scene import things_of
 
 AGREEMENT = 2  # references that make a pair one to recall
-TRUE_CLASSES = ("colour", "size", "pattern")  # of generated pictures
+TRUE_CLASSES = ("colour", "size", "pattern")  # of generated images
 
 ImageId = int | str
 Fact = tuple[str, str, str]  # class, value, thing: ("colour", "red", "bus"); ("", "", "bus")
@@ -24,7 +24,7 @@ Fact = tuple[str, str, str]  # class, value, thing: ("colour", "red", "bus"); ("
 
 @dataclass
 class Tally:
-    """Counts over pictures; each fact counts once a picture."""
+    """Counts over images; each fact counts once an image."""
 
     mentioned: int = 0
     right: int = 0
@@ -47,7 +47,7 @@ class Tally:
 class _Counts:
     classes: Sequence[str]
     tallies: dict[str, Tally] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
     with_hallucination: int = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class _Counts:
             theirs = {fact for fact in agreed if fact[0] == kind}
             tally.agreed += len(theirs)
             tally.found += len(mine & theirs)
-        self.pictures += 1
+        self.images += 1
         self.with_hallucination += any(not fact[0] and fact not in known for fact in said)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,11 +74,11 @@ class _Counts:
         )
         things = self.tallies[""]
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "objects": {
                 **things.to_json(),
                 "hallucination_rate": _share(things.mentioned - things.right, things.mentioned),
-                "captions_with_hallucination": _share(self.with_hallucination, self.pictures),
+                "captions_with_hallucination": _share(self.with_hallucination, self.images),
             },
             "attributes": {kind: self.tallies[kind].to_json() for kind in self.classes},
             "all": together.to_json(),
@@ -90,7 +90,7 @@ def attribute_scores(
     said: Mapping[ImageId, str],
     agreement: int = AGREEMENT,
 ) -> dict[str, Any]:
-    """Score one caption a picture by the things and attributes that its references name.
+    """Score one caption an image by the things and attributes that its references name.
 
     An attribute with its noun (synonyms and plurals folded) is right where some reference
     names the two together, and to be recalled where at least ``agreement`` do. An object that no
@@ -108,7 +108,7 @@ def attribute_scores(
 def true_attribute_scores(
     factors: Mapping[ImageId, Any], said: Mapping[ImageId, str]
 ) -> dict[str, Any]:
-    """Score one caption a generated picture by what was drawn, exactly.
+    """Score one caption a generated image by what was drawn, exactly.
 
     Recall is of all that is true, though a caption need not say it all. ``main`` is
     :func:`multispace.data.shapes.caption_accuracy`.

@@ -1,6 +1,6 @@
 """Whether captions name pairs of concepts that training held out.
 
-The recall of Nikolaus et al. 2019: of the pictures that show a pair, the share for which at least
+The recall of Nikolaus et al. 2019: of the images that show a pair, the share for which at least
 one of k captions names it.
 """
 
@@ -19,7 +19,7 @@ TRUE = "true"  # in place of a level: the pair was drawn
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, the k captions made for it, and what a generated one shows."""
+    """An image, the k captions made for it, and what a generated one shows."""
 
     references: Sequence[str]
     factors: Any
@@ -27,14 +27,14 @@ class Example:
 
 
 def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
-    """Return recall at k of each pair over the pictures that show it, and their mean.
+    """Return recall at k of each pair over the images that show it, and their mean.
 
     ``levels`` maps the least number of references that name the pair, or "true" for generated
-    pictures, to ``pictures``, ``recalled`` and ``recall``; ``noun_named`` is the share of single
-    captions for these pictures that name the noun at all. A mean is over the pairs that have
-    pictures.
+    images, to ``pictures``, ``recalled`` and ``recall``; ``noun_named`` is the share of single
+    captions for these images that name the noun at all. A mean is over the pairs that have
+    images.
 
-    :param examples: pictures with k captions each, the same k for all.
+    :param examples: images with k captions each, the same k for all.
     """
     of_pairs = {text: _pair_scores(Pair.parse(text), examples) for text in pairs}
     names = dict.fromkeys(level for scores in of_pairs.values() for level in scores["levels"])
@@ -53,7 +53,7 @@ def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dic
 
 
 def composition_rows(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table: recall, with the number of pictures, by level."""
+    """Return head and rows of a table: recall, with the number of images, by level."""
     levels = list(scores["mean_recall"])
     head = ["pair", *(level if level == TRUE else f">= {level}" for level in levels), "noun"]
     rows = []

@@ -1,4 +1,4 @@
-"""What the captions of a split mention, against what its pictures show."""
+"""What the captions of a split mention, against what its images show."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from multispace.pipeline.runs.run_folder import Run
 
 
 def attributes_of(pairs: Pairs, said: Mapping[int | str, str]) -> dict[str, Any]:
-    """Score against what was drawn where all pictures are generated, else the references."""
+    """Score against what was drawn where all images are generated, else the references."""
     factors = pairs.captions.factors or ()
     if factors and all(things_of(entry) for entry in factors):
         return true_attribute_scores(
@@ -33,7 +33,7 @@ def composition_of(
 ) -> dict[str, Any] | None:
     """Score held-out pairs over the samples, or else over all hypotheses of a beam.
 
-    Return None where the cache holds nothing out, or no picture of the split shows it.
+    Return None where the cache holds nothing out, or no image of the split shows it.
 
     :param samples: by image id; none at all where none were drawn
     """
@@ -42,17 +42,17 @@ def composition_of(
         return None
     held = [Pair.parse(text) for text in captions.held_out.pairs]
     references = captions.references()
-    examples = []  # of the pictures that show a pair: the rest need no second search
-    for row, picture in enumerate(pairs.pictures):
-        texts = references[captions.image_ids[picture]]
-        factors = captions.factors[picture] if captions.factors else None
+    examples = []  # of the images that show a pair: the rest need no second search
+    for row, image in enumerate(pairs.images):
+        texts = references[captions.image_ids[image]]
+        factors = captions.factors[image] if captions.factors else None
         if any(shows(texts, factors, pair) for pair in held):
             examples.append((row, texts, factors))
     if not examples:
         return None
     rows = [row for row, _, _ in examples]
     if samples:
-        made = [samples[captions.image_ids[pairs.pictures[row]]] for row in rows]
+        made = [samples[captions.image_ids[pairs.images[row]]] for row in rows]
     else:
         made = hypotheses(
             run.system,

@@ -1,4 +1,4 @@
-"""What captions lose when the latent is not their picture's: whether the decoder uses it."""
+"""What captions lose when the latent is not their image's: whether the decoder uses it."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from multispace.pipeline.metrics.latents.likelihood import mean_nll
 
 @torch.no_grad()
 def ablation(system: System, pairs: Pairs, captions: int = 1000, seed: int = 0) -> dict[str, float]:
-    """Return the nats a caption lost when latents are shuffled between pictures, by channel.
+    """Return the nats a caption lost when latents are shuffled between images, by channel.
 
     ``z``, ``c`` and ``both``, as far as the system has them; nothing for `base`. A loss near 0
     says that the decoder ignores the channel. Cheap enough for every epoch of a training: up to
@@ -30,9 +30,9 @@ def ablation(system: System, pairs: Pairs, captions: int = 1000, seed: int = 0) 
 
 
 def shuffled(posterior: Posterior, seed: int) -> dict[str, Tensor]:
-    """Return conditions (P, C) with z, c or both of another picture; none keeps its own.
+    """Return conditions (P, C) with z, c or both of another image; none keeps its own.
 
-    Both come from the same other picture. With one picture there is no other.
+    Both come from the same other image. With one image there is no other.
     """
     if posterior.z is None and posterior.c is None:
         return {}

@@ -1,7 +1,7 @@
-"""Scores of how codes hold known factors: pure functions over matrices, a row a picture.
+"""Scores of how codes hold known factors: pure functions over matrices, a row an image.
 
 Codes are real (N, D); factors int64 (N, F), classes 0, 1, ... or ranks. Factors may be unbalanced:
-entropies are those of the pictures at hand.
+entropies are those of the images at hand.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def mutual_information(codes: Codes, factors: Classes, bins: int = BINS) -> Scor
 
     Codes are cut into ``bins`` of equal width between their least and their largest value.
 
-    :raises ValueError: the matrices do not have a row a picture each.
+    :raises ValueError: the matrices do not have a row an image each.
     """
     _check(codes, factors)
     low, high = codes.min(0), codes.max(0)
@@ -77,7 +77,7 @@ def sap(codes: Codes, factors: Classes, ordinal: Sequence[bool], seed: int = 0) 
 
     The gap between the two codes that predict the factor best, each alone: by the squared
     correlation where the factor is ordinal, else by the accuracy of a LinearSVC (C = 0.01,
-    balanced classes) on the half of the pictures that it has not seen.
+    balanced classes) on the half of the images that it has not seen.
 
     :raises ValueError: as :func:`mig`
     """
@@ -103,7 +103,7 @@ def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
     """Return the three scores of Eastwood & Williams 2018, each 0 to 1.
 
     Importances are those of gradient-boosted trees (30 stages) that predict a factor from all
-    codes; informativeness is their mean accuracy on the third of the pictures that they have not
+    codes; informativeness is their mean accuracy on the third of the images that they have not
     seen.
 
     :raises ValueError: as :func:`mig`
@@ -125,10 +125,10 @@ def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
 def factor_vae(codes: Codes, factors: Classes, seed: int = 0) -> FactorVae:
     """Return the score of Kim & Mnih 2018, section 3: accuracy of a majority vote.
 
-    A vote fixes one factor at a random picture's value, draws 64 such pictures with
-    replacement, and names the code whose variance, over that of all pictures, is least; codes with
-    a deviation below 0.05 have none. Ten votes a picture are learnt from and five judged, at
-    most 10,000 and 5,000; both draw from the same pictures.
+    A vote fixes one factor at a random image's value, draws 64 such images with
+    replacement, and names the code whose variance, over that of all images, is least; codes with
+    a deviation below 0.05 have none. Ten votes an image are learnt from and five judged, at
+    most 10,000 and 5,000; both draw from the same images.
 
     :raises ValueError: as :func:`mig`
     """
@@ -169,7 +169,7 @@ def probe(codes: Codes, factor: Classes) -> float:
     counts = np.bincount(factor)
     folds = int(min(FOLDS, counts[counts > 0].min()))
     if folds < 2:
-        raise ValueError("a value of the factor occurs once; leave such pictures out")
+        raise ValueError("a value of the factor occurs once; leave such images out")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     even = StratifiedKFold(folds, shuffle=True, random_state=0)
     return float(cross_val_score(model, codes, factor, cv=even).mean())
@@ -184,7 +184,7 @@ def _check(codes: Codes, factors: Classes) -> None:
     """Refuse matrices that are transposed, or do not belong together."""
     shapes = f"codes {codes.shape} and factors {factors.shape}: expected (N, D) and (N, F)"
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
-        raise ValueError(f"{shapes}, a row a picture")
+        raise ValueError(f"{shapes}, a row an image")
     if len(factors) <= factors.shape[1]:
         raise ValueError(f"{shapes} with N above F; are they transposed?")
     if (factors == factors[0]).all(0).any():

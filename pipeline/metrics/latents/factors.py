@@ -1,4 +1,4 @@
-"""The factors that a collection states of its pictures, and what latents tell of them."""
+"""The factors that a collection states of its images, and what latents tell of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ import numpy.typing as npt
 from multispace.model.latent.posterior import Posterior
 from multispace.pipeline.metrics.latents import disentanglement as scores
 
-FEWEST = 50  # pictures; of fewer the scores say nothing
-MOST = 2000  # pictures that are scored
-RARE = 2  # pictures; those with a value that fewer have are left out
+FEWEST = 50  # images; of fewer the scores say nothing
+MOST = 2000  # images that are scored
+RARE = 2  # images; those with a value that fewer have are left out
 
 
 @dataclass(frozen=True)
 class Factors:
-    """F factors of N pictures that vary: classes, or ranks where they are ordinal."""
+    """F factors of N images that vary: classes, or ranks where they are ordinal."""
 
     names: tuple[str, ...]
     values: npt.NDArray[np.int64]  # (N, F)
     ordinal: tuple[bool, ...]
-    pictures: npt.NDArray[np.int64]  # (N,), their places among those that were asked about
+    images: npt.NDArray[np.int64]  # (N,), their places among those that were asked about
 
 
 def read_factors(entries: Sequence[Any]) -> Factors | None:
-    """Read the factors of pictures: each entry's ``flat``, a value by name.
+    """Read the factors of images: each entry's ``flat``, a value by name.
 
     Text is categorical; numbers are ordinal and, where there are more than 20 of them, cut into
-    20 bins of equal width. Pictures without factors, and those with a value that no other picture
-    has, are left out, and of more than 2,000 pictures all but every n-th. None where fewer than
+    20 bins of equal width. Images without factors, and those with a value that no other image
+    has, are left out, and of more than 2,000 images all but every n-th. None where fewer than
     50 are left, or no factor varies.
     """
     found = [
@@ -82,7 +82,7 @@ def _classes(values: Sequence[Any]) -> tuple[npt.NDArray[np.int64], bool]:
 
 
 def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict[str, Any]:
-    """Return what the latents of the pictures that ``factors`` was read of tell of the factors.
+    """Return what the latents of the images that ``factors`` was read of tell of the factors.
 
     Of z (its posterior means): MIG, SAP, DCI, the FactorVAE score. Of z and of c (the
     probabilities of all categories): the accuracy of a linear probe, beside ``majority``.
@@ -100,7 +100,7 @@ def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict
         },
     }
     if posterior.z is not None:
-        codes = posterior.z.mean.double().cpu().numpy()[factors.pictures]
+        codes = posterior.z.mean.double().cpu().numpy()[factors.images]
         gaps = scores.mig(codes, values)
         separated = scores.sap(codes, values, factors.ordinal, seed)
         trees, votes = scores.dci(codes, values, seed), scores.factor_vae(codes, values, seed)
@@ -121,7 +121,7 @@ def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict
         }
     if posterior.c is not None:
         parts = [p.exp().double().cpu().numpy() for p in posterior.c.log_probabilities]
-        codes = np.concatenate(parts, axis=1)[factors.pictures]
+        codes = np.concatenate(parts, axis=1)[factors.images]
         for i, name in enumerate(names):
             report["factors"][name]["probe_c"] = scores.probe(codes, values[:, i])
     return report
@@ -149,7 +149,7 @@ def factor_lines(report: Mapping[str, Any]) -> list[str]:
     z = report["z"]
     votes = z["factor_vae"]
     return [
-        f"z, {report['pictures']} pictures: MIG {z['mig']:.3f}, SAP {z['sap']:.3f}, "
+        f"z, {report['pictures']} images: MIG {z['mig']:.3f}, SAP {z['sap']:.3f}, "
         f"DCI {z['disentanglement']:.3f} / {z['completeness']:.3f} / {z['informativeness']:.3f}, "
         f"FactorVAE {votes['score']:.3f} ({votes['learnt']} and {votes['judged']} votes, "
         f"{votes['codes']} dimensions)"

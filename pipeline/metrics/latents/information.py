@@ -1,6 +1,6 @@
-"""What a posterior tells of its picture, and how far all of them together are from the prior.
+"""What a posterior tells of its image, and how far all of them together are from the prior.
 
-The mean KL to the prior is a sum (Hoffman & Johnson 2016): the mutual information of picture and
+The mean KL to the prior is a sum (Hoffman & Johnson 2016): the mutual information of image and
 latent, and the KL of the aggregate posterior q(h) = 1/N sum_n q(h | v_n) to the prior.
 """
 

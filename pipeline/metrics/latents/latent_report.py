@@ -45,7 +45,7 @@ def latent_report(
     if posterior.z is None and posterior.c is None:
         return {"verdict": f"{system.options.system} has no latent space: nothing to measure"}
     if len(pairs.features) < 2:
-        return {"verdict": "one picture says nothing of a latent space; evaluate on more"}
+        return {"verdict": "one image says nothing of a latent space; evaluate on more"}
     report = latent_summary(posterior)
     report["ablation"] = ablate(system, pairs, posterior, vocabulary, CAPTIONS, seed)
     if samples:
@@ -56,11 +56,11 @@ def latent_report(
 
 @torch.no_grad()
 def latent_summary(posterior: Posterior) -> dict[str, Any]:
-    """Describe the posterior of all N pictures of a split; a channel it lacks is left out.
+    """Describe the posterior of all N images of a split; a channel it lacks is left out.
 
     ``z``: mean KL to the prior in nats, in all and by dimension, and the active units (variance
     of the posterior mean over the split at least 0.01, ddof 1). ``c``: the same KL by variable,
-    and the usage perplexity exp H(mean q) of each, 1 where one category serves all pictures.
+    and the usage perplexity exp H(mean q) of each, 1 where one category serves all images.
     Both with their ``information``, see :mod:`latents.information`: that of z by Monte
     Carlo and at most ``log_pictures``; that of c exact, for each variable on its own. What all
     variables tell together is at most the sum.
@@ -111,7 +111,7 @@ def ablate(
     """Return what shuffled latents, and draws from the prior, cost in NLL and in CIDEr.
 
     ``nll`` (nats a caption, at most ``captions`` of them) and ``cider`` (greedy captions of all
-    pictures) are those of latents as they are in use: the mean of z, the arg max of c.
+    images) are those of latents as they are in use: the mean of z, the arg max of c.
     ``shuffled`` and ``prior`` hold for ``z``, ``c`` and ``both`` the rise of NLL as ``nats`` and
     the change of CIDEr as ``cider``. Prior draws come from torch's generator.
     """
@@ -189,14 +189,14 @@ def latent_lines(report: dict[str, Any]) -> list[str]:
         part = z["information"]
         lines.append(
             f"I of z is an estimate that cannot exceed log N = {part['log_pictures']:.2f} nats, "
-            f"N the pictures; by its draws KL is {part['sum']:.2f}"
+            f"N the images; by its draws KL is {part['sum']:.2f}"
         )
         kl = z["kl_by_dimension"]
         largest = sorted(range(len(kl)), key=lambda i: -kl[i])[:NAMED]
         lines.append("largest KL: " + ", ".join(f"z{i} {kl[i]:.2f}" for i in largest))
     if ablation := report.get("ablation"):
         lines.append(
-            f"NLL of {ablation['captions']} captions, each given its picture's latents: "
+            f"NLL of {ablation['captions']} captions, each given its image's latents: "
             f"{ablation['nll']:.2f} nats"
         )
     if likelihood := report.get("likelihood"):

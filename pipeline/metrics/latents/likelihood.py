@@ -31,13 +31,13 @@ def choose_captions(pairs: Pairs, most: int) -> list[np.ndarray]:
 
 def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
     """Return -log p(caption | condition), in nats, EOS included. (B, C) -> (B,)"""
-    hidden = decoder.outputs(condition, batch.inputs, batch.active)
+    hidden = decoder.outputs(condition, batch.inputs, batch.batch_sizes)
     weight, bias = decoder.output_weight, decoder.output.bias
     parts = zip(hidden.split(ROWS), batch.targets.split(ROWS), strict=True)
     tokens = torch.cat(
         [F.cross_entropy(F.linear(h, weight, bias).float(), t, reduction="none") for h, t in parts]
     )
-    captions = Words(batch.inputs, batch.active).captions()
+    captions = Words(batch.inputs, batch.batch_sizes).captions()
     return tokens.new_zeros(batch.captions).index_add(0, captions, tokens)
 
 
@@ -45,7 +45,7 @@ def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
 def mean_nll(
     system: System, pairs: Pairs, conditions: Mapping[str, Tensor], most: int
 ) -> dict[str, float]:
-    """Return the mean NLL of captions, nats each, under several conditions of their pictures.
+    """Return the mean NLL of captions, nats each, under several conditions of their images.
 
     :param conditions: by name, (P, C): a row for each row of ``pairs.features``
     :param most: captions that are looked at, see :func:`choose_captions`
@@ -66,7 +66,7 @@ def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: i
     z is drawn from its Gaussian; c as it is in use, one-hot: a category from q(c | v), weighed by
     p(c) / q(c | v) with p(c) uniform. Nothing is relaxed, so the weights are exact.
 
-    :param posterior: of the B captions' pictures, one row a caption
+    :param posterior: of the B captions' images, one row a caption
     """
     weights = []
     for _ in range(samples):
@@ -99,8 +99,8 @@ def importance_weighted_nll(weights: Tensor) -> Tensor:
 def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> dict[str, float]:
     """Return bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), in nats a caption.
 
-    The decoder with h from the prior knows nothing of the picture; q(h | v) only proposes draws.
-    Where the posterior reads captions the decoder reads the picture too, and the bound is one on
+    The decoder with h from the prior knows nothing of the image; q(h | v) only proposes draws.
+    Where the posterior reads captions the decoder reads the image too, and the bound is one on
     -log p(caption | v).
     ``elbo`` is the bound of one draw and ``nll`` that of K, from the same draws, which come from
     torch's generator.
@@ -112,7 +112,7 @@ def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> d
     total, single = 0.0, 0.0
     for numbers in choose_captions(pairs, most):
         batch = pairs.batch(numbers).to(device)
-        posterior = system.posterior(batch.features, Words(batch.inputs, batch.active))
+        posterior = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes))
         weights = log_weights(system.decoder, posterior, batch, samples).double()
         total += importance_weighted_nll(weights).sum().item()
         single -= weights.mean(0).sum().item()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.paths import DATA
 
-from multispace.data.annotations import Collection, Picture, Problem, read_collection
+from multispace.data.annotations import CaptionedImage, Collection, Problem, read_collection
 from multispace.data.annotations.collection import split_in_name, tidy
 from multispace.data.cache.keys import safe_key
 from multispace.errors import AnnotationError
@@ -57,9 +57,9 @@ def test_coco(tmp_path):
     collection = read_collection(path)
     assert collection.format == "coco"
     assert collection.source == path
-    assert collection.pictures == (
-        Picture("a.jpg", 7, ("one two",), "train"),
-        Picture("sub/b.png", 3, ("A red bus.", "A bus"), "train"),
+    assert collection.images == (
+        CaptionedImage("a.jpg", 7, ("one two",), "train"),
+        CaptionedImage("sub/b.png", 3, ("A red bus.", "A bus"), "train"),
     )
     assert collection.problems == ()
     assert collection.splits == ("train",)
@@ -70,8 +70,8 @@ def test_coco_factors_pass_through(tmp_path):
     factors = [{"shape": "circle", "size": 0.5}]
     document = coco()
     document["images"][0]["factors"] = factors
-    pictures = read_collection(write(tmp_path / "x.json", document)).pictures
-    assert [picture.factors for picture in pictures] == [factors, None]
+    images = read_collection(write(tmp_path / "x.json", document)).images
+    assert [image.factors for image in images] == [factors, None]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_coco_factors_pass_through(tmp_path):
 )
 def test_the_split_of_a_coco_file(tmp_path, name, info, asked, expected):
     collection = read_collection(write(tmp_path / name, coco(info=info)), asked)
-    assert {picture.split for picture in collection.pictures} == {expected}
+    assert {image.split for image in collection.images} == {expected}
     assert collection.splits == (() if expected is None else (expected,))
 
 
@@ -118,25 +118,25 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
             {"id": 10, "image_id": 1, "caption": "same id again"},
             {"id": 11, "image_id": 99, "caption": "of nothing"},
             {"id": 12, "image_id": 5, "caption": " \n\t"},
-            {"id": 13, "image_id": 3, "caption": "goes with its picture"},
+            {"id": 13, "image_id": 3, "caption": "goes with its image"},
             {"id": 14, "image_id": 1, "caption": "lone \ud800"},
             {"image_id": 1, "caption": "has no id"},
         ],
     )
     collection = read_collection(write(tmp_path / "x.json", document))
-    assert collection.pictures == (Picture("a.jpg", 1, ("kept", "has no id"), None),)
+    assert collection.images == (CaptionedImage("a.jpg", 1, ("kept", "has no id"), None),)
     assert kinds(collection) == [
-        ("duplicate picture id", "1"),
-        ("duplicate picture name", "a.jpg"),
-        ("unsafe picture name", "'../../etc/passwd'"),
+        ("duplicate image id", "1"),
+        ("duplicate image name", "a.jpg"),
+        ("unsafe image name", "'../../etc/passwd'"),
         ("duplicate caption id", "10"),
-        ("caption without picture", "annotations[2]"),
+        ("caption without image", "annotations[2]"),
         ("empty caption", "annotations[3]"),
         ("wrong encoding", "annotations[5]"),
         ("picture without captions", "lonely.jpg"),
         ("picture without captions", "blank.jpg"),
     ]
-    assert collection.notes == ("1 captions went with the pictures that were skipped",)
+    assert collection.notes == ("1 captions went with the images that were skipped",)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
         ({"annotations": [{"image_id": 7, "caption": "x", "id": {}}]}, "annotations[0].id is"),
         ({"info": {"split": 5}}, "info.split is 5"),
         ({"info": {"split": "../x"}}, "'../x'"),
-        ({"annotations": []}, "no picture with captions"),
+        ({"annotations": []}, "no image with captions"),
     ],
 )
 def test_faults_of_a_coco_file_name_the_place(tmp_path, changes, part):
@@ -191,15 +191,15 @@ def test_karpathy(tmp_path):
     path = write(tmp_path / "dataset.json", {"images": images, "dataset": "x"})
     collection = read_collection(path)
     assert collection.format == "karpathy"
-    assert collection.pictures == (
-        Picture("0.jpg", 0, ("Picture 0 .",), "test"),
-        Picture("train2014/1.jpg", 42, ("Picture 1 .",), "train"),
-        Picture("2.jpg", 2, ("Picture 2 .",), "train"),
-        Picture("3.jpg", 3, ("Picture 3 .",), "val"),
+    assert collection.images == (
+        CaptionedImage("0.jpg", 0, ("Picture 0 .",), "test"),
+        CaptionedImage("train2014/1.jpg", 42, ("Picture 1 .",), "train"),
+        CaptionedImage("2.jpg", 2, ("Picture 2 .",), "train"),
+        CaptionedImage("3.jpg", 3, ("Picture 3 .",), "val"),
     )
     assert collection.splits == ("test", "train", "val")
-    assert [picture.image_id for picture in collection.split("train")] == [42, 2]
-    assert collection.notes == ("1 restval pictures joined train",)
+    assert [image.image_id for image in collection.split("train")] == [42, 2]
+    assert collection.notes == ("1 restval images joined train",)
     assert read_collection(path, "dev").splits == ("val",)
     refused(path, "no split 'restval'", "test, train, val", split="restval")
 
@@ -216,11 +216,11 @@ def test_single_bad_karpathy_entries_are_skipped_and_named(tmp_path):
         karpathy_image(4, "train", sentences=again),
     ]
     collection = read_collection(write(tmp_path / "x.json", {"images": images}))
-    assert [picture.captions for picture in collection.pictures] == [("Picture 0 .",), ("y",)]
+    assert [image.captions for image in collection.images] == [("Picture 0 .",), ("y",)]
     assert kinds(collection) == [
-        ("duplicate picture id", "0"),
-        ("duplicate picture name", "0.jpg"),
-        ("unsafe picture name", "'/abs.jpg'"),
+        ("duplicate image id", "0"),
+        ("duplicate image name", "0.jpg"),
+        ("unsafe image name", "'/abs.jpg'"),
         ("empty caption", "images[4].sentences[0]"),
         ("picture without captions", "3.jpg"),
         ("duplicate caption id", "0"),
@@ -255,24 +255,24 @@ def test_flickr_without_lists(tmp_path):
     path = write(tmp_path / "anything.dat", b"\xef\xbb\xbf" + TOKENS.replace("\n", "\r\n").encode())
     collection = read_collection(path)
     assert collection.format == "flickr"
-    assert collection.pictures == (
-        Picture("a.jpg", "a.jpg", ("A man , a plan .", "A canal"), None),
-        Picture("b.jpg", "b.jpg", ("Dogs",), None),
-        Picture("c.jpg", "c.jpg", ("Cats",), None),
+    assert collection.images == (
+        CaptionedImage("a.jpg", "a.jpg", ("A man , a plan .", "A canal"), None),
+        CaptionedImage("b.jpg", "b.jpg", ("Dogs",), None),
+        CaptionedImage("c.jpg", "c.jpg", ("Cats",), None),
     )
     assert read_collection(path, "train").splits == ("train",)
 
 
 def test_flickr_with_lists(tmp_path):
-    path = write(tmp_path / "x.token.txt", TOKENS + "d.jpg#0\tUnlisted\nd.jpg.1#0\tNo picture\n")
+    path = write(tmp_path / "x.token.txt", TOKENS + "d.jpg#0\tUnlisted\nd.jpg.1#0\tNo image\n")
     train = write(tmp_path / "Flickr_8k.trainImages.txt", "b.jpg\n")
     dev = write(tmp_path / "Flickr_8k.devImages.txt", "c.jpg\nb.jpg\n")
     test = write(tmp_path / "Flickr_8k.testImages.txt", "a.jpg\nmissing.jpg\n")
     write(tmp_path / "Flickr_8k.trainvalImages.txt", "a.jpg\nb.jpg\n")
-    write(tmp_path / "test_readme.txt", "This folder holds\nthe test pictures.\n")
+    write(tmp_path / "test_readme.txt", "This folder holds\nthe test images.\n")
     write(tmp_path / "test.jpg", b"\xff\xd8")
     collection = read_collection(path)
-    assert [(picture.key, picture.split) for picture in collection.pictures] == [
+    assert [(image.key, image.split) for image in collection.images] == [
         ("a.jpg", "test"),
         ("b.jpg", "train"),
         ("c.jpg", "val"),
@@ -280,14 +280,14 @@ def test_flickr_with_lists(tmp_path):
     assert kinds(collection) == [
         ("picture in two splits", "b.jpg"),
         ("picture without captions", "'missing.jpg'"),
-        ("caption without picture", "d.jpg.1"),
+        ("caption without image", "d.jpg.1"),
     ]
     assert len(collection.notes) == 2
     assert "trainval" in collection.notes[0]
-    assert collection.notes[1].startswith("1 captioned pictures are in no split list")
+    assert collection.notes[1].startswith("1 captioned images are in no split list")
     content = b"".join(file.read_bytes() for file in (path, train, dev, test))
     assert collection.digest == hashlib.sha256(content).hexdigest()
-    assert [picture.key for picture in read_collection(path, "val").pictures] == ["c.jpg"]
+    assert [image.key for image in read_collection(path, "val").images] == ["c.jpg"]
     refused(path, "no split 'held-out'", "test, train, val", split="held-out")
 
 
@@ -295,7 +295,7 @@ def test_flickr_lists_may_leave_the_extension_out(tmp_path):
     path = write(tmp_path / "results.token", TOKENS)
     write(tmp_path / "train.txt", "a\nb\n")
     write(tmp_path / "test.txt", "c\n")
-    assert [p.split for p in read_collection(path).pictures] == ["train", "train", "test"]
+    assert [p.split for p in read_collection(path).images] == ["train", "train", "test"]
 
 
 def test_single_bad_flickr_lines_are_skipped_and_named(tmp_path):
@@ -304,12 +304,12 @@ def test_single_bad_flickr_lines_are_skipped_and_named(tmp_path):
         b"e.jpg#0\t\n"
     )
     collection = read_collection(write(tmp_path / "x.txt", content))
-    assert [len(picture.captions) for picture in collection.pictures] == [2, 1, 1]
+    assert [len(image.captions) for image in collection.images] == [2, 1, 1]
     assert kinds(collection) == [
         ("duplicate caption id", "a.jpg#0"),
         ("wrong encoding", "line 6"),
         ("empty caption", "line 8"),
-        ("unsafe picture name", "'../x.jpg'"),
+        ("unsafe image name", "'../x.jpg'"),
         ("empty caption", "line 11"),
         ("picture without captions", "e.jpg"),
     ]
@@ -330,9 +330,9 @@ def test_kaggle(tmp_path):
     path = write(tmp_path / "captions.txt", content)
     collection = read_collection(path, "train")
     assert collection.format == "kaggle"
-    assert collection.pictures == (
-        Picture("a.jpg", "a.jpg", ('A man, a "plan" .', "A canal"), "train"),
-        Picture("b.jpg", "b.jpg", ("two lines", 'the "b" dog, unquoted'), "train"),
+    assert collection.images == (
+        CaptionedImage("a.jpg", "a.jpg", ('A man, a "plan" .', "A canal"), "train"),
+        CaptionedImage("b.jpg", "b.jpg", ("two lines", 'the "b" dog, unquoted'), "train"),
     )
     write(tmp_path / "trainImages.txt", "b.jpg\n")
     write(tmp_path / "valImages.txt", "a.jpg\n")
@@ -342,7 +342,7 @@ def test_kaggle(tmp_path):
 def test_single_bad_kaggle_lines_are_skipped_and_named(tmp_path):
     content = b'image,caption\na.jpg,caf\xe9\na.jpg,ok\na.jpg,\nb.jpg,"x\n\xff"\n'
     collection = read_collection(write(tmp_path / "c.csv", content))
-    assert [picture.captions for picture in collection.pictures] == [("ok",)]
+    assert [image.captions for image in collection.images] == [("ok",)]
     assert kinds(collection) == [
         ("wrong encoding", "line 2"),
         ("empty caption", "line 4"),
@@ -356,7 +356,7 @@ def test_single_bad_kaggle_lines_are_skipped_and_named(tmp_path):
         ("a.jpg,x\njust a name\n", "line 3"),
         ('a.jpg,"open\n', "not CSV"),
         ('a.jpg,"open\nb.jpg,"y"\n', "line 3 is not CSV"),
-        ("", "no picture with captions"),
+        ("", "no image with captions"),
     ],
 )
 def test_faults_of_a_kaggle_file_name_the_line(tmp_path, lines, part):
@@ -392,7 +392,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_a_byte_order_mark_is_no_matter(tmp_path):
     content = b"\xef\xbb\xbf" + json.dumps(coco()).encode()
-    assert len(read_collection(write(tmp_path / "x.json", content)).pictures) == 2
+    assert len(read_collection(write(tmp_path / "x.json", content)).images) == 2
 
 
 def test_a_split_name_that_could_leave_the_folder_is_refused(tmp_path):
@@ -407,7 +407,7 @@ def test_safe_keys():
         with pytest.raises(ValueError, match=r"\w"):
             safe_key(name)
     with pytest.raises(ValueError, match=r"should be written 'a\.jpg'"):
-        Picture("./a.jpg", 1, ("x",), None)
+        CaptionedImage("./a.jpg", 1, ("x",), None)
 
 
 def test_captions_keep_all_but_outer_space_and_line_breaks():
@@ -439,14 +439,14 @@ def test_flickr8k_in_both_forms(flickr8k):
     assert (tokens.format, karpathy.format) == ("flickr", "karpathy")
     assert len((flickr8k / "Flickr8k.token.txt").read_bytes().splitlines()) == 40_460
     for split, count in (("train", 6000), ("val", 1000), ("test", 1000)):
-        names = [picture.key for picture in tokens.split(split)]
+        names = [image.key for image in tokens.split(split)]
         assert len(names) == count
-        assert set(names) == {picture.key for picture in karpathy.split(split)}
+        assert set(names) == {image.key for image in karpathy.split(split)}
     for collection in (tokens, karpathy):
-        assert len(collection.pictures) == 8000
-        assert sum(len(picture.captions) for picture in collection.pictures) == 40_000
-    assert kinds(tokens) == [("caption without picture", "2258277193_586949ec62.jpg.1")]
-    assert tokens.notes == ("91 captioned pictures are in no split list and were left out",)
+        assert len(collection.images) == 8000
+        assert sum(len(image.captions) for image in collection.images) == 40_000
+    assert kinds(tokens) == [("caption without image", "2258277193_586949ec62.jpg.1")]
+    assert tokens.notes == ("91 captioned images are in no split list and were left out",)
     assert karpathy.problems == ()
 
 
@@ -456,6 +456,6 @@ def test_coco_val2014():
         pytest.skip("COCO's val2014 captions are not here")
     collection = read_collection(path)
     assert collection.splits == ("val",)
-    assert len(collection.pictures) == 40_504
-    assert sum(len(picture.captions) for picture in collection.pictures) == 202_654
+    assert len(collection.images) == 40_504
+    assert sum(len(image.captions) for image in collection.images) == 202_654
     assert collection.problems == ()

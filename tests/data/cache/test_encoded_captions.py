@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from multispace.data.annotations import Picture
+from multispace.data.annotations import CaptionedImage
 from multispace.data.cache.encoded_captions import (
     Captions,
     encode_captions,
@@ -16,10 +16,10 @@ from multispace.data.cache.encoded_captions import (
 from multispace.data.cache.vocabulary import UNK, Vocabulary, build_vocabulary
 from multispace.errors import CaptionsError
 
-PICTURES = (
-    Picture("a.jpg", 42, ("a red bus", "a bus"), "train", {"colour": "red"}),
-    Picture("sub/é.jpg", -7, ("ein schöner bus",), "train"),
-    Picture("c.jpg", 3, ("red", "a", "a a a a"), "train"),
+IMAGES = (
+    CaptionedImage("a.jpg", 42, ("a red bus", "a bus"), "train", {"colour": "red"}),
+    CaptionedImage("sub/é.jpg", -7, ("ein schöner bus",), "train"),
+    CaptionedImage("c.jpg", 3, ("red", "a", "a a a a"), "train"),
 )
 
 
@@ -27,8 +27,8 @@ def vocabulary() -> Vocabulary:
     return build_vocabulary(["a red bus", "a bus", "a"], "whitespace", 1, "source")
 
 
-def encoded(pictures: tuple[Picture, ...] = PICTURES) -> Captions:
-    return encode_captions(pictures, "train", vocabulary(), "source")
+def encoded(images: tuple[CaptionedImage, ...] = IMAGES) -> Captions:
+    return encode_captions(images, "train", vocabulary(), "source")
 
 
 def assert_same(first: Captions, second: Captions) -> None:
@@ -44,10 +44,10 @@ def assert_same(first: Captions, second: Captions) -> None:
 def test_encoding():
     captions = encoded()
     assert vocabulary().words[4:] == ("a", "bus", "red")
-    assert captions.pictures == 3
+    assert captions.images == 3
     assert captions.keys == ("a.jpg", "sub/é.jpg", "c.jpg")
     assert captions.image_ids == (42, -7, 3)
-    assert captions.picture.tolist() == [0, 0, 1, 2, 2, 2]
+    assert captions.image.tolist() == [0, 0, 1, 2, 2, 2]
     assert captions.tokens.tolist() == [4, 6, 5, 4, 5, UNK, UNK, 5, 6, 4, 4, 4, 4, 4]
     assert captions.offsets.tolist() == [0, 3, 5, 8, 9, 10, 14]
     assert captions.texts[2] == "ein schöner bus"
@@ -64,14 +64,14 @@ def test_encoding():
 @pytest.mark.parametrize(
     "pictures",
     [
-        PICTURES,
-        PICTURES[1:],
-        tuple(replace(picture, image_id=picture.key) for picture in PICTURES),
-        (Picture("x.jpg", "007", ("a\0b",), None),),
+        IMAGES,
+        IMAGES[1:],
+        tuple(replace(image, image_id=image.key) for image in IMAGES),
+        (CaptionedImage("x.jpg", "007", ("a\0b",), None),),
     ],
 )
-def test_saved_and_loaded(tmp_path, pictures):
-    captions = encoded(pictures)
+def test_saved_and_loaded(tmp_path, images):
+    captions = encoded(images)
     path = tmp_path / "captions" / "train.h5"
     save_captions(captions, path)
     assert_same(load_captions(path, vocabulary()), captions)
@@ -110,20 +110,20 @@ def test_the_file_is_plain_hdf5(tmp_path):
 @pytest.mark.parametrize(
     ("pictures", "part"),
     [
-        ((), "0 pictures"),
-        ((PICTURES[0], replace(PICTURES[1], captions=())), "caption_picture"),
-        ((PICTURES[0], replace(PICTURES[1], key="a.jpg")), "one key each"),
-        ((PICTURES[0], replace(PICTURES[1], image_id=42)), "one image_id each"),
-        ((PICTURES[0], replace(PICTURES[1], image_id="x")), "image_id is a number for some"),
+        ((), "0 images"),
+        ((IMAGES[0], replace(IMAGES[1], captions=())), "caption_picture"),
+        ((IMAGES[0], replace(IMAGES[1], key="a.jpg")), "one key each"),
+        ((IMAGES[0], replace(IMAGES[1], image_id=42)), "one image_id each"),
+        ((IMAGES[0], replace(IMAGES[1], image_id="x")), "image_id is a number for some"),
     ],
 )
-def test_pictures_that_do_not_fit_together_are_refused(pictures, part):
+def test_images_that_do_not_fit_together_are_refused(images, part):
     with pytest.raises(CaptionsError, match=part):
-        encoded(pictures)
+        encoded(images)
 
 
 def test_factors_that_json_cannot_hold_are_refused(tmp_path):
-    captions = encoded((replace(PICTURES[0], factors=float("nan")),))
+    captions = encoded((replace(IMAGES[0], factors=float("nan")),))
     with pytest.raises(CaptionsError, match="factors"):
         save_captions(captions, tmp_path / "train.h5")
     assert list(tmp_path.iterdir()) == []
@@ -236,7 +236,7 @@ UTF8 = h5py.string_dtype("utf-8", 8)
         (put("caption_picture", np.array([-1, 0, 1, 2, 2, 2], "<i4")), "caption_picture"),
         (put("caption_picture", np.array([], "<i4")), "text_offsets"),
         (put("key", np.array([b"a", b"\xff", b"c"], UTF8)), "'key' holds bytes that are not UTF-8"),
-        (put("key", np.array([b"a", b"../b", b"c"], UTF8)), "leaves the picture folder"),
+        (put("key", np.array([b"a", b"../b", b"c"], UTF8)), "leaves the image folder"),
         (put("key", np.array([b"a", b"a", b"c"], UTF8)), "one key each"),
         (put("key", np.array([b"a", b"c"], UTF8)), "one image_id each"),
         (put("key", ["a", "b", "c"]), "'key' is not"),  # text of variable length

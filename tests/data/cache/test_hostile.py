@@ -99,7 +99,7 @@ def manifest_of(files: Files) -> dict[str, Any]:
     return body
 
 
-def mended(files: Files, name: str, content: bytes) -> Files:
+def repaired(files: Files, name: str, content: bytes) -> Files:
     """Put ``content`` in place of a listed file, and mend its name, size and digests."""
     files, body = dict(files), manifest_of(files)
     del files[name]
@@ -132,12 +132,12 @@ def test_an_accident_is_found(files, reader, place, data):
 
 @settings(FIXED, max_examples=200)
 @given(data=st.data())
-def test_bytes_under_mended_digests(files, reader, place, data):
+def test_bytes_under_repaired_digests(files, reader, place, data):
     names = [name for name in sorted(files) if name != "cache.json"]
     changed = files
     for name in data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=2)):
         content = edited(files[name], data.draw(edits, name))
-        changed = mended(changed, name, content)
+        changed = repaired(changed, name, content)
     found = reader.read(lay_out(place, changed))
     for name, end in found.items():
         event(f"{name}: {end}")
@@ -145,7 +145,7 @@ def test_bytes_under_mended_digests(files, reader, place, data):
 
 @settings(FIXED, max_examples=150)
 @given(data=st.data())
-def test_a_manifest_under_a_mended_digest(files, reader, place, data):
+def test_a_manifest_under_a_repaired_digest(files, reader, place, data):
     body = manifest_of(files)
     if data.draw(st.booleans()):
         body["shards"] = []
@@ -157,10 +157,10 @@ def test_a_manifest_under_a_mended_digest(files, reader, place, data):
 
 @settings(FIXED, max_examples=50)
 @given(data=st.data())
-def test_a_vocabulary_under_mended_digests(files, reader, place, data):
+def test_a_vocabulary_under_repaired_digests(files, reader, place, data):
     text = revalued(data.draw(altered(json.loads(files["vocabulary.json"]))))
     content = text.encode("utf-8", "surrogatepass")
-    found = reader.read(lay_out(place, mended(files, "vocabulary.json", content)))
+    found = reader.read(lay_out(place, repaired(files, "vocabulary.json", content)))
     event(found["vocabulary.json"])
 
 
@@ -169,5 +169,5 @@ def test_a_vocabulary_under_mended_digests(files, reader, place, data):
 def test_a_shard_by_another_hand(files, reader, place, trap, shard, edits):
     content = edited(write_shard(*shard, trap), edits)
     first = min(name for name in files if name.startswith("features/"))
-    found = reader.read(lay_out(place, mended(files, first, content)))
+    found = reader.read(lay_out(place, repaired(files, first, content)))
     event(f"features: {found['features']}")

@@ -1,6 +1,5 @@
 """A run of three shards, killed at every step in a process of its own."""
 
-import io
 import itertools
 import json
 import os
@@ -11,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, append, assert_whole, put_text, vectors
 
 from multispace.data.cache.listed_file import check_entry
@@ -26,38 +26,6 @@ def run(root):
         for start in range(0, len(missing), 2):
             append(writer, missing[start : start + 2])
         append(writer, [], {"bad.jpg": "empty file"})
-
-
-class Killer:
-    """Counts steps and kills the process at one of them."""
-
-    def __init__(self, last):
-        self.last = last
-
-    def step(self):
-        if self.last == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.last -= 1
-
-    def before(self, function):
-        def wrapped(*arguments, **options):
-            self.step()
-            return function(*arguments, **options)
-
-        return wrapped
-
-    def open(self, descriptor, mode):
-        step = self.step
-
-        class InHalves(io.FileIO):
-            def write(self, data):
-                half = len(data) // 2
-                super().write(data[:half])
-                step()
-                super().write(data[half:])
-                return len(data)
-
-        return InHalves(descriptor, mode.replace("b", ""))
 
 
 def run_and_kill(folder):

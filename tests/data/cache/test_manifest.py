@@ -20,7 +20,7 @@ WHOLE = Manifest(
     vocabulary=Entry("vocabulary.json", DIGEST, 100),
     captions={"train": Entry("captions/train.h5", DIGEST, 10)},
 )
-MEND = "fetch it anew, or delete it and run `preprocess --cache"
+HINT = "fetch it anew, or delete it and run `preprocess --cache"
 
 
 def store(root, **change):
@@ -94,7 +94,7 @@ def test_a_cut_is_found(tmp_path):
     content = WHOLE.to_bytes()
     for length in range(0, len(content), 113):
         path.write_bytes(content[:length])
-        with pytest.raises(CacheError, match=f"not JSON .*; {MEND}"):
+        with pytest.raises(CacheError, match=f"not JSON .*; {HINT}"):
             read_manifest(tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_another_spelling_is_found(tmp_path, old, new):
 
 def test_what_follows_the_digest_is_found(tmp_path):
     (tmp_path / "cache.json").write_bytes(WHOLE.to_bytes() + b"\n")
-    with pytest.raises(CacheError, match=f"its content does not match its digest; {MEND}"):
+    with pytest.raises(CacheError, match=f"its content does not match its digest; {HINT}"):
         read_manifest(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_what_no_cache_lists_is_refused(tmp_path, change, message):
     text = str(caught.value)
     assert text.startswith(f"{tmp_path / 'cache.json'}: ")
     assert text.isprintable()
-    assert "update it" in text or MEND in text
+    assert "update it" in text or HINT in text
 
 
 @pytest.mark.parametrize(

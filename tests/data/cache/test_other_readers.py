@@ -182,10 +182,10 @@ def test_captions_are_read_by_offsets(root):
             held = {name: file[name][()] for name in file}
             assert file.attrs["split"].decode() == split
         said: dict[str, list[str]] = {}
-        for m, picture in enumerate(held["caption_picture"]):
+        for m, image in enumerate(held["caption_picture"]):
             tokens = held["tokens"][held["offsets"][m] : held["offsets"][m + 1]]
             raw = held["text"][held["text_offsets"][m] : held["text_offsets"][m + 1]].tobytes()
             text = " ".join(words[token] for token in tokens)
             assert raw.decode("utf-8") == text  # of these captions, where each word is known
-            said.setdefault(held["key"][picture].decode("utf-8"), []).append(text)
+            said.setdefault(held["key"][image].decode("utf-8"), []).append(text)
         assert said == {key: list(texts) for key, texts in CAPTIONS[split].items()}

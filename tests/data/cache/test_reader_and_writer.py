@@ -73,13 +73,13 @@ def test_features_come_in_the_widest_type(root):
     assert cache.spec == SPEC
 
 
-def test_a_missing_key_is_named_with_reason_and_mend(root):
+def test_a_missing_key_is_named_with_reason_and_hint(root):
     with write_cache(root) as writer:
         append(writer, KEYS[:2], {"x.jpg": "empty file"})
     cache = Cache.open(root)
     with pytest.raises(
         MissingFeatureError,
-        match=f"^{root}: 2 pictures have no vector, the first is x.jpg .empty file.; run `prepro",
+        match=f"^{root}: 2 images have no vector, the first is x.jpg .empty file.; run `prepro",
     ):
         cache.features([KEYS[0], "x.jpg", "y.jpg"])
     with pytest.raises(MissingFeatureError, match=r"the first is y.jpg; run `preprocess` on them"):
@@ -160,7 +160,7 @@ def test_a_key_has_one_vector(root):
     assert_whole(root, KEYS[:2])
 
 
-def test_a_failure_is_forgotten_when_the_picture_succeeds(root):
+def test_a_failure_is_forgotten_when_the_image_succeeds(root):
     with write_cache(root) as writer:
         append(writer, KEYS[:1], {KEYS[1]: "empty file", "x.jpg": "no such file"})
     with write_cache(root) as writer:
@@ -231,14 +231,8 @@ def test_there_is_one_writer(root):
     settle(root)
 
 
-def hold(root):
-    with write_cache(root):
-        print("ready", flush=True)
-        input()
-
-
 def test_the_lock_goes_with_its_process(root):
-    code = "import sys, pathlib, test_cache; test_cache.hold(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, support.locks; support.locks.hold(pathlib.Path(sys.argv[1]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(root)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -364,7 +358,7 @@ def test_the_rows_of_a_damaged_shard_count_as_missing(root, damage, monkeypatch)
         with write_cache(root) as writer:
             assert set(KEYS) - set(writer.digests) == set(KEYS[2:4])
     assert not bad.exists()
-    with pytest.raises(MissingFeatureError, match=f"2 pictures .* the first is {KEYS[2]}"):
+    with pytest.raises(MissingFeatureError, match=f"2 images .* the first is {KEYS[2]}"):
         Cache.open(root).features(KEYS)
     with write_cache(root) as writer:
         append(writer, KEYS[2:4])

@@ -106,7 +106,7 @@ def test_a_vector_that_cannot_be_stored_is_named(tmp_path, value, recwarn):
     ("keys", "message"),
     [
         (["a.jpg", "b.jpg", "a.jpg"], "key a.jpg occurs twice"),
-        (["../a.jpg"], "leaves the picture folder"),
+        (["../a.jpg"], "leaves the image folder"),
         (["a\n.jpg"], "holds a control character"),
         (["a" * MAX_KEY_BYTES, "é" * (MAX_KEY_BYTES // 2) + "e"], "4097 bytes, at most 4096"),
         ([], "0 keys"),
@@ -301,7 +301,7 @@ def spec_text(text):
         ({"key": keys(b"a", b"b", b"a", b"c", b"d")}, "key a occurs twice"),
         ({"key": keys(b"a", b"b", b"\xff", b"c", b"d")}, "a key is not UTF-8"),
         ({"key": keys(b"a", b"b", b"", b"c", b"d")}, "names no file"),
-        ({"key": keys(b"a", b"b", b"../a", b"c", b"d")}, "leaves the picture folder"),
+        ({"key": keys(b"a", b"b", b"../a", b"c", b"d")}, "leaves the image folder"),
         ({"key": keys(b"a", b"b", b"c\n", b"c", b"d")}, "holds a control character"),
         ({"key": keys(*"abcde", dtype=h5py.string_dtype())}, "key declares more"),
         ({"key": np.arange(5)}, "key is int64, expected fixed-length UTF-8"),

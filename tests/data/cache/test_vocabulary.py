@@ -163,8 +163,8 @@ def coco_captions() -> list[str]:
     path = DATA / "coco" / "captions_val2014.json"
     if not path.is_file():
         pytest.skip("COCO's val2014 captions are not here")
-    pictures = read_collection(path).pictures
-    return [caption for picture in pictures for caption in picture.captions]
+    images = read_collection(path).images
+    return [caption for image in images for caption in image.captions]
 
 
 @pytest.mark.parametrize(

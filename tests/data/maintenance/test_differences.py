@@ -24,9 +24,9 @@ def b(tmp_path):
     return tmp_path / "b"
 
 
-def fill(root, keys, values, spec=SPEC, pictures=None):
+def fill(root, keys, values, spec=SPEC, images=None):
     with write_cache(root) as writer:
-        writer.append(spec, keys, digests(keys if pictures is None else pictures), values, {})
+        writer.append(spec, keys, digests(keys if images is None else images), values, {})
 
 
 def test_a_cache_is_like_itself(a):
@@ -115,8 +115,8 @@ def test_specs_are_compared_field_by_field(a, b):
     assert found.cosine.minimum == pytest.approx(1, abs=1e-6)  # another name, the same numbers
 
 
-def test_changed_pictures_are_named(a, b):
-    fill(b, KEYS[1:], vectors(KEYS[1:]), pictures=[KEYS[1], "new", KEYS[3], "newer"])
+def test_changed_images_are_named(a, b):
+    fill(b, KEYS[1:], vectors(KEYS[1:]), images=[KEYS[1], "new", KEYS[3], "newer"])
     found = compare_caches(a, b)
     assert found.changed == (KEYS[2], KEYS[4])
     assert (found.both, found.only_a, found.only_b) == (4, 1, 0)
@@ -128,7 +128,7 @@ def test_digests_that_are_not_known_are_not_compared(a, b):
         writer.append(imported, KEYS, np.zeros((5, 32), np.uint8), vectors(KEYS), {})
     found = compare_caches(a, b)
     assert found.changed == ()
-    assert found.notes == ("the digests of the pictures of one are not known",)
+    assert found.notes == ("the digests of the images of one are not known",)
     assert found.cosine.minimum == pytest.approx(1, abs=1e-6)
 
 
@@ -154,7 +154,7 @@ def test_caches_with_nothing_in_common(a, b):
     with write_cache(b) as writer:
         append(writer, ["x.jpg"])
     found = compare_caches(a, b)
-    assert found.notes == ("no picture has a vector in both",)
+    assert found.notes == ("no image has a vector in both",)
     assert (found.only_a, found.only_b) == (5, 1)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, digests, put_text, vectors
 from support.rows import make_cache as make_whole_cache
-from test_cache_killed import Killer
 
 import multispace.data.cache.reader
 from multispace.data.cache.reader import Cache
@@ -35,8 +35,8 @@ def make(root, *shards, failures=None, spec=SPEC, change=None):
     return root
 
 
-def other_pictures(root, keys):
-    """Make a cache where the pictures of ``keys`` had other bytes."""
+def other_images(root, keys):
+    """Make a cache where the images of ``keys`` had other bytes."""
     with write_cache(root) as writer:
         writer.append(SPEC, keys, digests(keys) ^ 1, vectors(keys), {})
     return root
@@ -152,7 +152,7 @@ def test_the_cosine_that_parts_rounding_from_another_vector(abc):
             writer.append(WIDE, ["x"], digests(["x"]), one + share * across, {})
     a, b, c = abc
     assert merge_caches([a, b], a.with_name("near")).rounded == 1
-    with pytest.raises(ConflictError, match=r"x \(.*another vector of the same picture"):
+    with pytest.raises(ConflictError, match=r"x \(.*another vector of the same image"):
         merge_caches([a, c], a.with_name("far"))
 
 
@@ -167,12 +167,12 @@ def test_a_scaled_vector_is_another_one(abc):
 def test_conflicts_are_all_listed_and_nothing_is_written(abc):
     a, b, c = abc
     make(a, KEYS)
-    other_pictures(b, KEYS)
+    other_images(b, KEYS)
     with pytest.raises(ConflictError) as caught:
         merge_caches([a, b], c)
     assert str(caught.value) == (
         f"{c}: 5 rows contradict each other: "
-        + "; ".join(f"{key} ({a} and {b}: another picture)" for key in KEYS[:3])
+        + "; ".join(f"{key} ({a} and {b}: another image)" for key in KEYS[:3])
         + "; and 2 more; say which cache wins with --prefer; "
         "rows that are in --into already can only win"
     )
@@ -186,7 +186,7 @@ def test_conflicts_are_all_listed_and_nothing_is_written(abc):
 def test_the_preferred_cache_wins(abc, order):
     a, b, c = abc
     make(a, KEYS[:3])
-    other_pictures(b, KEYS[2:])
+    other_images(b, KEYS[2:])
     done = merge_caches([abc[n] for n in order], c, prefer=a)
     assert [conflict.key for conflict in done.settled] == [KEYS[2]]
     assert done.rows == len(KEYS)
@@ -202,7 +202,7 @@ def test_a_conflict_that_does_not_touch_the_preferred_cache_stays(abc):
     a, b, c = abc
     make(a, KEYS[:1])
     make(b, KEYS[1:])
-    other_pictures(c, KEYS[1:2])
+    other_images(c, KEYS[1:2])
     with pytest.raises(ConflictError, match=rf"1 rows .*: {KEYS[1]} \({b} and {c}"):
         merge_caches([b, c, a], a.with_name("d"), prefer=a)
 
@@ -210,7 +210,7 @@ def test_a_conflict_that_does_not_touch_the_preferred_cache_stays(abc):
 def test_rows_are_never_replaced(abc):
     a, b, _ = abc
     make(a, KEYS)
-    other_pictures(b, KEYS[:1])
+    other_images(b, KEYS[:1])
     before = (b / "cache.json").read_bytes()
     with pytest.raises(ConflictError, match="rows that are in --into already can only win"):
         merge_caches([a], b, prefer=a)

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
+from support.faults import flip, list_anew, plain_shard
 from support.rows import KEYS, SPEC, append, assert_whole, digests, make_cache, vectors
 from support.tiny import SPLITS, make_collection, options
 from support.tiny import make_cache as extract_cache
-from test_verify import flip, list_anew, plain_shard
 
 import multispace.data.maintenance.quarantine
 from multispace.data.cache.listed_file import describe
@@ -57,20 +57,20 @@ def assert_sound(root):
 
 def test_a_whole_cache_is_left_as_it_is(root):
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
-    mended = repair(root)
-    assert (mended.done, mended.left, mended.added) == ((), (), 0)
+    repaired = repair(root)
+    assert (repaired.done, repaired.left, repaired.added) == ((), (), 0)
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
     assert after == before
-    assert json.loads(json.dumps(mended.to_json()))["done"] == []
+    assert json.loads(json.dumps(repaired.to_json()))["done"] == []
 
 
 @pytest.mark.parametrize("damage", [lambda p: flip(p, 999), Path.unlink], ids=["bit", "gone"])
 def test_a_manifest_is_made_again(root, damage):
     before = (root / "cache.json").read_bytes()
     damage(root / "cache.json")
-    mended = repair(root)
-    assert mended.left == ()
-    assert mended.done == (
+    repaired = repair(root)
+    assert repaired.left == ()
+    assert repaired.done == (
         "cache.json: made again from 3 shards with 5 vectors, text files as they load; recorded "
         "failures are lost",
     )
@@ -78,16 +78,16 @@ def test_a_manifest_is_made_again(root, damage):
     assert_sound(root)
 
 
-def test_manifest_and_shard_are_mended_together(root):
+def test_manifest_and_shard_are_repaired_together(root):
     bad = root / Cache.open(root).manifest.shards[1].file
     flip(root / "cache.json", 10)
     flip(bad, 5000)
-    mended = repair(root)
+    repaired = repair(root)
     assert not bad.exists()
     assert_whole(root, KEYS[:2] + KEYS[4:])
     assert_sound(root)
-    assert mended.left == (
-        f"`cache repair {root} --images DIR`: 2 pictures have no vector, the first is {KEYS[2]}",
+    assert repaired.left == (
+        f"`cache repair {root} --images DIR`: 2 images have no vector, the first is {KEYS[2]}",
     )
 
 
@@ -100,12 +100,12 @@ def test_a_vocabulary_and_captions_that_do_not_belong_together_are_not_listed(ro
         (root.with_name("other") / "vocabulary.json").read_bytes()
     )
     (root / "cache.json").unlink()
-    mended = repair(root)
+    repaired = repair(root)
     manifest = Cache.open(root).manifest
     assert manifest.vocabulary == describe(root, root / "vocabulary.json")
     assert manifest.captions == {}
     assert (root / "captions" / "val.h5.aside").exists()
-    assert mended.left[1] == (
+    assert repaired.left[1] == (
         f"`preprocess --annotations FILE --split val --captions-only --cache {root}`: "
         "for the captions of val"
     )
@@ -114,20 +114,20 @@ def test_a_vocabulary_and_captions_that_do_not_belong_together_are_not_listed(ro
 
 def test_damaged_captions_are_set_aside_and_the_others_kept(root):
     flip(root / "captions" / "val.h5", 4000)
-    mended = repair(root)
+    repaired = repair(root)
     assert list(Cache.open(root).manifest.captions) == ["train"]
-    assert [line.split("`: ")[1] for line in mended.left] == ["for the captions of val"]
+    assert [line.split("`: ")[1] for line in repaired.left] == ["for the captions of val"]
     assert_whole(root)
     assert_sound(root)
 
 
 def test_a_lost_vocabulary_takes_its_captions_off_the_list(root):
     (root / "vocabulary.json").unlink()
-    mended = repair(root)
+    repaired = repair(root)
     manifest = Cache.open(root).manifest
     assert (manifest.vocabulary, manifest.captions) == (None, {})
-    assert len(mended.left) == 2
-    assert mended.done[0] == "vocabulary.json: not there as a file; taken off the list"
+    assert len(repaired.left) == 2
+    assert repaired.done[0] == "vocabulary.json: not there as a file; taken off the list"
     assert_whole(root)
     assert_sound(root)
 
@@ -150,8 +150,8 @@ def test_unlisted_shards_are_taken_in_or_deleted(root):
             for n, k in ((8, "x.jpg"), (9, "y.jpg"))]  # fmt: skip
     flip(root / more[1].file, 700)
     (root / "features" / "00010-00000000.h5").symlink_to(root / more[0].file)
-    mended = repair(root)
-    assert mended.done == (
+    repaired = repair(root)
+    assert repaired.done == (
         f"{more[0].file}: whole and not listed; taken in",
         f"{more[1].file}: its bytes do not match its name; deleted",
         "features/00010-00000000.h5: not a plain file; deleted",
@@ -195,7 +195,7 @@ def test_a_wrong_count_of_rows_is_put_right(root):
     assert_sound(root)
 
 
-def test_failures_that_name_no_picture_are_taken_out(root):
+def test_failures_that_name_no_image_are_taken_out(root):
     list_anew(root, failures={"../../x": "gone", "x.jpg": "empty file"})
     repair(root, images=root.parent)
     assert Cache.open(root).manifest.failures == {"x.jpg": "empty file"}
@@ -208,12 +208,12 @@ def test_vectors_that_are_not_finite_are_taken_out_alone(tmp_path, rows):
     features[rows, 1] = np.nan
     entry = plain_shard(tmp_path, 3, KEYS, features)
     write_manifest(tmp_path, Manifest(SPEC, (entry,)))
-    mended = repair(tmp_path)
+    repaired = repair(tmp_path)
     bad = [KEYS[row] for row in rows]
     assert Cache.open(tmp_path).manifest.failures == dict.fromkeys(bad, NOT_FINITE)
     assert_whole(tmp_path, [key for key in KEYS if key not in bad])
     assert_sound(tmp_path)
-    assert f"{len(bad)} pictures have no vector" in mended.left[0]
+    assert f"{len(bad)} images have no vector" in repaired.left[0]
 
 
 def test_a_repair_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch):
@@ -239,9 +239,9 @@ def test_the_key_list_names_what_was_lost(root):
     with write_cache(root) as writer:
         append(writer, ["x.jpg", "y.jpg"])  # of no captions
     flip(root / Cache.open(root).manifest.shards[-1].file, 5000)
-    for mended in repair(root), repair(root):  # the second time they are recorded as failures
-        assert mended.left == (
-            f"`cache repair {root} --images DIR`: 2 pictures have no vector, the first is x.jpg",
+    for repaired in repair(root), repair(root):  # the second time they are recorded as failures
+        assert repaired.left == (
+            f"`cache repair {root} --images DIR`: 2 images have no vector, the first is x.jpg",
         )
         manifest = Cache.open(root).manifest
         assert manifest.failures == dict.fromkeys(["x.jpg", "y.jpg"], LOST)
@@ -302,9 +302,9 @@ def test_exactly_the_lost_vectors_are_extracted_again(extracted, manifest_too):
     (root / shards[3].file).unlink()
     if manifest_too:
         flip(root / "cache.json", 77)
-    mended = repair(root, images=images, device="cpu", workers=2)
-    assert mended.left == ()
-    assert mended.added == shards[0].rows + shards[3].rows
+    repaired = repair(root, images=images, device="cpu", workers=2)
+    assert repaired.left == ()
+    assert repaired.added == shards[0].rows + shards[3].rows
     assert content(root) == before
     assert Cache.open(root).manifest.rows == SPLITS["train"] + SPLITS["val"]
     for entry in (shards[1], shards[2]):
@@ -326,43 +326,43 @@ def test_vectors_that_are_not_finite_are_extracted_again(extracted):
     (root / entry.file).rename(root / file)
     changed = ShardEntry(file, held.sha256, held.bytes, entry.rows)
     list_anew(root, shards=(changed, *cache.manifest.shards[1:]))
-    mended = repair(root, images=images, device="cpu", workers=2)
-    assert (mended.added, mended.left) == (1, ())
+    repaired = repair(root, images=images, device="cpu", workers=2)
+    assert (repaired.added, repaired.left) == (1, ())
     assert content(root).keys() == before.keys()
     assert content(root)[key] == before[key]
     assert Cache.open(root).manifest.failures == {}
     assert_sound(root)
 
 
-def test_pictures_that_are_not_there_are_left_and_broken_ones_named(extracted):
+def test_images_that_are_not_there_are_left_and_broken_ones_named(extracted):
     root, images = extracted
     keys = Cache.open(root).shards[0].keys
     (root / Cache.open(root).manifest.shards[0].file).unlink()
     (images / keys[0]).unlink()
-    (images / keys[1]).write_bytes(b"no picture")
-    mended = repair(root, images=images, device="cpu", workers=2)
-    assert mended.added == 3
-    assert mended.left == (
-        f"restore {images}/{keys[1]}: not a picture of a known format",
-        f"`cache repair {root} --images DIR`: 1 pictures have no vector and are not under "
+    (images / keys[1]).write_bytes(b"no image")
+    repaired = repair(root, images=images, device="cpu", workers=2)
+    assert repaired.added == 3
+    assert repaired.left == (
+        f"restore {images}/{keys[1]}: not an image of a known format",
+        f"`cache repair {root} --images DIR`: 1 images have no vector and are not under "
         f"{images}, the first is {keys[0]}",
     )
     failures = Cache.open(root).manifest.failures
     assert list(failures) == [keys[0], keys[1]]
-    assert (failures[keys[0]], failures[keys[1]]) == (LOST, "not a picture of a known format")
+    assert (failures[keys[0]], failures[keys[1]]) == (LOST, "not an image of a known format")
     assert_sound(root)
 
 
 def test_failures_are_tried_again(tmp_path):
     collection = make_collection(tmp_path / "collection")
-    picture = collection / "images" / "train-002.png"
-    whole = picture.read_bytes()
-    picture.write_bytes(b"")
+    image = collection / "images" / "train-002.png"
+    whole = image.read_bytes()
+    image.write_bytes(b"")
     extract_cache(tmp_path / "cache", collection, ("train",))
     assert repair(tmp_path / "cache").left == ()  # known, and no fault
-    picture.write_bytes(whole)
-    mended = repair(tmp_path / "cache", images=collection / "images", device="cpu")
-    assert (mended.added, mended.left) == (1, ())
+    image.write_bytes(whole)
+    repaired = repair(tmp_path / "cache", images=collection / "images", device="cpu")
+    assert (repaired.added, repaired.left) == (1, ())
     assert Cache.open(tmp_path / "cache").manifest.rows == SPLITS["train"]
 
 

@@ -15,7 +15,7 @@ from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.merge import merge_caches
 from multispace.data.maintenance.vector_export import export_features
 from multispace.data.maintenance.vector_import import Imported, ImportOptions, import_features
-from multispace.errors import CacheError, MissingFeatureError, PictureError, ShardError
+from multispace.errors import CacheError, ImageError, MissingFeatureError, ShardError
 
 NAMES = [key.removesuffix(".jpg") for key in KEYS]
 
@@ -105,12 +105,12 @@ def test_the_spec_says_what_is_stated_and_no_more(tmp_path):
     assert {spec.decode, spec.pooling, spec.precision} == {"unknown"}
     stored = json.loads((tmp_path / "cache" / "cache.json").read_bytes())["spec"]
     assert stored["origin"] == (
-        "imported, provenance as stated by the user, pictures not seen: image_sha256 is zero"
+        "imported, provenance as stated by the user, images not seen: image_sha256 is zero"
     )
     assert stored["transform"] is None
 
 
-def test_pictures_give_their_digests(tmp_path):
+def test_images_give_their_digests(tmp_path):
     for key in KEYS:
         (tmp_path / "images" / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / key).write_bytes(key.encode())
@@ -123,7 +123,7 @@ def test_pictures_give_their_digests(tmp_path):
     with pytest.raises(CacheError, match="origin: 'imported.*' and 'imported.*not seen"):
         import_features(ask(tmp_path, source))
     (tmp_path / "images" / "c.jpg").unlink()
-    with pytest.raises(PictureError, match=r"images/c.jpg: no such file"):
+    with pytest.raises(ImageError, match=r"images/c.jpg: no such file"):
         import_features(ask(tmp_path, source, images=tmp_path / "images", into=tmp_path / "other"))
 
 
@@ -177,7 +177,7 @@ def test_the_same_import_again_completes_the_first(tmp_path):
     assert import_features(asked).added == 0
     np.testing.assert_array_equal(Cache.open(asked.into).features(KEYS), vectors(KEYS))
     np.save(source, vectors(KEYS)[::-1])
-    with pytest.raises(CacheError, match=r"cache: a.jpg has another vector or picture already"):
+    with pytest.raises(CacheError, match=r"cache: a.jpg has another vector or image already"):
         import_features(asked)
 
 
@@ -186,9 +186,9 @@ def test_an_imported_cache_takes_captions(tmp_path):
     with write_cache(tmp_path / "cache") as writer:
         put_text(writer)
     cache = Cache.open(tmp_path / "cache")
-    for split, pictures in CAPTIONS.items():
+    for split, images in CAPTIONS.items():
         keys = cache.captions(split).keys
-        np.testing.assert_array_equal(cache.features(keys), vectors(list(pictures)))
+        np.testing.assert_array_equal(cache.features(keys), vectors(list(images)))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -243,7 +243,7 @@ def test_nothing_is_unpickled(tmp_path, save):
         import_features(ask(tmp_path, source))
     (tmp_path / "pictures").mkdir()
     np.save(tmp_path / "pictures" / "a.npy", np.array([Evil()], dtype=object), allow_pickle=True)
-    with pytest.raises(CacheError, match=r"^.*pictures/a.npy: "):
+    with pytest.raises(CacheError, match=r"^.*images/a.npy: "):
         import_features(ask(tmp_path, tmp_path / "pictures"))
 
 
@@ -287,8 +287,8 @@ def test_an_archive_of_two_arrays_is_refused(tmp_path):
     ("names", "message"),
     [
         (["a", "b", "a", "d", "e"], "key a.jpg occurs twice"),
-        (["a", "../b", "c", "d", "e"], "leaves the picture folder"),
-        (["a", "/b", "c", "d", "e"], "leaves the picture folder"),
+        (["a", "../b", "c", "d", "e"], "leaves the image folder"),
+        (["a", "/b", "c", "d", "e"], "leaves the image folder"),
     ],
 )
 def test_names_that_will_not_do_are_refused(tmp_path, names, message):
@@ -435,7 +435,7 @@ def test_a_split_is_exported_in_its_own_order(tmp_path, monkeypatch):
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     make_cache(tmp_path / "part", KEYS[:4])
     out, names = tmp_path / "out.npy", tmp_path / "out.txt"
-    with pytest.raises(MissingFeatureError, match=r"1 pictures .* the first is e.jpg"):
+    with pytest.raises(MissingFeatureError, match=r"1 images .* the first is e.jpg"):
         export_features(tmp_path / "part", out, names, split="val")
     make_cache(tmp_path / "none", [])
     with pytest.raises(CacheError, match="holds no features"):

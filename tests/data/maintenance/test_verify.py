@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from support.faults import flip, list_anew, plain_shard
 from support.rows import KEYS, SPEC, append, digests, make_cache, put_text, vectors
 
 from multispace.data.cache.encoded_captions import save_captions
@@ -26,29 +27,6 @@ from multispace.errors import CacheError
 def root(tmp_path):
     make_cache(tmp_path / "cache")
     return tmp_path / "cache"
-
-
-def flip(path, bit):
-    content = bytearray(path.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(content)
-
-
-def list_anew(root, **changes):
-    """Rewrite the manifest with ``changes``, so that only the structure can tell."""
-    write_manifest(root, replace(Cache.open(root).manifest, **changes))
-
-
-def plain_shard(root, number, keys, features, spec=SPEC):
-    """Write a shard that need not have finite features."""
-    entry = write_shard(root / "features", number, spec, keys, digests(keys), vectors(keys))
-    path = root / entry.file
-    with h5py.File(path, "r+") as file:
-        file["features"][:] = features
-    named = describe(root, path)
-    path = path.rename(path.with_name(f"{number:05d}-{named.sha256[:8]}.h5"))
-    named = describe(root, path)
-    return ShardEntry(named.file, named.sha256, named.bytes, len(keys))
 
 
 def test_a_whole_cache_has_no_faults(root):
@@ -77,7 +55,7 @@ def test_every_flipped_bit_is_found(root):
             faults = verify_cache(root).faults
             path.write_bytes(whole)
             assert [fault.file for fault in faults] == [name], f"bit {bit}"
-            assert "`" in faults[0].mend
+            assert "`" in faults[0].hint
     assert verify_cache(root).faults == ()
 
 
@@ -90,11 +68,11 @@ def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
     os.truncate(cut, 100)
     linked.symlink_to(linked.rename(tmp_path / "elsewhere"))
     (root / "captions" / "val.h5").unlink()
-    mend = f"`cache repair {root} --images DIR`"
+    hint = f"`cache repair {root} --images DIR`"
     assert verify_cache(root, quick=quick).faults == (
-        Fault(manifest.shards[0].file, "not there as a file", mend),
-        Fault(manifest.shards[1].file, f"100 bytes, the manifest says {size}", mend),
-        Fault(manifest.shards[2].file, "not there as a file", mend),
+        Fault(manifest.shards[0].file, "not there as a file", hint),
+        Fault(manifest.shards[1].file, f"100 bytes, the manifest says {size}", hint),
+        Fault(manifest.shards[2].file, "not there as a file", hint),
         Fault(
             "captions/val.h5",
             "not there as a file",
@@ -139,13 +117,13 @@ def test_a_file_that_cannot_be_read_is_a_fault(root, monkeypatch):
 
 
 def test_a_damaged_or_missing_manifest_is_one_fault(root):
-    mend = f"`cache repair {root}`"
+    hint = f"`cache repair {root}`"
     flip(root / "cache.json", 0)
     (fault,) = verify_cache(root).faults
-    assert (fault.file, fault.mend) == ("cache.json", mend)
+    assert (fault.file, fault.hint) == ("cache.json", hint)
     assert fault.what.startswith("not JSON")
     (root / "cache.json").unlink()
-    assert verify_cache(root).faults == (Fault("cache.json", "not found", mend),)
+    assert verify_cache(root).faults == (Fault("cache.json", "not found", hint),)
 
 
 def test_another_version_is_not_taken_for_damage(root):
@@ -154,7 +132,7 @@ def test_another_version_is_not_taken_for_damage(root):
     body["version"] = 2
     path.write_bytes(json_bytes(body))
     assert not of_another_version(path)  # the digest says that only the number changed
-    assert verify_cache(root).faults[0].mend == f"`cache repair {root}`"
+    assert verify_cache(root).faults[0].hint == f"`cache repair {root}`"
     body.pop("digest")
     body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
     path.write_bytes(json_bytes(body))
@@ -236,7 +214,7 @@ def test_a_shard_that_breaks_the_format_is_found(root):
 def test_failures_are_checked(root):
     list_anew(root, failures={"x.jpg": "gone", "../x": "gone", KEYS[0]: "gone"})
     assert [fault.what for fault in verify_cache(root).faults] == [
-        "failures names '../x', which is no picture's key",
+        "failures names '../x', which is no image's key",
         f"failures names {KEYS[0]}, which has a vector",
     ]
 
@@ -277,9 +255,9 @@ def test_captions_may_come_first(tmp_path):
     found = verify_cache(tmp_path)
     assert found.faults == ()
     assert [note.split(";")[0] for note in found.notes] == [
-        "captions/train.h5: 3 pictures have neither a readable vector nor a recorded failure, "
+        "captions/train.h5: 3 images have neither a readable vector nor a recorded failure, "
         "the first is a.jpg",
-        "captions/val.h5: 2 pictures have neither a readable vector nor a recorded failure, "
+        "captions/val.h5: 2 images have neither a readable vector nor a recorded failure, "
         "the first is d.jpg",
     ]
     with write_cache(tmp_path) as writer:

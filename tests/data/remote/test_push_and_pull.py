@@ -451,7 +451,7 @@ def test_only_some_keys(server, source, there, tmp_path):
     assert not cache.manifest.captions
     np.testing.assert_array_equal(cache.features(KEYS[1:2]), vectors(KEYS[1:2]))
     wanted.write_text("nobody.jpg\n")
-    with pytest.raises(CacheError, match="has a vector of none of the 1 pictures wanted"):
+    with pytest.raises(CacheError, match="has a vector of none of the 1 images wanted"):
         pull(server.url, tmp_path / "none", only=str(wanted))
     wanted.write_bytes(b"\xff\n")
     with pytest.raises(CacheError, match="wanted.txt: not UTF-8 .*; write one key a line"):

@@ -73,8 +73,8 @@ def test_the_layout_is_coco_captions_with_disjoint_splits(thousand):
     assert len(set(names)) == 1000
     assert sorted(names) == sorted(os.listdir(thousand / "images"))
     assert not (thousand / "annotations" / "held-out.json").exists()
-    with Image.open(thousand / "images" / names[0]) as picture:
-        assert (picture.size, picture.mode) == ((16, 16), "RGB")
+    with Image.open(thousand / "images" / names[0]) as image:
+        assert (image.size, image.mode) == ((16, 16), "RGB")
 
 
 def test_equal_arguments_give_equal_bytes_and_seeds_differ(tmp_path):
@@ -89,14 +89,14 @@ def test_equal_arguments_give_equal_bytes_and_seeds_differ(tmp_path):
     assert not same
 
 
-def test_every_word_passes_the_count_threshold_at_a_thousand_pictures(thousand):
+def test_every_word_passes_the_count_threshold_at_a_thousand_images(thousand):
     annotations = document(thousand, "train")["annotations"]
     words = Counter(word for each in annotations for word in each["caption"].split())
     assert 30 <= len(words) <= 60
     assert min(words.values()) >= 10
 
 
-def test_captions_of_a_picture_differ_and_are_true(thousand):
+def test_captions_of_an_image_differ_and_are_true(thousand):
     for split in SPLITS:
         read = document(thousand, split)
         factors = {image["id"]: image["factors"] for image in read["images"]}
@@ -171,7 +171,7 @@ def test_flat_factors_are_fixed_known_and_independent_of_the_split(thousand):
 def test_what_is_held_out_shows_only_in_its_own_split(tmp_path, text):
     attribute, shape = text.split()
     summary = generate_shapes(tmp_path / "s", 100, 0, [text, text], size=16)
-    assert summary.pictures == {"train": 80, "val": 10, "test": 10, "held-out": 10}
+    assert summary.images == {"train": 80, "val": 10, "test": 10, "held-out": 10}
     assert summary.captions == 550
     assert summary.held_out == (text,)
     for split in SPLITS:
@@ -192,12 +192,12 @@ def test_what_is_held_out_shows_only_in_its_own_split(tmp_path, text):
 def test_every_combination_has_its_turn_in_the_held_out_split(tmp_path):
     texts = [f"{colour} star" for colour in ("red", "green", "blue")]
     summary = generate_shapes(tmp_path / "s", 10, 0, texts, size=16)
-    assert summary.pictures["held-out"] == 3
+    assert summary.images["held-out"] == 3
     images = document(tmp_path / "s", "held-out")["images"]
     assert {image["factors"]["flat"]["colour"] for image in images} == {"red", "green", "blue"}
 
 
-def test_holding_out_changes_only_pictures_that_showed_it(tmp_path):
+def test_holding_out_changes_only_images_that_showed_it(tmp_path):
     generate_shapes(tmp_path / "all", 50, 0, size=16)
     generate_shapes(tmp_path / "held", 50, 0, ["red circle", "black star"], size=16)
     kept = changed = 0
@@ -238,7 +238,7 @@ def test_too_few_images_or_pixels_are_refused(tmp_path):
         generate_shapes(tmp_path / "s", 9, 0)
     with pytest.raises(DataError, match="size 15"):
         generate_shapes(tmp_path / "s", 10, 0, size=15)
-    assert generate_shapes(tmp_path / "s", 10, 0, size=16).pictures == {
+    assert generate_shapes(tmp_path / "s", 10, 0, size=16).images == {
         "train": 8, "val": 1, "test": 1}  # fmt: skip
 
 
@@ -275,17 +275,17 @@ def test_the_written_folder_has_the_users_permissions(tmp_path):
     assert (tmp_path / "s").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_the_picture_shows_the_scene():
-    picture = render(scene({"colour": "red"}, {"colour": "green"}, "right"), 100)
-    paper = picture.getpixel((2, 2))
+def test_the_image_shows_the_scene():
+    image = render(scene({"colour": "red"}, {"colour": "green"}, "right"), 100)
+    paper = image.getpixel((2, 2))
     assert min(paper) > 230
-    red, green, blue = picture.getpixel((62, 50))
+    red, green, blue = image.getpixel((62, 50))
     assert red > 2 * max(green, blue)
-    red, green, blue = picture.getpixel((13, 50))
+    red, green, blue = image.getpixel((13, 50))
     assert green > 1.5 * max(red, blue)
     # 100 x 100 pixels: the square reaches 0.29 * 1.33 / sqrt(2) = 0.273 from its centre (62, 50).
-    assert picture.getpixel((62 + 25, 50 + 25)) != paper
-    assert picture.getpixel((62 + 29, 50)) == paper
+    assert image.getpixel((62 + 25, 50 + 25)) != paper
+    assert image.getpixel((62 + 29, 50)) == paper
 
 
 def test_shapes_patterns_and_sizes_look_different():
@@ -294,8 +294,8 @@ def test_shapes_patterns_and_sizes_look_different():
         for shape in factor_values()["shape"]
         for pattern in factor_values()["pattern"]
     ]
-    pictures = [render(variant, 64) for variant in variants]
-    assert len({picture.tobytes() for picture in pictures}) == len(variants)
+    images = [render(variant, 64) for variant in variants]
+    assert len({image.tobytes() for image in images}) == len(variants)
     circle = render(scene({"shape": "circle"}), 100)
     # A circle of radius 29 round (50, 38): inside at 20 px along both axes, outside at 22.
     assert circle.getpixel((50 + 20, 38 - 20)) != circle.getpixel((1, 1))

@@ -76,8 +76,6 @@ def test_a_named_compiler_that_does_not_work_is_not_taken(monkeypatch):
         (torch.float32, True, LONG, False),
     ],
 )
-def test_only_long_jobs_in_native_bfloat16_repay(
-    monkeypatch, precision, native, pictures, expected
-):
+def test_only_long_jobs_in_native_bfloat16_repay(monkeypatch, precision, native, images, expected):
     monkeypatch.setattr(module, "native_bfloat16", lambda device: native)
-    assert repays(backbone(precision), pictures) == expected
+    assert repays(backbone(precision), images) == expected

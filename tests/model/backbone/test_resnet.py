@@ -68,7 +68,7 @@ def large_file(large, tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
 
 
@@ -118,14 +118,14 @@ def plain(architecture: str, state: State) -> nn.Module:
 
 
 @pytest.mark.parametrize(("architecture", "width"), [("resnet18", 512), ("resnet50", 2048)])
-def test_folded_batch_norms_leave_the_function(architecture, width, pictures, request):
+def test_folded_batch_norms_leave_the_function(architecture, width, images, request):
     small = architecture == "resnet18"
     state = request.getfixturevalue("small" if small else "large")
     backbone = load(request.getfixturevalue("small_file" if small else "large_file"), architecture)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.network.modules())
     with torch.inference_mode():
-        expected = plain(architecture, state)(pictures)
-    features = backbone(pictures)
+        expected = plain(architecture, state)(images)
+    features = backbone(images)
     assert features.dtype == torch.float32
     assert features.shape == (2, width)
     assert backbone.dimension == width
@@ -133,10 +133,10 @@ def test_folded_batch_norms_leave_the_function(architecture, width, pictures, re
     assert (features - expected).norm() / expected.norm() < 1e-4
 
 
-def test_bfloat16_is_near_and_comes_back_as_float32(small_file, pictures):
-    exact = load(small_file)(pictures)
+def test_bfloat16_is_near_and_comes_back_as_float32(small_file, images):
+    exact = load(small_file)(images)
     backbone = load(small_file, precision=torch.bfloat16)
-    features = backbone(pictures)
+    features = backbone(images)
     assert features.dtype == torch.float32
     assert 1e-6 < (features - exact).norm() / exact.norm() < 0.05
     assert backbone.weights_sha256 == load(small_file).weights_sha256  # of the file, not the cast
@@ -148,9 +148,9 @@ def test_a_backbone_is_frozen(small_file):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_pixels_are_prepared_as_a_picture_is(small_file):
+def test_pixels_are_prepared_as_an_image_is(small_file):
     backbone = load(small_file, resize=SIDE, crop=SIDE)
-    made = [picture(90, 70), picture(64, 200)]
+    made = [image(90, 70), image(64, 200)]
     pixels = torch.stack([torch.from_numpy(backbone.prepare.cut(one)) for one in made])
     assert pixels.shape == (2, SIDE, SIDE, 3)
     expected = backbone(torch.stack([backbone.prepare(one) for one in made]))
@@ -173,13 +173,13 @@ def test_a_grid_is_the_last_map_row_by_row(crop, side, small_file):
     torch.testing.assert_close(places[:, 0, 1], last[:, :, 0, 1], rtol=1e-4, atol=1e-5)
 
 
-def test_with_flip_a_picture_and_its_mirror_image_are_one(small_file, pictures):
+def test_with_flip_an_image_and_its_mirror_image_are_one(small_file, images):
     plain, both = load(small_file), load(small_file, flip=True)
-    mirrored = pictures.flip(3)
-    torch.testing.assert_close(both(pictures), both(mirrored), rtol=1e-4, atol=1e-5)
-    mean = (plain(pictures) + plain(mirrored)) / 2
-    torch.testing.assert_close(both(pictures), mean, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(both(pictures), plain(pictures), rtol=1e-2)
+    mirrored = images.flip(3)
+    torch.testing.assert_close(both(images), both(mirrored), rtol=1e-4, atol=1e-5)
+    mean = (plain(images) + plain(mirrored)) / 2
+    torch.testing.assert_close(both(images), mean, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both(images), plain(images), rtol=1e-2)
 
 
 def test_an_unknown_pool_is_refused(small_file):
@@ -235,13 +235,13 @@ def test_the_digest_tells_names_types_shapes_and_values_apart():
     assert state_sha256(again) == state_sha256(state)
 
 
-def test_random_weights_are_a_function_of_the_seed(pictures):
+def test_random_weights_are_a_function_of_the_seed(images):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = load("random:3"), load("random:3"), load("random:4")
     assert torch.equal(torch.get_rng_state(), before)
     assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
-    assert torch.equal(first(pictures), again(pictures))
+    assert torch.equal(first(images), again(images))
     assert load("random").weights_sha256 == load("random:0").weights_sha256
 
 
@@ -251,13 +251,13 @@ def test_loading_a_file_leaves_the_generator(small_file):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_installed_package_may_hold_the_weights(pictures):
+def test_an_installed_package_may_hold_the_weights(images):
     if importlib.util.find_spec("imgsim") is None:
         pytest.skip("the package imgsim is not installed")
     backbone = load("package:imgsim/model.pth", "resnet50")
     assert backbone.weights == "package:imgsim/model.pth"
     assert backbone.dimension == 2048
-    features = backbone(pictures)
+    features = backbone(images)
     assert torch.isfinite(features).all()
     assert (features >= 0).all()  # a mean of rectified values
     assert features[0].std() > 0
@@ -283,7 +283,7 @@ def test_imagenet_weights_that_were_fetched_before_need_no_network(name, small_f
     assert backbone.weights_sha256 == load(small_file).weights_sha256
 
 
-def test_imagenet_weights_that_cannot_be_fetched_are_an_error_with_the_mend(offline):
+def test_imagenet_weights_that_cannot_be_fetched_are_an_error_with_the_hint(offline):
     line = refusal("imagenet")
     assert line.startswith("ResNet18_Weights.IMAGENET1K_V1: cannot be downloaded from https://")
     assert "Name or service not known" in line
@@ -292,7 +292,7 @@ def test_imagenet_weights_that_cannot_be_fetched_are_an_error_with_the_mend(offl
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_a_download_that_is_not_plain_weights_is_an_error_with_the_mend(
+def test_a_download_that_is_not_plain_weights_is_an_error_with_the_hint(
     pickled, small_file, offline
 ):
     path = offline / "resnet18-f37072fd.pth"
@@ -330,7 +330,7 @@ def test_an_unknown_architecture_is_refused_with_those_there_are():
         ("package:../etc/m.pth", "package '..' is not installed"),
     ],
 )
-def test_weights_that_are_nowhere_are_named_with_the_mend(weights, words):
+def test_weights_that_are_nowhere_are_named_with_the_hint(weights, words):
     line = refusal(weights)
     assert f"--weights {weights}:" in line
     assert words in line
@@ -430,7 +430,7 @@ def test_the_weights_of_another_architecture_are_refused(architecture, file, wor
 # The transform
 
 
-def picture(width: int, height: int) -> Image.Image:
+def image(width: int, height: int) -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
@@ -439,7 +439,7 @@ def picture(width: int, height: int) -> Image.Image:
 def test_preparation_is_torchvisions_own(size):
     prepare = load("random").prepare
     preset = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
-    assert torch.equal(prepare(picture(*size)), preset(picture(*size)))
+    assert torch.equal(prepare(image(*size)), preset(image(*size)))
     assert (prepare.resize, prepare.crop) == (256, 224)
     assert (prepare.interpolation, prepare.antialias) == ("bilinear", True)
     assert prepare.mean == (0.485, 0.456, 0.406)
@@ -448,10 +448,10 @@ def test_preparation_is_torchvisions_own(size):
 
 def test_preparation_is_resize_middle_scale():
     prepare = load("random", resize=SIDE, crop=48).prepare
-    resized = picture(2 * SIDE, 3 * SIDE).resize((SIDE, 96), Image.Resampling.BILINEAR)
+    resized = image(2 * SIDE, 3 * SIDE).resize((SIDE, 96), Image.Resampling.BILINEAR)
     middle = np.asarray(resized.crop((8, 24, 56, 72)), np.float32) / 255
     expected = (middle - np.float32(prepare.mean)) / np.float32(prepare.std)
-    prepared = prepare(picture(2 * SIDE, 3 * SIDE))
+    prepared = prepare(image(2 * SIDE, 3 * SIDE))
     assert prepared.dtype == torch.float32
     torch.testing.assert_close(prepared, torch.from_numpy(expected).permute(2, 0, 1))
 
@@ -471,7 +471,7 @@ def test_weights_bring_their_own_transform(large_file, offline):
 def test_sizes_may_be_chosen(resize, crop, sizes):
     prepare = load("random", resize=resize, crop=crop).prepare
     assert (prepare.resize, prepare.crop) == sizes
-    assert prepare(picture(40, 30)).shape == (3, sizes[1], sizes[1])
+    assert prepare(image(40, 30)).shape == (3, sizes[1], sizes[1])
 
 
 @pytest.mark.parametrize(

@@ -24,26 +24,26 @@ def categorical() -> Categoricals:
 def whole() -> Posterior:
     torch.manual_seed(2)
     return Posterior(
-        gaussian(), categorical(), torch.randn(ROWS, Z), 0.5, picture=torch.randn(ROWS, 2)
+        gaussian(), categorical(), torch.randn(ROWS, Z), 0.5, image=torch.randn(ROWS, 2)
     )
 
 
-def test_the_condition_is_moved_and_scaled_z_then_c_then_the_picture(whole):
-    z, cs, picture = whole.mode().split((Z, K + 2, 2), -1)
+def test_the_condition_is_moved_and_scaled_z_then_c_then_the_image(whole):
+    z, cs, image = whole.mode().split((Z, K + 2, 2), -1)
     torch.testing.assert_close(z, whole.centre + 0.5 * whole.z.mean)
     torch.testing.assert_close(cs.square().sum(-1), torch.full((ROWS,), K + 2.0))
     assert torch.equal((cs > 0).float(), whole.c.mode())
-    assert torch.equal(picture, whole.picture)
+    assert torch.equal(image, whole.image)
     assert torch.equal(whole.latents(), torch.cat((whole.z.mean, whole.c.mode()), -1))
     assert torch.equal(Posterior(z=gaussian()).mode(), gaussian().mean)
 
 
 def test_the_kl_to_a_prior_elsewhere_is_that_of_z_to_the_standard_one(whole):
     q = Normal(
-        whole.centre + whole.deviation * whole.z.mean,
-        whole.deviation * (whole.z.log_variance / 2).exp(),
+        whole.centre + whole.std * whole.z.mean,
+        whole.std * (whole.z.log_variance / 2).exp(),
     )
-    kl = kl_divergence(q, Normal(whole.centre, whole.deviation)).sum(-1).mean()
+    kl = kl_divergence(q, Normal(whole.centre, whole.std)).sum(-1).mean()
     torch.testing.assert_close(whole.kl_z(), kl)
 
 
@@ -70,8 +70,8 @@ def test_parts_on_end_are_the_whole(whole, has):
         whole.z if "z" in has else None,
         whole.c if "c" in has else None,
         whole.centre if has == "zc" else None,
-        whole.deviation,
-        whole.picture,
+        whole.std,
+        whole.image,
     )
     parts = [one.select(torch.tensor(rows)) for rows in ([0, 1], [2], [3])]
     again = Posterior.stack(parts)

@@ -36,10 +36,10 @@ def words():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_posterior_reads_picture_and_caption(name, features, words):
+def test_the_posterior_reads_image_and_caption(name, features, words):
     system = make(name)
     z = system.posterior(features, words).z
-    other = Words(words.inputs.clone(), words.active)
+    other = Words(words.inputs.clone(), words.batch_sizes)
     other.inputs[4] = 7  # a word of the second caption
     changed = (system.posterior(features, other).z.mean != z.mean).any(-1)
     assert changed.tolist() == [False, True, False]
@@ -49,7 +49,7 @@ def test_the_posterior_reads_picture_and_caption(name, features, words):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_in_use_z_comes_from_the_prior_and_the_picture_is_read(name, features):
+def test_in_use_z_comes_from_the_prior_and_the_image_is_read(name, features):
     system = make(name, sample_deviation=1.5)
     believed = system.posterior(features)
     assert torch.equal(believed.z.mean, torch.zeros(3, Z))
@@ -77,7 +77,7 @@ def test_nouns_are_learnt_from_the_captions_that_name_them(features, words):
     expected = -((found[0, 0] + found[0, 1]) / 2 + found[1, 0]) / 3
     torch.testing.assert_close(system._aside(features, words), expected)
     targets = torch.zeros_like(words.inputs)
-    terms = system.loss(features, words.inputs, targets, words.active, 0)
+    terms = system.loss(features, words.inputs, targets, words.batch_sizes, 0)
     paid = terms.reconstruction + system.penalty(terms.kl_z, terms.kl_c, 0)
     torch.testing.assert_close(terms.total, paid + expected)
 

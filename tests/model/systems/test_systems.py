@@ -31,18 +31,18 @@ class Packed:
     features: Tensor
     inputs: Tensor
     targets: Tensor
-    active: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
 
 
 @pytest.fixture
 def batch() -> Packed:
     generator = torch.Generator().manual_seed(5)
-    active = (3, 2, 2, 1)
+    batch_sizes = (3, 2, 2, 1)
     return Packed(
         features=torch.randn(3, FEATURES, generator=generator),
-        inputs=torch.randint(WORDS, (sum(active),), generator=generator),
-        targets=torch.randint(WORDS, (sum(active),), generator=generator),
-        active=active,
+        inputs=torch.randint(WORDS, (sum(batch_sizes),), generator=generator),
+        targets=torch.randint(WORDS, (sum(batch_sizes),), generator=generator),
+        batch_sizes=batch_sizes,
     )
 
 
@@ -69,7 +69,7 @@ def make(system: str, **values: object) -> System:
 
 def loss(system: System, batch: Packed, step: int = 0) -> Loss:
     torch.manual_seed(1)
-    return system.loss(batch.features, batch.inputs, batch.targets, batch.active, step)
+    return system.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, step)
 
 
 def z_kl(system: System, features: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def test_the_condition_has_the_size_that_the_decoder_reads(name, size, batch):
     condition = system.condition(batch.features)
     assert condition.shape == (3, size)
     assert system.decoder.condition_gates.in_features == size
-    assert system.decoder(condition, batch.inputs, batch.active).shape == (8, WORDS)
+    assert system.decoder(condition, batch.inputs, batch.batch_sizes).shape == (8, WORDS)
 
 
 def test_the_condition_of_base_is_a_linear_map_of_the_features(batch):
@@ -132,7 +132,7 @@ def test_the_mode_is_the_mean_of_z_and_the_likeliest_c(batch):
 
 
 @pytest.mark.parametrize("name", ["latent", "multispace", "beta-cvae"])
-def test_samples_differ_and_centre_on_the_posterior_of_the_picture(name, batch):
+def test_samples_differ_and_centre_on_the_posterior_of_the_image(name, batch):
     system = make(name)
     rows = batch.features[:1].expand(20_000, -1)
     with torch.no_grad():
@@ -173,9 +173,9 @@ def test_standardised_features_are_of_mean_0_and_of_length_1_on_average():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_system_sees_features_only_as_standardised(name, batch):
     plain, moved = make(name), make(name)
-    mean, deviation = torch.arange(6.0), torch.arange(1.0, 7.0)
-    moved.set_feature_moments(mean, deviation)
-    there = replace(batch, features=batch.features * deviation + mean)
+    mean, std = torch.arange(6.0), torch.arange(1.0, 7.0)
+    moved.set_feature_moments(mean, std)
+    there = replace(batch, features=batch.features * std + mean)
     torch.testing.assert_close(moved.condition(there.features), plain.condition(batch.features))
     torch.testing.assert_close(loss(moved, there), loss(plain, batch))
 
@@ -206,7 +206,7 @@ def test_the_posterior_begins_narrow_around_means_that_differ(name):
     assert (0.5 * z.log_variance).exp().median().item() == pytest.approx(0.2, rel=0.1)
     if name in ("latent", "multispace"):
         assert z.mean.std().item() == pytest.approx(0.6, rel=0.1)
-    if name == "multispace":  # and most pictures are sure of their category
+    if name == "multispace":  # and most images are sure of their category
         sure = system.posterior(features).c.log_probabilities[0].amax(-1).exp()
         assert sure.median() > 0.8
 
@@ -220,7 +220,7 @@ def test_the_total_is_the_reconstruction_and_the_penalty(name, batch):
     terms = loss(system, batch, step=2000)
     penalty = system.penalty(terms.kl_z, terms.kl_c, 2000)
     if isinstance(system, AGCVAE):
-        penalty += system._aside(batch.features, Words(batch.inputs, batch.active))
+        penalty += system._aside(batch.features, Words(batch.inputs, batch.batch_sizes))
     torch.testing.assert_close(terms.total, terms.reconstruction + penalty)
 
 
@@ -231,7 +231,7 @@ def test_the_reconstruction_is_that_of_the_drawn_condition(batch):
     condition = system.posterior(batch.features).relaxed(system.options.temperature)
     c = condition[:, 7:]
     assert (c > 0).all()  # soft, in training
-    logits = system.decoder(condition, batch.inputs, batch.active)
+    logits = system.decoder(condition, batch.inputs, batch.batch_sizes)
     nats = -sum(row.log_softmax(-1)[t] for row, t in zip(logits, batch.targets, strict=True))
     torch.testing.assert_close(reconstruction, nats / 3)
 
@@ -385,7 +385,7 @@ def test_smoothing_is_for_the_training_loss_alone(batch):
     plain, smooth = make("base"), make("base", label_smoothing=0.2)
     trained, expected = loss(smooth, batch), loss(plain, batch)
     assert trained.reconstruction == expected.reconstruction
-    logits = smooth.decoder(smooth.condition(batch.features), batch.inputs, batch.active)
+    logits = smooth.decoder(smooth.condition(batch.features), batch.inputs, batch.batch_sizes)
     spread = -logits.log_softmax(-1).mean(-1).sum() / 3
     torch.testing.assert_close(trained.total, 0.8 * expected.total + 0.2 * spread)
     assert loss(smooth.eval(), batch).total == expected.total
@@ -418,23 +418,23 @@ def test_every_parameter_gets_a_gradient(name, decoder, batch):
 def test_the_loss_is_a_function_of_the_seed(name, batch):
     system = make(name)
     assert loss(system, batch).total == loss(system, batch).total
-    again = system.loss(batch.features, batch.inputs, batch.targets, batch.active, 0)
+    again = system.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, 0)
     assert (again.total == loss(system, batch).total) == (name == "base")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_three_captions_can_be_learnt_by_heart(name):
-    # They begin alike: only the picture tells how each goes on.
+    # They begin alike: only the image tells how each goes on.
     captions = torch.tensor([[4, 5, MARKS.eos], [4, 6, MARKS.eos], [4, 7, MARKS.eos]])
     features = torch.eye(3, FEATURES)
     inputs = torch.cat((torch.full((3,), MARKS.bos), captions.T[:-1].flatten()))
     system = make(name, gamma_z=0.001, gamma_c=0.001, annealing_midpoint=10**6, hidden=16)
-    optimiser = torch.optim.Adam(system.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(system.parameters(), lr=0.1)
     for step in range(100):
         terms = system.loss(features, inputs, captions.T.flatten(), (3, 3, 3), step)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         terms.total.backward()
-        optimiser.step()
+        optimizer.step()
     assert torch.equal(greedy(system.decoder, system.condition(features), marks=MARKS), captions)
 
 

@@ -34,7 +34,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from multispace.pipeline.extraction.ray_cluster import AHEAD, connect  # noqa: E402
 
-SIZE = 2  # pictures a shard: six shards
+SIZE = 2  # images a shard: six shards
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 QUICK_DEATHS = {
     "health_check_initial_delay_ms": 0,
@@ -88,14 +88,14 @@ def backbone(weights="random:3"):
     return load_backbone("resnet18", weights, device=torch.device("cpu"), resize=32, crop=32)
 
 
-def pictures(collection, count):
+def images(collection, count):
     return {f"train-{n:03d}.png": collection / f"images/train-{n:03d}.png"
             for n in range(1, count + 1)}  # fmt: skip
 
 
 def test_the_result_is_byte_for_byte_that_of_a_local_run(nodes, collection, tmp_path):
     shutil.copytree(collection, tmp_path / "c")
-    (tmp_path / "c/images/train-004.png").write_bytes(b"no picture")
+    (tmp_path / "c/images/train-004.png").write_bytes(b"no image")
     (tmp_path / "c/images/train-007.png").unlink()
     for cache, where in ((tmp_path / "here", None), (tmp_path / "there", nodes.address)):
         preprocess(options(cache, tmp_path / "c", shard_size=3, ray=where))
@@ -108,7 +108,7 @@ def test_the_result_is_byte_for_byte_that_of_a_local_run(nodes, collection, tmp_
 
 
 def test_a_node_lost_midway_costs_only_its_shards_in_hand(nodes, collection, local, tmp_path):
-    """Three pictures are pipes: each node's worker is stopped while it reads one of them."""
+    """Three images are pipes: each node's worker is stopped while it reads one of them."""
     shutil.copytree(collection, tmp_path / "c")
     pipes = [tmp_path / f"c/images/train-{n:03d}.png" for n in (1, 3, 5)]
     whole = [path.read_bytes() for path in pipes]
@@ -211,7 +211,7 @@ def test_few_shards_are_out_at_a_time(connected, collection, tmp_path, monkeypat
             return self.task.remote(*arguments)
 
     monkeypatch.setattr(ray, "remote", lambda **how: lambda task: Counted(real(**how)(task)))
-    parts = [[pair] for pair in pictures(collection, 12).items()]
+    parts = [[pair] for pair in images(collection, 12).items()]
     stored = []
 
     def store(rows):
@@ -221,7 +221,7 @@ def test_few_shards_are_out_at_a_time(connected, collection, tmp_path, monkeypat
     made = backbone()
     with connect("auto") as cluster:
         cluster.extract(parts, made, describe(made, "float16"), store)
-    assert stored == list(pictures(collection, 12))
+    assert stored == list(images(collection, 12))
     assert max(out) <= AHEAD * 3
     assert out[-1] == 0
 
@@ -233,23 +233,23 @@ def _versions(collection, tmp_path, monkeypatch):
         "version",
         lambda n: "9.9" if n == "pillow" else real(n),
     )
-    return backbone(), pictures(collection, 4)
+    return backbone(), images(collection, 4)
 
 
 def _weights(collection, tmp_path, monkeypatch):
     made = backbone("random:1")
-    return replace(made, weights="random:2"), pictures(collection, 4)
+    return replace(made, weights="random:2"), images(collection, 4)
 
 
 def _device(collection, tmp_path, monkeypatch):
-    return replace(backbone(), device=torch.device("mps")), pictures(collection, 4)
+    return replace(backbone(), device=torch.device("mps")), images(collection, 4)
 
 
 def _gpu(collection, tmp_path, monkeypatch):
-    return replace(backbone(), device=torch.device("cuda:0")), pictures(collection, 4)
+    return replace(backbone(), device=torch.device("cuda:0")), images(collection, 4)
 
 
-def _pictures(collection, tmp_path, monkeypatch):
+def _images(collection, tmp_path, monkeypatch):
     """Pictures in a folder that only this process sees."""
     folder = os.open(collection / "images", os.O_RDONLY)
     return backbone(), {f"train-{n:03d}.png": Path(f"/proc/self/fd/{folder}/train-{n:03d}.png")
@@ -263,7 +263,7 @@ def _pictures(collection, tmp_path, monkeypatch):
         (_weights, r"node .*weights_sha256: \w{64} and \w{64} \(here and there\)"),
         (_device, r"node .*: --device mps: not usable here"),
         (_gpu, "no node of the cluster has 1 CPU and 1 GPU"),
-        (_pictures, r"node .*train-001\.png: no such file; the pictures must be at the same path"),
+        (_images, r"node .*train-001\.png: no such file; the images must be at the same path"),
     ],
 )
 def test_a_worker_that_would_make_other_rows_is_refused(
@@ -294,8 +294,8 @@ def test_without_ray_the_extra_is_named(collection, tmp_path, monkeypatch):
                str(collection / "images"), "--cache", str(tmp_path), "--ray", "auto"]
     )  # fmt: skip
     assert result.exit_code == 2
-    mend = "error: --ray: needs Ray; pip install 'multispace-captioning[ray]'\n"
-    assert result.stderr == mend
+    hint = "error: --ray: needs Ray; pip install 'multispace-captioning[ray]'\n"
+    assert result.stderr == hint
 
 
 def test_captions_need_no_cluster(collection, tmp_path):

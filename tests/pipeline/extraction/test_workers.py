@@ -26,7 +26,7 @@ def backbone(architecture="resnet18", **options):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     folder = make_collection(tmp_path_factory.mktemp("pictures") / "c") / "images"
     return [(path.name, path) for path in sorted(folder.iterdir())]
 
@@ -44,37 +44,37 @@ def test_no_batch_goes_across_two_parts():
     assert [len(batch) for batch in batches(parts, BATCH)] == [BATCH, 1, BATCH, 1]
 
 
-def test_rows_come_in_order_whatever_the_number_of_lanes(pictures):
+def test_rows_come_in_order_whatever_the_number_of_lanes(images):
     network = backbone()
-    one, three = (made([pictures] * 3, network, workers) for workers in (1, 3))
-    assert one.keys == three.keys == [key for key, _ in pictures] * 3
+    one, three = (made([images] * 3, network, workers) for workers in (1, 3))
+    assert one.keys == three.keys == [key for key, _ in images] * 3
     for first, second in zip(one.features, three.features, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
-def test_a_vector_is_that_of_the_picture_alone(pictures):
+def test_a_vector_is_that_of_the_image_alone(images):
     network = backbone()
-    rows = made([pictures], network)
+    rows = made([images], network)
     features = np.concatenate(rows.features)
-    for (key, path), vector in zip(pictures, features, strict=True):
+    for (key, path), vector in zip(images, features, strict=True):
         np.testing.assert_array_equal(made([[(key, path)]], network).features[0][0], vector)
         alone = network(network.prepare(decode(path.read_bytes(), path))[None])[0]
         np.testing.assert_allclose(vector, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_a_failure_leaves_its_neighbours_as_they_are(pictures, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+def test_a_failure_leaves_its_neighbours_as_they_are(images, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = ("bad", tmp_path / "bad.jpg")
     network = backbone()
-    whole = made([pictures], network)
-    mixed = made([[bad, *pictures[:5], bad, *pictures[5:]]], network)
+    whole = made([images], network)
+    mixed = made([[bad, *images[:5], bad, *images[5:]]], network)
     assert mixed.keys == whole.keys
-    assert mixed.failures == {"bad": "not a picture of a known format"}
+    assert mixed.failures == {"bad": "not an image of a known format"}
     np.testing.assert_array_equal(np.concatenate(mixed.features), np.concatenate(whole.features))
     assert made([[bad]], network).features == []
 
 
-def test_a_lane_computes_with_one_thread_and_the_caller_keeps_its_own(pictures):
+def test_a_lane_computes_with_one_thread_and_the_caller_keeps_its_own(images):
     seen = []
 
     class Watching(torch.nn.Module):
@@ -87,7 +87,7 @@ def test_a_lane_computes_with_one_thread_and_the_caller_keeps_its_own(pictures):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        made([pictures], network)
+        made([images], network)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -95,11 +95,11 @@ def test_a_lane_computes_with_one_thread_and_the_caller_keeps_its_own(pictures):
     assert "MainThread" not in {name for name, _ in seen}
 
 
-def test_few_batches_are_ahead_of_the_one_that_is_taken(pictures, monkeypatch):
+def test_few_batches_are_ahead_of_the_one_that_is_taken(images, monkeypatch):
     read = []
     real = module.read_bytes
     monkeypatch.setattr(module, "read_bytes", lambda path: read.append(path) or real(path))
-    with lanes([pictures[:1]] * 50, backbone(), 2) as running:
+    with lanes([images[:1]] * 50, backbone(), 2) as running:
         next(running)
     assert len(read) <= 5  # two a lane, and the one that took the first's place
 
@@ -113,8 +113,8 @@ def test_the_bottleneck_is_named_with_its_share():
     assert str(effort) == "bottleneck: decoding (60%)"
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the COCO pictures are not here")
-def test_real_pictures_have_the_features_of_torchvision():
+@pytest.mark.skipif(not REAL.is_dir(), reason="the COCO images are not here")
+def test_real_images_have_the_features_of_torchvision():
     files = sorted(REAL.glob("*.jpg"))[:8]
     rows = made([[(p.name, p) for p in files]], backbone(resize=None, crop=None))
     plain = models.get_model("resnet18", weights=None)

@@ -33,7 +33,7 @@ def make(system: str):
     return build(SystemOptions(system=system, feature_size=6, **sizes)).eval()
 
 
-def test_without_a_reader_it_is_the_posterior_of_the_pictures(pairs):
+def test_without_a_reader_it_is_the_posterior_of_the_images(pairs):
     system = make("latent")
     same, posterior = posterior_of(system, pairs)
     assert same is pairs
@@ -41,7 +41,7 @@ def test_without_a_reader_it_is_the_posterior_of_the_pictures(pairs):
 
 
 @pytest.mark.parametrize("part", [1, 2, 512])
-def test_a_reader_has_read_the_first_caption_of_each_picture(pairs, part, monkeypatch):
+def test_a_reader_has_read_the_first_caption_of_each_image(pairs, part, monkeypatch):
     monkeypatch.setattr("multispace.pipeline.inference.split_posterior.PART", part)
     system = make("cvae")
     kept, posterior = posterior_of(system, pairs)
@@ -50,12 +50,12 @@ def test_a_reader_has_read_the_first_caption_of_each_picture(pairs, part, monkey
     assert kept.lengths.tolist() == [3, 5, 2]  # with EOS
     for row in range(3):
         batch = kept.batch(kept.rows[row : row + 1])
-        alone = system.posterior(batch.features, Words(batch.inputs, batch.active))
+        alone = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes))
         torch.testing.assert_close(posterior.z.mean[row], alone.z.mean[0])
         torch.testing.assert_close(posterior.mode()[row], alone.mode()[0])
 
 
-def test_a_picture_without_a_caption_is_left_out(pairs):
+def test_an_image_without_a_caption_is_left_out(pairs):
     there = pairs.rows != 1
     few = replace(
         pairs, rows=pairs.rows[there], starts=pairs.starts[there], lengths=pairs.lengths[there]

@@ -6,7 +6,7 @@ from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 
 
 def mean_of(values):
-    """Return a scorer for a score that is a mean over pictures."""
+    """Return a scorer for a score that is a mean over images."""
     return lambda weights: (weights @ values / weights.sum(-1))[:, None]
 
 
@@ -20,7 +20,7 @@ def test_like_groups_differ_by_exactly_0():
     assert draws[:, 0, 0].std() > 0
 
 
-def test_pictures_are_paired():
+def test_images_are_paired():
     values = np.random.default_rng(0).normal(size=80)
     groups = [Group((0,), (mean_of(values),)), Group((5,), (mean_of(values + 0.25),))]
     draws = bootstrap(groups, 80, 300, seed=1)
@@ -40,7 +40,7 @@ def test_one_seed_gives_the_standard_error_of_a_mean():
 
 
 def test_seeds_add_their_own_variance():
-    # Pictures are all alike, so that only the seeds vary: the closed form is their deviation.
+    # Images are all alike, so that only the seeds vary: the closed form is their deviation.
     levels = np.random.default_rng(4).normal(size=20)
     group = Group(tuple(range(20)), tuple(mean_of(np.full(10, level)) for level in levels))
     draws = bootstrap([group], 10, 4000, seed=0)[:, 0, 0]

@@ -22,14 +22,14 @@ def content(folder):
 def test_an_estimate_counts_what_is_left_and_writes_nothing(collection, tmp_path):
     images = collection / "images"
     (images / "train-001.png").unlink()
-    (images / "train-002.png").write_bytes(b"no picture")
+    (images / "train-002.png").write_bytes(b"no image")
     before = content(tmp_path)
     expected = estimate(options(tmp_path / "new", collection))
     assert content(tmp_path) == before
     assert not (tmp_path / "new").exists()
-    assert (expected.pictures, expected.held, expected.absent) == (SPLITS["train"], 0, 1)
+    assert (expected.images, expected.held, expected.absent) == (SPLITS["train"], 0, 1)
     assert expected.sample == 11  # all there are: fewer than the sample
-    assert expected.failing == {"train-002.png": "not a picture of a known format"}
+    assert expected.failing == {"train-002.png": "not an image of a known format"}
     assert expected.bytes == 11 * (512 * 2 + 32 + len("train-003.png"))
     assert expected.rate > 0
     assert expected.seconds == pytest.approx(11 / expected.rate)

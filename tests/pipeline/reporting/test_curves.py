@@ -33,12 +33,12 @@ def test_each_run_has_its_lines_in_its_colour():
 @pytest.mark.parametrize(("kl", "panels"), [(0.0, 2), (1.0, 3)])
 def test_a_channel_that_no_system_has_is_no_panel(kl, panels):
     svg = draw_curves([curve(COLOURS[0], kl=kl)])
-    assert svg.count(">optimiser steps<") == panels
+    assert svg.count(">optimizer steps<") == panels
     assert (">KL of z, nats<" in svg) == (panels == 3)
     assert ">KL of c, nats<" not in svg
 
 
-def test_the_picture_is_part_of_the_page():
+def test_the_image_is_part_of_the_page():
     curves = [curve(COLOURS[0], kl=1.0)]
     svg = draw_curves(curves)
     assert svg.startswith("<svg viewBox=")
@@ -47,7 +47,7 @@ def test_the_picture_is_part_of_the_page():
     assert draw_curves(curves) == svg
 
 
-def test_nothing_logged_is_no_picture():
+def test_nothing_logged_is_no_image():
     assert draw_curves([]) == draw_curves([Curve(COLOURS[0], [])]) == ""
 
 

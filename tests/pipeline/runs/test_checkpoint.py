@@ -15,15 +15,15 @@ from multispace.errors import CheckpointError
 from multispace.pipeline.runs import checkpoint
 from multispace.pipeline.runs.checkpoint import (
     AVERAGE,
-    OPTIMISER,
+    OPTIMIZER,
     STATE,
     WEIGHTS,
     Checkpoint,
     load_checkpoint,
     load_latest,
-    pack_optimiser,
+    pack_optimizer,
     save_checkpoint,
-    unpack_optimiser,
+    unpack_optimizer,
 )
 
 KILLED = -signal.SIGKILL
@@ -38,8 +38,8 @@ def make(step: int) -> Checkpoint:
         "mean": torch.tensor([float("inf"), -0.0, step]),
         "empty": torch.zeros(0, 3),
     }
-    optimiser = {"0.step": torch.tensor(float(step)), "0.exp_avg": weights["layer.weight"] / 7}
-    return Checkpoint(weights, optimiser, {"step": step, "best": 0.1 + step, "note": None})
+    optimizer = {"0.step": torch.tensor(float(step)), "0.exp_avg": weights["layer.weight"] / 7}
+    return Checkpoint(weights, optimizer, {"step": step, "best": 0.1 + step, "note": None})
 
 
 def assert_same(ours: dict[str, Tensor] | None, theirs: dict[str, Tensor] | None) -> None:
@@ -78,13 +78,13 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     save_checkpoint(tmp_path / "deep" / "last", saved)
     loaded = load_checkpoint(tmp_path / "deep" / "last")
     assert_same(loaded.weights, saved.weights)
-    assert_same(loaded.optimiser, saved.optimiser)
+    assert_same(loaded.optimizer, saved.optimizer)
     assert loaded.state == saved.state
 
 
-def test_a_checkpoint_for_use_holds_no_optimiser(tmp_path):
+def test_a_checkpoint_for_use_holds_no_optimizer(tmp_path):
     save_checkpoint(tmp_path / "best", Checkpoint(make(3).weights, None, {}))
-    assert load_checkpoint(tmp_path / "best").optimiser is None
+    assert load_checkpoint(tmp_path / "best").optimizer is None
     assert load_checkpoint(tmp_path / "best").average is None
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == [STATE, WEIGHTS]
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_for_use_holds_no_optimiser(tmp_path):
 def test_an_average_is_kept_beside_the_weights(tmp_path):
     whole = make(3)
     average = {name: tensor + 1 for name, tensor in whole.weights.items()}
-    save_checkpoint(tmp_path / "last", Checkpoint(whole.weights, whole.optimiser, {}, average))
+    save_checkpoint(tmp_path / "last", Checkpoint(whole.weights, whole.optimizer, {}, average))
     loaded = load_checkpoint(tmp_path / "last")
     assert_same(loaded.weights, whole.weights)
     assert_same(loaded.average, average)
@@ -165,8 +165,8 @@ def spoil_state(text: str) -> Callable[[Path], object]:
         (WEIGHTS, flip, "does not match its digest"),
         (WEIGHTS, halve, "does not match its digest"),
         (WEIGHTS, Path.unlink, "not found"),
-        (OPTIMISER, flip, "does not match its digest"),
-        (OPTIMISER, Path.unlink, "not found"),
+        (OPTIMIZER, flip, "does not match its digest"),
+        (OPTIMIZER, Path.unlink, "not found"),
         (STATE, halve, "not readable"),
         (STATE, Path.unlink, "not found"),
         (STATE, spoil_state("[]"), "expected an object"),
@@ -256,7 +256,7 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path)
         step = loaded.state["step"]
         found.append(step)
         assert_same(loaded.weights, make(step).weights)
-        assert_same(loaded.optimiser, make(step).optimiser)
+        assert_same(loaded.optimizer, make(step).optimizer)
         assert step == 3 or status == KILLED
         assert line is None or not (run / "last").exists()
 
@@ -274,7 +274,7 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path)
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("name", [WEIGHTS, OPTIMISER])
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
 def test_a_kill_in_the_middle_of_a_file_leaves_what_was_there(tmp_path, monkeypatch, name, first):
     def half_a_file(tensors: dict[str, Tensor], path: Path) -> None:
         path.write_bytes(b"half a file")
@@ -294,15 +294,15 @@ def test_a_kill_in_the_middle_of_a_file_leaves_what_was_there(tmp_path, monkeypa
         assert line is None
 
 
-# The optimiser
+# The optimizer
 
 
-def train(network: nn.Module, optimiser: torch.optim.Optimizer, steps: range) -> None:
+def train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
     for step in steps:
         inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         network(inputs).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
 
 
 def fresh(kind: type[torch.optim.Adam], **options: float) -> tuple[nn.Module, torch.optim.Adam]:
@@ -314,20 +314,20 @@ def fresh(kind: type[torch.optim.Adam], **options: float) -> tuple[nn.Module, to
 @pytest.mark.parametrize(
     ("kind", "options"), [(torch.optim.Adam, {}), (torch.optim.AdamW, {"weight_decay": 0.1})]
 )
-def test_a_resumed_optimiser_goes_on_exactly(tmp_path, kind, options):
-    straight, optimiser = fresh(kind, **options)
-    train(straight, optimiser, range(2))
-    packed = pack_optimiser(optimiser)
+def test_a_resumed_optimizer_goes_on_exactly(tmp_path, kind, options):
+    straight, optimizer = fresh(kind, **options)
+    train(straight, optimizer, range(2))
+    packed = pack_optimizer(optimizer)
     save_checkpoint(tmp_path / "last", Checkpoint(straight.state_dict(), packed, {}))
-    train(straight, optimiser, range(2, 5))
+    train(straight, optimizer, range(2, 5))
 
     resumed, other = fresh(kind, **options)
     loaded = load_checkpoint(tmp_path / "last")
     resumed.load_state_dict(loaded.weights)
-    unpack_optimiser(other, loaded.optimiser)
+    unpack_optimizer(other, loaded.optimizer)
     train(resumed, other, range(2, 5))
     assert_same(dict(resumed.state_dict()), dict(straight.state_dict()))
-    assert_same(pack_optimiser(other), pack_optimiser(optimiser))
+    assert_same(pack_optimizer(other), pack_optimizer(optimizer))
 
     forgetful, new = fresh(kind, **options)  # the state matters: without it the end is another
     forgetful.load_state_dict(loaded.weights)
@@ -335,18 +335,18 @@ def test_a_resumed_optimiser_goes_on_exactly(tmp_path, kind, options):
     assert not torch.equal(forgetful[0].weight, straight[0].weight)
 
 
-def test_an_optimiser_that_has_not_stepped_is_empty():
-    network, optimiser = fresh(torch.optim.Adam)
-    assert pack_optimiser(optimiser) == {}
-    unpack_optimiser(optimiser, {})
-    train(network, optimiser, range(1))
-    assert set(pack_optimiser(optimiser)) == {
+def test_an_optimizer_that_has_not_stepped_is_empty():
+    network, optimizer = fresh(torch.optim.Adam)
+    assert pack_optimizer(optimizer) == {}
+    unpack_optimizer(optimizer, {})
+    train(network, optimizer, range(1))
+    assert set(pack_optimizer(optimizer)) == {
         f"{number}.{name}" for number in range(4) for name in ("step", "exp_avg", "exp_avg_sq")
     }
 
 
-def test_the_learning_rate_is_the_optimisers_own():
-    _, optimiser = fresh(torch.optim.Adam)
-    optimiser.param_groups[0]["lr"] = 0.5
-    unpack_optimiser(optimiser, {})
-    assert optimiser.param_groups[0]["lr"] == 0.5
+def test_the_learning_rate_is_the_optimizers_own():
+    _, optimizer = fresh(torch.optim.Adam)
+    optimizer.param_groups[0]["lr"] = 0.5
+    unpack_optimizer(optimizer, {})
+    assert optimizer.param_groups[0]["lr"] == 0.5

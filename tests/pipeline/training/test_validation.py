@@ -35,7 +35,7 @@ def test_terms_are_means_over_captions_with_every_schedule_at_its_end(cache, tmp
     for caption in range(len(pairs)):
         batch = pairs.batch(torch.tensor([caption]).numpy())
         condition = system.condition(batch.features)
-        log_p = system.decoder(condition, batch.inputs, batch.active).log_softmax(-1)
+        log_p = system.decoder(condition, batch.inputs, batch.batch_sizes).log_softmax(-1)
         nats -= log_p.gather(1, batch.targets[:, None]).sum().item()
     assert numbers["recon"] == numbers["loss"] == pytest.approx(nats / len(pairs), rel=1e-5)
     options, system = make(cache, tmp_path, "latent")
@@ -88,7 +88,7 @@ def test_a_collapse_is_told_of_either_sign():
 
 def test_the_references_themselves_score_best(cache):
     pairs = load_pairs(cache, "train")
-    texts = [pairs.captions.references()[pairs.captions.image_ids[p]][0] for p in pairs.pictures]
+    texts = [pairs.captions.references()[pairs.captions.image_ids[p]][0] for p in pairs.images]
     best = quick_cider(pairs, texts)
     assert best > 1
     assert quick_cider(pairs, [text.upper() + "." for text in texts]) == pytest.approx(best)

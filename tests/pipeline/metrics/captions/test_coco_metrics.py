@@ -144,7 +144,7 @@ def test_a_perfect_match_has_the_highest_scores():
     assert scores.notes == ()
 
 
-def test_pictures_without_a_hypothesis_are_left_out():
+def test_images_without_a_hypothesis_are_left_out():
     references = {1: ["a dog"], 2: ["two cats"], 3: ["a red bus"]}
     hypotheses = {3: "a red bus", 1: "a dog"}
     scores = score_captions(references, hypotheses, ("cider",))
@@ -159,10 +159,10 @@ def test_an_empty_caption_does_not_match_an_empty_reference():
     assert scores.corpus["ROUGE_L"] == pytest.approx(0.5)
 
 
-def test_cider_of_one_picture_is_0_and_says_so():
+def test_cider_of_one_image_is_0_and_says_so():
     scores = score_captions({1: ["a dog"]}, {1: "a dog"}, ("cider",))
     assert scores.corpus == {"CIDEr": 0.0}
-    assert "single picture" in scores.notes[0]
+    assert "single image" in scores.notes[0]
 
 
 def test_tokens_are_lower_case_without_punctuation():
@@ -216,13 +216,13 @@ def test_nothing_is_printed_and_nothing_written_into_the_package(capfd):
     assert coco.PTB_JAR.parent.stat().st_mtime_ns == before
 
 
-def test_a_picture_without_references_is_named():
+def test_an_image_without_references_is_named():
     for references in ({1: ["a dog"]}, {1: ["a dog"], "x.jpg": []}):
         with pytest.raises(PipelineError, match=r"'x\.jpg' has no reference"):
             score_captions(references, {1: "a dog", "x.jpg": "a cat"})
 
 
-def test_a_picture_with_wordless_references_is_named():
+def test_an_image_with_wordless_references_is_named():
     with pytest.raises(PipelineError, match=r"'x\.jpg' has no reference caption with a word"):
         score_captions({1: ["a dog"], "x.jpg": ["...", "!"]}, {1: "a", "x.jpg": "b"}, ("bleu",))
 

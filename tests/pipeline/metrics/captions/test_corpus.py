@@ -4,7 +4,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 
 from multispace.pipeline.metrics.captions import corpus
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
-from multispace.pipeline.metrics.captions.corpus import PictureScores
+from multispace.pipeline.metrics.captions.corpus import ImageScores
 
 REFERENCES = {
     1: ["a dog runs on the green grass", "the brown dog is running"],
@@ -27,26 +27,26 @@ def entries(scored) -> list[dict]:
 
 
 def test_weights_of_1_give_the_corpus_scores_themselves(scored):
-    assert PictureScores.from_entries(entries(scored)).totals() == pytest.approx(
+    assert ImageScores.from_entries(entries(scored)).totals() == pytest.approx(
         scored.corpus, rel=1e-12
     )
 
 
-def test_one_picture_alone_has_its_own_score(scored):
-    found = PictureScores.from_entries(entries(scored)).corpus(np.eye(3))
+def test_one_image_alone_has_its_own_score(scored):
+    found = ImageScores.from_entries(entries(scored)).corpus(np.eye(3))
     for name, values in found.items():
         own = [scores[name] for scores in scored.per_image.values()]
         assert values == pytest.approx(own, abs=1e-12), name
 
 
-def test_weighted_pictures_are_repeated_pictures(scored):
+def test_weighted_images_are_repeated_images(scored):
     twice = dict(enumerate((1, 1, 3)))
     again = score_captions(
         {n: REFERENCES[i] for n, i in twice.items()},
         {n: HYPOTHESES[i] for n, i in twice.items()},
         ("bleu", "meteor", "rouge"),
     )
-    found = PictureScores.from_entries(entries(scored)).corpus(np.array([2.0, 0.0, 1.0]))
+    found = ImageScores.from_entries(entries(scored)).corpus(np.array([2.0, 0.0, 1.0]))
     assert {name: float(found[name]) for name in again.corpus} == pytest.approx(again.corpus)
     sentences = [s["Bleu_4"] for s in again.per_image.values()]
     assert found["Bleu_4"] != pytest.approx(np.mean(sentences), rel=0.01)
@@ -76,5 +76,5 @@ def test_meteor_by_hand():
 
 
 def test_scores_without_statistics_are_left_out():
-    found = PictureScores.from_entries([{"image_id": 1, "Bleu_1": 0.5, "CIDEr": 0.25}])
+    found = ImageScores.from_entries([{"image_id": 1, "Bleu_1": 0.5, "CIDEr": 0.25}])
     assert found.totals() == {"CIDEr": 0.25}

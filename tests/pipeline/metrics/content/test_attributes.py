@@ -67,7 +67,7 @@ def test_surroundings_are_not_hallucinated():
     assert scores["attributes"]["colour"]["right"] == 0
 
 
-def test_generated_pictures_are_scored_exactly():
+def test_generated_images_are_scored_exactly():
     scene = Scene(
         Thing("circle", "red", "large", "striped"), Thing("star", "blue", "small", "plain"), "above"
     )

@@ -29,7 +29,7 @@ def test_recall_is_counted_at_each_level_of_agreement():
     }  # fmt: skip
     assert scores["pairs"]["black dog"]["noun_named"] == pytest.approx(5 / 8)
     assert scores["pairs"]["red bus"] == {"levels": {}, "noun_named": None}
-    assert scores["mean_recall"]["1"] == 0.5  # of the pairs that have pictures
+    assert scores["mean_recall"]["1"] == 0.5  # of the pairs that have images
     head, rows = composition_rows(scores)
     assert head == ["pair", ">= 1", ">= 2", ">= 3", ">= 4", ">= 5", "noun"]
     assert rows[0] == ["black dog", "50.0% of 4", "66.7% of 3", "66.7% of 3", "100.0% of 1",
@@ -37,14 +37,14 @@ def test_recall_is_counted_at_each_level_of_agreement():
     assert rows[-1][0] == "mean"
 
 
-def test_the_mean_is_over_pairs_and_not_over_pictures():
+def test_the_mean_is_over_pairs_and_not_over_images():
     cats = Example(["a white cat"], None, ["a white cat"])
     dogs = Example(["a black dog"], None, ["a dog"])
     scores = composition_scores(["black dog", "white cat"], [cats, dogs, dogs, dogs])
     assert scores["mean_recall"]["1"] == 0.5
 
 
-def test_generated_pictures_are_judged_by_what_was_drawn():
+def test_generated_images_are_judged_by_what_was_drawn():
     red = Thing("circle", "red", "large", "plain")
     other = Thing("star", "blue", "small", "plain")
     shows, shows_not = (

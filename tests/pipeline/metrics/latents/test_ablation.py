@@ -39,7 +39,7 @@ def test_few_captions_give_the_same_loss_and_the_generator_is_left_alone(planted
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_picture_keeps_its_own_and_both_come_from_one(planted, seed):
+def test_no_image_keeps_its_own_and_both_come_from_one(planted, seed):
     _, vocabulary = planted
     posterior = Planted(vocabulary).posterior(torch.eye(len(WORDS)))
     both = shuffled(posterior, seed)["both"]

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from support import rows
 
 from multispace.cli import main
-from multispace.data.annotations import Picture
+from multispace.data.annotations import CaptionedImage
 from multispace.data.cache.encoded_captions import encode_captions
 from multispace.data.cache.vocabulary import build_vocabulary
 from multispace.data.cache.writer import write_cache
@@ -42,17 +42,17 @@ def test_text_is_categorical_and_numbers_are_ranks():
     assert (np.bincount(factors.values[:, 2]) == 3).all()
 
 
-def test_pictures_without_factors_and_rare_values_are_left_out():
+def test_images_without_factors_and_rare_values_are_left_out():
     entries = [None, *ENTRIES, {"flat": {"shape": "star", "colour": "red"}}, {"relation": "above"}]
     factors = read_factors(entries)
-    assert factors.pictures.tolist() == list(range(1, 121))
+    assert factors.images.tolist() == list(range(1, 121))
     assert factors.values.max(0).tolist() == [1, 2]
 
 
 def test_leaving_one_out_can_make_another_the_only_one():
-    # Of two stars one is the only pink picture; without it the other is the only star.
+    # Of two stars one is the only pink image; without it the other is the only star.
     star = [{"flat": {"shape": "star", "colour": colour}} for colour in ("pink", "red")]
-    assert read_factors([*star, *ENTRIES]).pictures.tolist() == list(range(2, 122))
+    assert read_factors([*star, *ENTRIES]).images.tolist() == list(range(2, 122))
 
 
 def test_constant_factors_are_left_out():
@@ -65,9 +65,9 @@ def test_where_there_is_too_little_there_are_none(entries):
     assert read_factors(entries) is None
 
 
-def test_many_pictures_are_thinned_out():
+def test_many_images_are_thinned_out():
     factors = read_factors([entry(n * n // 3) for n in range(5000)])
-    assert factors.pictures[:3].tolist() == [0, 3, 6]
+    assert factors.images[:3].tolist() == [0, 3, 6]
 
 
 def test_latents_that_hold_one_factor_each():
@@ -111,12 +111,12 @@ def test_evaluate_writes_and_prints_what_latents_tell_of_factors(tmp_path):
     with write_cache(tmp_path / "cache") as writer:
         writer.put_vocabulary(vocabulary)
         for split in ("train", "test"):
-            pictures = [
-                Picture(f"{split}{n}.jpg", n, (text,), split, ENTRIES[n])
+            images = [
+                CaptionedImage(f"{split}{n}.jpg", n, (text,), split, ENTRIES[n])
                 for n, text in enumerate(texts)
             ]
-            writer.put_captions(encode_captions(pictures, split, vocabulary, "source"))
-            rows.append(writer, [picture.key for picture in pictures])
+            writer.put_captions(encode_captions(images, split, vocabulary, "source"))
+            rows.append(writer, [image.key for image in images])
     for system in ("base", "multispace"):
         run = tmp_path / system
         train(TrainOptions(system=system, cache=tmp_path / "cache", run=run, steps=2,

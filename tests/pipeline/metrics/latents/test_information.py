@@ -19,7 +19,7 @@ def certain(categories: list[int], size: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.tensor(categories), size).float().log()
 
 
-def test_a_category_for_each_kind_of_picture_tells_all():
+def test_a_category_for_each_kind_of_image_tells_all():
     found = categorical_information(certain([0, 1, 2, 3] * 5, 4))
     assert found.mutual_information == pytest.approx(math.log(4))
     assert found.aggregate_kl == pytest.approx(0, abs=1e-12)
@@ -56,21 +56,19 @@ def test_gaussians_far_apart_tell_log_n():
 
 
 def test_gaussian_information_of_a_mixture_by_quadrature():
-    mean, deviation = torch.tensor([-1.0, 1.0], dtype=torch.float64), 0.8
-    q = DiagonalGaussian(mean.repeat(100)[:, None], torch.full((200, 1), 2 * math.log(deviation)))
+    mean, std = torch.tensor([-1.0, 1.0], dtype=torch.float64), 0.8
+    q = DiagonalGaussian(mean.repeat(100)[:, None], torch.full((200, 1), 2 * math.log(std)))
     found = gaussian_information(q, draws=200)
     # I = h(mixture) - h(one), both by the trapezoid rule.
     x = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
-    density = torch.stack(
-        [torch.distributions.Normal(m, deviation).log_prob(x).exp() for m in mean]
-    )
+    density = torch.stack([torch.distributions.Normal(m, std).log_prob(x).exp() for m in mean])
     entropy = torch.trapezoid(torch.special.entr(density.mean(0)), x)
-    one = 0.5 * math.log(2 * math.pi * math.e * deviation**2)
+    one = 0.5 * math.log(2 * math.pi * math.e * std**2)
     assert found.mutual_information == pytest.approx(entropy.item() - one, abs=0.02)
     assert found.sum == pytest.approx(found.kl, abs=0.03)
 
 
-def test_many_pictures_are_gone_through_in_parts(monkeypatch):
+def test_many_images_are_gone_through_in_parts(monkeypatch):
     q = DiagonalGaussian(torch.randn(30, 4), 0.3 * torch.randn(30, 4))
     torch.manual_seed(1)
     whole = gaussian_information(q, draws=2)

@@ -101,4 +101,4 @@ def test_where_there_is_nothing_to_measure_it_is_said(planted):
     assert latent_table(report)[1] == []
     assert latent_lines(report) == [report["verdict"]]
     one = SimpleNamespace(features=pairs.features[:1])
-    assert "one picture" in latent_report(Planted(vocabulary), one, vocabulary)["verdict"]
+    assert "one image" in latent_report(Planted(vocabulary), one, vocabulary)["verdict"]

@@ -40,7 +40,7 @@ def test_nll_of_packed_captions_is_that_of_each_alone(tmp_path, monkeypatch):
     together = caption_nll(system.decoder, condition, pairs.batch(order))
     for place, number in enumerate(order):
         alone = pairs.batch(np.array([number]))
-        logits = system.decoder(condition[place : place + 1], alone.inputs, alone.active)
+        logits = system.decoder(condition[place : place + 1], alone.inputs, alone.batch_sizes)
         expected = F.cross_entropy(logits, alone.targets, reduction="sum")
         assert together[place].item() == pytest.approx(expected.item(), rel=1e-5)
     conditions = torch.randn(len(pairs.features), 3)

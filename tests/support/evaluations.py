@@ -1,0 +1,57 @@
+"""Evaluated runs written without training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from multispace.data.files import write_json
+from multispace.pipeline.metrics.captions import diversity
+from multispace.pipeline.metrics.captions.coco_metrics import Scores
+from multispace.pipeline.metrics.captions.corpus import ImageScores
+from multispace.pipeline.runs.evaluation_folder import Record, evaluation_folder
+from multispace.pipeline.score import write_scores
+from multispace.pipeline.training.train_options import TrainOptions
+
+IMAGES = 40
+
+
+RECORD = Record(
+    system="base", split="test", checkpoint="best", step=9, beam=5, length_penalty=0.0, samples=0,
+    seed=0, metrics=("bleu", "meteor", "rouge", "cider"), images=IMAGES, without_vector=0,
+    pictures_digest="1" * 64, references_digest="2" * 64, vocabulary_digest="3" * 64,
+    fingerprint="4" * 64, version="0",
+)  # fmt: skip
+
+
+def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, **options) -> Path:
+    """Write a run evaluated on 40 images; ``good`` is added to its ROUGE-L and CIDEr."""
+    asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **options)
+    write_json(run / "config.json", {
+        "options": asked.to_json(), "system": {}, "feature_spec": {}, "fingerprint": "",
+        "vocabulary_digest": "",
+    })  # fmt: skip
+    random = np.random.default_rng(noise)
+    entries = {}
+    for image in range(IMAGES):
+        length = int(random.integers(5, 12))
+        matches = [length - 1, length - 2, length - 4, length - 5]
+        meteor = [length, 10, 3, 4, *random.integers(1, 3, 16), 3, 6, 6]
+        entries[image] = (
+            {"ROUGE_L": good + random.random(), "CIDEr": good + random.random()},
+            {"bleu": [length, 10, *matches], "meteor": [float(value) for value in meteor]},
+        )
+    rows = [{**scores, "statistics": statistics} for scores, statistics in entries.values()]
+    corpus = ImageScores.from_entries(rows).totals()
+    record = replace(RECORD, system=system, **(record or {}))
+    folder = evaluation_folder(run, record.split, record.checkpoint)
+    write_scores(folder, Scores(
+        corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
+    ))  # fmt: skip
+    found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
+    if record.samples:
+        names = dict.fromkeys(diversity.NAMES, good + 0.25)
+        found["per_image"] = [{"image_id": i, **names} for i in range(IMAGES)]
+    write_json(folder / "diversity.json", found)
+    record.save(folder)
+    return run
