@@ -220,7 +220,7 @@ def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
     print_table(("against torchvision in float32", "least cosine", "mean relative error"), *table)
     peaks = [(f"{n:,}", f"{peak_memory(args, n) / 1e6:,.0f}") for n in
              (len(files), 4 * len(files))]  # fmt: skip
-    print_table(("pictures", "peak memory, MB"), *peaks)
+    print_table(("images", "peak memory, MB"), *peaks)
 
 
 if __name__ == "__main__":

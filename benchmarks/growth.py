@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_table(
         (
             "captions",
-            "pictures",
+            "images",
             "ms a step",
             "of the first size's",
             "peak memory, MB",

@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lengths = np.diff(captions.offsets)
     print(f"{cache.root}: made or found in {took:.1f} s\n")
     print_table(
-        ("pictures", "vector", "captions", "words a caption", "deviation", "longest", "words"),
+        ("images", "vector", "captions", "words a caption", "std", "longest", "words"),
         (
             f"{captions.images:,}",
             f"{cache.spec.dimension:,} {cache.spec.dtype}",

@@ -64,7 +64,7 @@ class Captions:
             raise CaptionsError("image_id is a number for some images and text for others")
         if self.factors is not None and len(self.factors) != count:
             raise CaptionsError(f"factors has {len(self.factors)} entries for {count} images")
-        for name, kind in (("picture", "int32"), ("tokens", "int32"), ("offsets", "int64")):
+        for name, kind in (("image", "int32"), ("tokens", "int32"), ("offsets", "int64")):
             array = getattr(self, name)
             if array.ndim != 1 or array.dtype != np.dtype(kind):
                 raise CaptionsError(f"{name} is {array.ndim}-d {array.dtype}, expected 1-d {kind}")

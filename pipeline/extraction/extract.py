@@ -117,7 +117,7 @@ def extract(
         store(Rows(failures=absent))
     named = [(key, images[key]) for key in keys]
     parts = [named[start : start + shard_size] for start in range(0, len(keys), shard_size)]
-    with Progress(len(keys), "pictures", "features", lambda: str(effort)) as progress:
+    with Progress(len(keys), "images", "features", lambda: str(effort)) as progress:
 
         def count(rows: Rows) -> None:
             effort.add(rows.effort)

@@ -202,7 +202,7 @@ def test_postscript_is_not_run():
 
 
 @pytest.mark.parametrize(
-    ("picture", "kind", "name", "expected"),
+    ("image", "kind", "name", "expected"),
     [
         (RGB, "PNG", "x.png", []),
         (RGB, "WEBP", "x.webp", []),

@@ -31,7 +31,7 @@ def as_torch_has_it(words, condition, recurrent, batch_sizes=BATCH_SIZES):
     return module(pack_padded_sequence(inputs, lengths))[0].data
 
 
-@pytest.mark.parametrize("active", [BATCH_SIZES, (4,), (2, 2, 2), (3, 1)])
+@pytest.mark.parametrize("batch_sizes", [BATCH_SIZES, (4,), (2, 2, 2), (3, 1)])
 def test_it_is_an_lstm_and_so_are_its_gradients(batch_sizes):
     ours, theirs = parts(batch_sizes), parts(batch_sizes)
     weights = torch.randn(sum(batch_sizes), SIZE)

@@ -158,14 +158,14 @@ def test_the_command_prints_text_json_markdown_and_latex(tmp_path):
 
     text = call().stdout.splitlines()
     assert text[0].split() == [
-        *("test,", "40", "pictures"),
+        *("test,", "40", "images"),
         *("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3"),
     ]
     assert text[1].startswith("base")
     assert " ± " in text[1]
     assert "multispace minus base" in text[4]
     printed = json.loads(call("--json").stdout)
-    assert printed["sections"][0]["groups"]["base"]["CIDEr"]["deviation"] > 0
+    assert printed["sections"][0]["groups"]["base"]["CIDEr"]["std"] > 0
     assert "| base | 0." in call("--markdown").stdout
     latex = call("--latex").stdout
     assert r"Bleu\_4 & METEOR" in latex

@@ -224,7 +224,7 @@ def test_both_checkpoints_share_one_curve(tmp_path):
 @pytest.fixture
 def with_cache(tmp_path, monkeypatch):
     """A run evaluated on the four test images of a cache of captions."""
-    monkeypatch.setattr(evaluations, "PICTURES", 4)
+    monkeypatch.setattr(evaluations, "IMAGES", 4)
     collection = tiny.make_collection(tmp_path / "tiny")
     for split in ("train", "test"):
         preprocess(

@@ -62,7 +62,7 @@ def test_encoding():
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
         IMAGES,
         IMAGES[1:],
@@ -108,7 +108,7 @@ def test_the_file_is_plain_hdf5(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "part"),
+    ("images", "part"),
     [
         ((), "0 images"),
         ((IMAGES[0], replace(IMAGES[1], captions=())), "caption_picture"),

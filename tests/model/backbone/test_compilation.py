@@ -68,7 +68,7 @@ def test_a_named_compiler_that_does_not_work_is_not_taken(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "native", "pictures", "expected"),
+    ("precision", "native", "images", "expected"),
     [
         (torch.bfloat16, True, LONG, True),
         (torch.bfloat16, True, LONG - 1, False),

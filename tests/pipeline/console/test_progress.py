@@ -35,7 +35,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress(3, "pictures", "features", state=lambda: "fine") as progress:
+    with Progress(3, "images", "features", state=lambda: "fine") as progress:
         progress.advance(3)
         progress.note("a note")
     assert "3/3" in terminal.getvalue()
