@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from multispace.data.cache.shard import package_version
 from multispace.model.backbone.compilation import cpp_compiler
 from multispace.model.device import choose_device, choose_precision, cores, native_bfloat16
 from multispace.pipeline.metrics.java import JavaError, find_java
+from multispace.version import package_version
 
 LEAST_FREE = 2 * 10**9  # bytes: vectors of COCO in float16, with as much again to spare
 JAVA_SECONDS = 30

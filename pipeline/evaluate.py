@@ -9,7 +9,6 @@ import torch
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import package_version
 from multispace.data.files import write_json
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
@@ -35,6 +34,7 @@ from multispace.pipeline.runs.evaluation_folder import (
 from multispace.pipeline.runs.run_folder import Run, load_run
 from multispace.pipeline.score import results_format, write_scores
 from multispace.pipeline.transfer import local_cache
+from multispace.version import package_version
 
 CAPTIONS = "captions.json"
 LATENTS = "latents.json"

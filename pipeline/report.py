@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 
-from multispace.data.cache.shard import package_version
 from multispace.data.files import atomic_write
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
@@ -24,6 +23,7 @@ from multispace.pipeline.reporting.reproduction import Groups, commands, options
 from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.groups import EvaluatedRun
 from multispace.pipeline.training.metrics_log import METRICS, read_log
+from multispace.version import package_version
 
 TEMPLATE = "templates/report.html.j2"
 

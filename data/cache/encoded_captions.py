@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from multispace.data.annotations.collection import CaptionedImage
 from multispace.data.cache.keys import check_key
-from multispace.data.cache.shard import package_version
 from multispace.data.cache.texts import Texts
 from multispace.data.cache.vocabulary import UNK, Vocabulary
 from multispace.data.files import atomic_write
 from multispace.data.held_out import HeldOut
 from multispace.errors import CaptionsError, DataError, brief
+from multispace.version import package_version
 
 FORMAT = "multispace-captions"
 VERSION = 1

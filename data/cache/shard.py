@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from multispace.data.cache.listed_file import Entry, check_entry
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.files import atomic_write
 from multispace.errors import CacheError, ShardError, brief
+from multispace.version import package_version
 
 FORMAT_VERSION = 1
 MAX_KEY_BYTES = 4096
@@ -108,14 +108,6 @@ def write_shard(
     with atomic_write(path) as out:
         out.write(content)
     return ShardEntry(f"{folder.name}/{path.name}", digest, len(content), len(keys))
-
-
-def package_version() -> str:
-    """Return this software's version, for the record."""
-    try:
-        return metadata.version("multispace-captioning")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def open_shard(root: Path, entry: ShardEntry) -> Shard:

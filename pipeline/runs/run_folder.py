@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import package_version
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.files import write_json
@@ -19,6 +18,7 @@ from multispace.model.systems import build
 from multispace.model.systems.captioner import System
 from multispace.pipeline.runs.checkpoint import load_checkpoint
 from multispace.pipeline.training.train_options import TrainOptions
+from multispace.version import package_version
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
