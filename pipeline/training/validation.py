@@ -4,15 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from pycocoevalcap.cider.cider import Cider
 from torch import Tensor
 
 from multispace.data.batches import Pairs
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.language.words import bare
 from multispace.model.systems.captioner import System
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import ablation
 from multispace.pipeline.training.train_options import TrainOptions
 
@@ -78,16 +77,3 @@ def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
         found["c_category"] = torch.stack([p.argmax(-1) for p in c.log_probabilities], 1)
         found["c_kl"] = c.kl().mean(0)
     return found
-
-
-def quick_cider(pairs: Pairs, captions: list[str]) -> float:
-    """Return the CIDEr of one caption an image over lower-cased words, without Java."""
-    references = pairs.captions.references()
-    ids = [pairs.captions.image_ids[image] for image in pairs.images]
-    said = {i: [_plain(caption)] for i, caption in zip(ids, captions, strict=True)}
-    known = {i: [_plain(text) for text in references[i]] for i in ids}
-    return float(Cider().compute_score(known, said)[0])
-
-
-def _plain(text: str) -> str:
-    return " ".join(word for w in text.split() if (word := bare(w)))

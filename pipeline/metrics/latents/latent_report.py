@@ -14,13 +14,13 @@ from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import System
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import from_prior, shuffled
 from multispace.pipeline.metrics.latents.information import (
     categorical_information,
     gaussian_information,
 )
 from multispace.pipeline.metrics.latents.likelihood import mean_nll, split_likelihood
-from multispace.pipeline.training.validation import quick_cider
 
 ACTIVE_VARIANCE = 0.01  # Burda 2016: a unit is active where its posterior mean varies this much
 CAPTIONS = 5000  # of a split, at most, that likelihoods are taken of
