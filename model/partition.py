@@ -1,7 +1,7 @@
-"""Which captions of a batch are here, where several processes hold a part each.
+"""Which captions of a batch this process holds, where several processes train together.
 
-The loss is one of the whole batch: its KL terms are batch means under an absolute value or a
-maximum. So a system asks its share for the means, and for the random draws, of the whole batch.
+The loss is that of the whole batch: its KL terms are batch means inside an absolute value or a
+maximum. A captioner therefore takes the batch means and the random draws from its partition.
 """
 
 from collections.abc import Callable
@@ -10,22 +10,30 @@ import torch
 from torch import Tensor
 
 
-class Share:
-    """All captions of a batch: one process."""
+class Partition:
+    """The captions of a batch that this process holds: all of them, in a single process.
+
+    With several processes a subclass returns means over all processes, and the rows of draws
+    that were made for the whole batch.
+    """
 
     def draw(self, like: Tensor, fill: Callable[..., Tensor]) -> Tensor:
-        """Return noise in the shape of ``like``, (B, n).
+        """Return random numbers in the shape of ``like``.
 
-        :param fill: fills a tensor in place with draws; takes ``generator``
+        :param like: (B, n), B the captions of this process
+        :param fill: fills a tensor in place with draws; it takes ``generator``
+        :returns: (B, n)
         """
         return fill(torch.empty_like(like))
 
-    def means(self, *here: Tensor) -> tuple[Tensor, ...]:
-        """Return means over the whole batch, given those over the captions that are here.
+    def means(self, *local: Tensor) -> tuple[Tensor, ...]:
+        """Return means over the whole batch.
 
-        Gradients pass to what is here so that their mean over all processes is the whole's.
+        :param local: means over the captions of this process
+        :returns: the same means over the captions of all processes. Gradients flow back to
+            ``local`` such that their mean over the processes is the gradient of the whole batch.
         """
-        return here
+        return local
 
 
-WHOLE = Share()
+WHOLE = Partition()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multispace.model.partition import WHOLE, Share
+from multispace.model.partition import WHOLE, Partition
 
 LOG_VARIANCE_RANGE = (-10.0, 2.0)  # unbounded, an early step can overflow exp and give NaN
 
@@ -29,9 +29,9 @@ class DiagonalGaussian:
         mean, log_variance = parameters.float().chunk(2, dim=-1)
         return cls(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
-    def sample(self, share: Share = WHOLE) -> Tensor:
+    def sample(self, partition: Partition = WHOLE) -> Tensor:
         """Draw by reparameterisation: mean + sigma * epsilon. (B, D)"""
-        epsilon = share.draw(self.mean, Tensor.normal_)
+        epsilon = partition.draw(self.mean, Tensor.normal_)
         return self.mean + epsilon * (0.5 * self.log_variance).exp()
 
     def mode(self) -> Tensor:
@@ -72,7 +72,7 @@ class Categoricals:
         parts = parameters.float().split(list(sizes), dim=-1)
         return cls(tuple(F.log_softmax(part, dim=-1) for part in parts))
 
-    def sample(self, temperature: float, share: Share = WHOLE) -> Tensor:
+    def sample(self, temperature: float, partition: Partition = WHOLE) -> Tensor:
         """Draw a relaxed sample. (B, sum of sizes); each variable's part sums to 1.
 
         Gumbel-softmax: softmax((log p - log(-log u)) / temperature), Jang 2017; Maddison 2017.
@@ -82,7 +82,7 @@ class Categoricals:
         parts = []
         for log_p in self.log_probabilities:
             # An exponential draw is -log u without the rounding of u to 0 or 1.
-            gumbel = -share.draw(log_p, Tensor.exponential_).log()
+            gumbel = -partition.draw(log_p, Tensor.exponential_).log()
             parts.append(F.softmax((log_p + gumbel) / temperature, dim=-1))
         return torch.cat(parts, dim=-1)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.losses import batch_kl
-from multispace.model.partition import WHOLE, Share
+from multispace.model.partition import WHOLE, Partition
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Posterior:
         parts = [z, *(size**0.5 * c for size, c in zip(sizes, variables, strict=True))]
         return torch.cat(parts if self.image is None else [*parts, self.image], dim=-1)
 
-    def relaxed(self, temperature: float, share: Share = WHOLE) -> Tensor:
+    def relaxed(self, temperature: float, partition: Partition = WHOLE) -> Tensor:
         """Draw a condition as in training: c softened so that gradients pass. (B, C)"""
-        z = self.z.sample(share) if self.z else None
-        return self.condition(_join(z, self.c.sample(temperature, share) if self.c else None))
+        z = self.z.sample(partition) if self.z else None
+        return self.condition(_join(z, self.c.sample(temperature, partition) if self.c else None))
 
     def sample(self) -> Tensor:
         """Draw a condition as in use: c one-hot. (B, C)"""

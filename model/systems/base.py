@@ -6,7 +6,7 @@ from multispace.errors import ModelError
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
-from multispace.model.partition import Share
+from multispace.model.partition import Partition
 from multispace.model.systems.captioner import System, read_features
 
 
@@ -39,7 +39,7 @@ class Base(System):
         return {}
 
     def _drawn(
-        self, features: Tensor, words: Words, step: int, share: Share
+        self, features: Tensor, words: Words, step: int, partition: Partition
     ) -> tuple[Tensor, Posterior]:
         """Return e = W v, and nothing drawn: the loss is the reconstruction alone."""
         return self.condition(features), self.posterior(features)

@@ -15,7 +15,7 @@ from multispace.model.latent.schedules import (
     Temperature,
 )
 from multispace.model.options import SystemOptions
-from multispace.model.partition import WHOLE, Share
+from multispace.model.partition import WHOLE, Partition
 
 
 class System(nn.Module):
@@ -91,16 +91,16 @@ class System(nn.Module):
         targets: Tensor,
         batch_sizes: Sequence[int],
         step: int,
-        share: Share = WHOLE,
+        partition: Partition = WHOLE,
     ) -> Loss:
         """Return the training loss of a packed batch at an optimizer step.
 
         :param features: (B, D)
         :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``multispace.data.batches``
-        :param share: which captions of the batch these are; the terms are those of all
+        :param partition: which captions of the batch these are; the terms are those of all
         """
         words = Words(inputs, batch_sizes)
-        condition, posterior = self._drawn(features, words, step, share)
+        condition, posterior = self._drawn(features, words, step, partition)
         options, captions = self.options, len(condition)
         entropy, nats = linear_cross_entropy(
             self.decoder.outputs(condition, inputs, batch_sizes),
@@ -109,7 +109,7 @@ class System(nn.Module):
             targets,
             smoothing=options.label_smoothing if self.training else 0.0,
         )
-        entropy, nats, kl_z, kl_c, aside = share.means(
+        entropy, nats, kl_z, kl_c, aside = partition.means(
             entropy / captions,
             nats / captions,
             posterior.kl_z(),
@@ -118,16 +118,16 @@ class System(nn.Module):
         )
         paid_z = kl_z
         if posterior.z and options.free_bits:
-            (dimensions,) = share.means(posterior.z.kl().mean(0))
+            (dimensions,) = partition.means(posterior.z.kl().mean(0))
             paid_z = free_bits(dimensions, options.free_bits)
         return Loss(entropy + self.penalty(paid_z, kl_c, step) + aside, nats, kl_z, kl_c)
 
     def _drawn(
-        self, features: Tensor, words: Words, step: int, share: Share
+        self, features: Tensor, words: Words, step: int, partition: Partition
     ) -> tuple[Tensor, Posterior]:
         """Return the condition as training has it, (B, C), and what it is drawn from."""
         posterior = self.posterior(features, words)
-        return posterior.relaxed(self.temperature(step), share), posterior
+        return posterior.relaxed(self.temperature(step), partition), posterior
 
     def _aside(self, features: Tensor, words: Words) -> Tensor:
         """Return what else is learnt beside captions and their price: a batch mean. ()"""

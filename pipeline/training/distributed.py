@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from multispace.errors import OptionError, PipelineError
 from multispace.model.latent.losses import Loss
-from multispace.model.partition import WHOLE, Share
+from multispace.model.partition import WHOLE, Partition
 from multispace.model.systems.captioner import System
 from multispace.pipeline.console.main_process import lose_voice, process_count, take_voice
 from multispace.pipeline.training.interrupts import SIGNALS, Stop
@@ -47,7 +47,7 @@ class Ranks:
         """Return the system's loss, whose gradients are those of the whole batch."""
         return system.loss
 
-    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Share]:
+    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
         """Return which captions of a batch are this process's, and their part in the loss.
 
         Call it when torch is seeded for the step.
@@ -106,7 +106,7 @@ class _Several(Ranks):
             loss_of().backward()
         return loss_of
 
-    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Share]:
+    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
         """Return every ``count``-th caption, so that they stay sorted by length.
 
         Where there are fewer captions than processes, one of weight 0 stands in.
@@ -144,7 +144,7 @@ class _Several(Ranks):
         return both[: len(numbers)]
 
 
-class RankShare(Share):
+class RankShare(Partition):
     """The captions of one of several processes.
 
     :param captions: of the whole batch
