@@ -37,7 +37,7 @@ from multispace.model.beam_search import MAX_WORDS
 from multispace.model.decoder import State
 from multispace.model.device import choose_device
 from multispace.model.systems import build
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import MARKS, caption_features
 from multispace.pipeline.training.train_options import TrainOptions
 
@@ -63,7 +63,7 @@ class Hypothesis:
 
 
 @torch.inference_mode()
-def beam_search(system: System, features: Tensor, width: int) -> tuple[int, ...]:
+def beam_search(system: Captioner, features: Tensor, width: int) -> tuple[int, ...]:
     """Return the best caption of one image, features (1, D)."""
     state = system.decoder.start(system.condition(features))
     beam = [Hypothesis((), 0.0, state)]
@@ -88,7 +88,7 @@ def beam_search(system: System, features: Tensor, width: int) -> tuple[int, ...]
 
 
 @torch.inference_mode()
-def log_probability(system: System, features: Tensor, words: Sequence[int]) -> float:
+def log_probability(system: Captioner, features: Tensor, words: Sequence[int]) -> float:
     """Return what a caption is worth to the search, in nats; features (1, D)."""
     here = Hypothesis((), 0.0, system.decoder.start(system.condition(features)))
     for word in words:
@@ -97,7 +97,7 @@ def log_probability(system: System, features: Tensor, words: Sequence[int]) -> f
     return here.score
 
 
-def _next(system: System, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
+def _next(system: Captioner, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
     """Read the last word of each hypothesis; return states and (n, V) log probabilities."""
     layers = zip(*(one.state.layers for one in going), strict=True)
     joined = State(
@@ -111,7 +111,7 @@ def _next(system: System, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
     return state, logits.log_softmax(-1)
 
 
-def make_system(features: Tensor, vocabulary: Vocabulary, device: torch.device) -> System:
+def make_system(features: Tensor, vocabulary: Vocabulary, device: torch.device) -> Captioner:
     """Return `base` whose greedy captions of ``features`` have about ten words."""
     torch.manual_seed(0)
     system = build(
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def _worth(system: System, features: Tensor, vocabulary: Vocabulary, caption: str) -> float:
+def _worth(system: Captioner, features: Tensor, vocabulary: Vocabulary, caption: str) -> float:
     words = vocabulary.encode(caption)
     ended = len(words) < MAX_WORDS
     return log_probability(system, features[None], [*words, *([MARKS.eos] if ended else [])])

@@ -25,7 +25,7 @@ from multispace.model.device import choose_device, choose_precision
 from multispace.model.latent.losses import Loss
 from multispace.model.systems import build
 from multispace.model.systems.ag_cvae import AGCVAE
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.runs.checkpoint import (
     Checkpoint,
@@ -108,7 +108,7 @@ def _train(options: TrainOptions, resume: bool, ranks: Ranks, stop: Stop) -> Tra
     optimizer = make_optimizer(options, system)
     scaler = GradScaler(device.type, enabled=precision == torch.float16)
     average = make_average(options, system)
-    in_use = system if average is None else cast(System, average.module)
+    in_use = system if average is None else cast(Captioner, average.module)
     if checkpoint is not None and checkpoint.optimizer is not None:
         check_same_data(options.run, cache, vocabulary)
         system.load_state_dict(checkpoint.weights)
@@ -265,7 +265,7 @@ def _check_finite(loss: Loss, scaler: GradScaler, position: Position, run: Path)
 
 
 def _select(
-    options: TrainOptions, numbers: dict[str, float], position: Position, system: System
+    options: TrainOptions, numbers: dict[str, float], position: Position, system: Captioner
 ) -> None:
     """Keep the system as the best one if it is."""
     value, best = numbers[options.select], position.best
@@ -279,7 +279,7 @@ def _select(
 def _save(
     folder: Path,
     position: Position,
-    system: System,
+    system: Captioner,
     optimizer: torch.optim.Optimizer | None = None,
     average: AveragedModel | None = None,
 ) -> None:

@@ -6,12 +6,12 @@ from multispace.model.options import SystemOptions
 from multispace.model.systems.ag_cvae import AGCVAE
 from multispace.model.systems.base import Base
 from multispace.model.systems.beta_cvae import BetaCVAE
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.model.systems.cvae import CVAE
 from multispace.model.systems.latent import Latent
 from multispace.model.systems.multispace import Multispace
 
-SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {
+SYSTEMS: dict[str, Callable[[SystemOptions], Captioner]] = {
     "base": Base,
     "latent": Latent,
     "multispace": Multispace,
@@ -21,6 +21,6 @@ SYSTEMS: dict[str, Callable[[SystemOptions], System]] = {
 }
 
 
-def build(options: SystemOptions) -> System:
+def build(options: SystemOptions) -> Captioner:
     """Return a new system, its weights drawn from torch's generator."""
     return SYSTEMS[options.system](options)

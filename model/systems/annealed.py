@@ -6,10 +6,10 @@ from torch import Tensor
 
 from multispace.model.latent.schedules import CyclicalAnnealing, LogisticAnnealing, linear_annealing
 from multispace.model.options import SystemOptions
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 
 
-class Annealed(System):
+class Annealed(Captioner):
     """A system whose KL is paid for by a weight that rises."""
 
     def __init__(self, options: SystemOptions, condition: int) -> None:

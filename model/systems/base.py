@@ -7,10 +7,10 @@ from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
 from multispace.model.partition import Partition
-from multispace.model.systems.captioner import System, read_features
+from multispace.model.systems.captioner import Captioner, read_features
 
 
-class Base(System):
+class Base(Captioner):
     """CNN + RNN, trained by teacher forcing: e = W v is the condition."""
 
     def __init__(self, options: SystemOptions) -> None:

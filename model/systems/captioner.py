@@ -18,7 +18,7 @@ from multispace.model.options import SystemOptions
 from multispace.model.partition import WHOLE, Partition
 
 
-class System(nn.Module):
+class Captioner(nn.Module):
     """A captioner: features to a condition, a condition to words."""
 
     reads_captions = False  # whether the posterior in training sees the caption

@@ -7,10 +7,10 @@ from multispace.model.latent.distributions import DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
 from multispace.model.systems.annealed import Annealed
-from multispace.model.systems.captioner import System, read_gaussian
+from multispace.model.systems.captioner import Captioner, read_gaussian
 
 
-class Gaussian(System):
+class Gaussian(Captioner):
     """What `latent` and `beta-cvae` share: q(z | v), a Gaussian, is all that the decoder reads."""
 
     def __init__(self, options: SystemOptions) -> None:

@@ -10,7 +10,7 @@ from multispace.model.latent.losses import capacity_penalty
 from multispace.model.latent.posterior import Posterior
 from multispace.model.latent.schedules import Capacity, categorical_cap
 from multispace.model.options import SystemOptions
-from multispace.model.systems.captioner import System, read_features, read_gaussian
+from multispace.model.systems.captioner import Captioner, read_features, read_gaussian
 
 # Categories begin as random cells of the feature space, most images being sure of theirs: from
 # all alike, KL_c can reach its capacity by a few categories that serve all images.
@@ -20,7 +20,7 @@ SURE = 12.0
 CROWDED = 3.0  # nats a dimension of z, of deviation 0.05 then or less
 
 
-class Multispace(System):
+class Multispace(Captioner):
     """The joint space: z Gaussian and c categorical, each held to its own capacity."""
 
     def __init__(self, options: SystemOptions) -> None:

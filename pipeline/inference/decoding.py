@@ -5,7 +5,7 @@ from torch import Tensor
 
 from multispace.data.cache.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from multispace.model.beam_search import Marks, beam
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: images x beam
@@ -13,7 +13,7 @@ ROWS = 1280  # hypotheses decoded at once: images x beam
 
 @torch.inference_mode()
 def caption_features(
-    system: System,
+    system: Captioner,
     features: Tensor,
     vocabulary: Vocabulary,
     *,
@@ -40,7 +40,7 @@ def caption_features(
 
 @torch.inference_mode()
 def caption_conditions(
-    system: System,
+    system: Captioner,
     conditions: Tensor,
     vocabulary: Vocabulary,
     *,
@@ -57,7 +57,7 @@ def caption_conditions(
 
 @torch.inference_mode()
 def hypotheses(
-    system: System,
+    system: Captioner,
     features: Tensor,
     vocabulary: Vocabulary,
     *,

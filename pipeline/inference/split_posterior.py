@@ -8,13 +8,13 @@ import torch
 from multispace.data.batches import Pairs
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 
 PART = 512  # captions read together
 
 
 @torch.no_grad()
-def posterior_of(system: System, pairs: Pairs) -> tuple[Pairs, Posterior]:
+def posterior_of(system: Captioner, pairs: Pairs) -> tuple[Pairs, Posterior]:
     """Return the posteriors of the P images of a split, and the captions that they stand for.
 
     Those are all captions; where the posterior reads captions (``cvae``, ``ag-cvae``), it has

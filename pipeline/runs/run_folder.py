@@ -15,7 +15,7 @@ from multispace.data.files import write_json
 from multispace.errors import CheckpointError, PipelineError, VocabularyError
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.runs.checkpoint import load_checkpoint
 from multispace.pipeline.training.train_options import TrainOptions
 from multispace.version import package_version
@@ -33,7 +33,7 @@ class Run:
     folder: Path
     config: dict[str, Any]
     vocabulary: Vocabulary
-    system: System
+    system: Captioner
     checkpoint: str
     step: int
 
@@ -73,7 +73,7 @@ def write_config(
     options: TrainOptions,
     cache: Cache,
     vocabulary: Vocabulary,
-    system: System,
+    system: Captioner,
     ranks: int,
 ) -> None:
     """Record what makes the run: every option, the versions, what it read.

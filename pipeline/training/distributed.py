@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from multispace.errors import OptionError, PipelineError
 from multispace.model.latent.losses import Loss
 from multispace.model.partition import WHOLE, Partition
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.console.main_process import lose_voice, process_count, take_voice
 from multispace.pipeline.training.interrupts import SIGNALS, Stop
 
@@ -43,7 +43,7 @@ class Ranks:
         """Return the name of this process's device, given what ``--device`` says."""
         return name
 
-    def loss_of(self, system: System, device: torch.device) -> Callable[..., Loss]:
+    def loss_of(self, system: Captioner, device: torch.device) -> Callable[..., Loss]:
         """Return the system's loss, whose gradients are those of the whole batch."""
         return system.loss
 
@@ -90,7 +90,7 @@ class _Several(Ranks):
             name = "cuda" if torch.cuda.is_available() else "cpu"
         return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}" if name == "cuda" else name
 
-    def loss_of(self, system: System, device: torch.device) -> Callable[..., Loss]:
+    def loss_of(self, system: Captioner, device: torch.device) -> Callable[..., Loss]:
         """Return the loss under `DistributedDataParallel`."""
         from torch.nn.parallel import DistributedDataParallel
 
@@ -193,7 +193,7 @@ class _Mean(torch.autograd.Function):
 class _LossOf(nn.Module):
     """`DistributedDataParallel` watches a module's ``forward``. Of nothing, the loss is 0."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: Captioner) -> None:
         super().__init__()
         self.system = system
 

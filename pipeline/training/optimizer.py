@@ -5,11 +5,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from multispace.errors import OptionError
 from multispace.model.latent.schedules import LearningRate
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.training.train_options import TrainOptions
 
 
-def make_optimizer(options: TrainOptions, system: System) -> torch.optim.Optimizer:
+def make_optimizer(options: TrainOptions, system: Captioner) -> torch.optim.Optimizer:
     """Return Adam, or AdamW where there is weight decay.
 
     The decay is torch's own: each step takes learning rate x decay of every parameter, biases
@@ -39,7 +39,7 @@ def make_learning_rate(options: TrainOptions, steps: int) -> LearningRate:
     )
 
 
-def make_average(options: TrainOptions, system: System) -> AveragedModel | None:
+def make_average(options: TrainOptions, system: Captioner) -> AveragedModel | None:
     """Return the exponential moving average of the weights, if there is to be one.
 
     average <- ema average + (1 - ema) weights after every step; it begins as the weights of the

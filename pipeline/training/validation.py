@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multispace.data.batches import Pairs
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
@@ -21,7 +21,7 @@ END = 10**9  # an optimizer step at which every schedule has reached its end
 
 @torch.no_grad()
 def validate(
-    system: System, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
+    system: Captioner, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
 ) -> dict[str, float]:
     """Return loss, its terms, and the CIDEr of greedy captions on a split.
 
@@ -60,7 +60,7 @@ def collapse_warning(numbers: Mapping[str, float]) -> str | None:
 
 
 @torch.no_grad()
-def latent_distributions(system: System, pairs: Pairs) -> dict[str, Tensor]:
+def latent_distributions(system: Captioner, pairs: Pairs) -> dict[str, Tensor]:
     """Return what a split's posteriors look like, to be drawn as histograms.
 
     ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and ``c_kl``

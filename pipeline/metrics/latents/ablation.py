@@ -6,13 +6,15 @@ from torch import Tensor
 
 from multispace.data.batches import Pairs
 from multispace.model.latent.posterior import Posterior
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.latents.likelihood import mean_nll
 
 
 @torch.no_grad()
-def ablation(system: System, pairs: Pairs, captions: int = 1000, seed: int = 0) -> dict[str, float]:
+def ablation(
+    system: Captioner, pairs: Pairs, captions: int = 1000, seed: int = 0
+) -> dict[str, float]:
     """Return the nats a caption lost when latents are shuffled between images, by channel.
 
     ``z``, ``c`` and ``both``, as far as the system has them; nothing for `base`. A loss near 0

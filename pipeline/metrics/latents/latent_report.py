@@ -11,7 +11,7 @@ from torch import Tensor
 from multispace.data.batches import Pairs
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.model.latent.posterior import Posterior
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
@@ -31,7 +31,7 @@ NAMED = 10  # dimensions whose KL is printed
 
 @torch.no_grad()
 def latent_report(
-    system: System, pairs: Pairs, vocabulary: Vocabulary, *, samples: int = 0, seed: int = 0
+    system: Captioner, pairs: Pairs, vocabulary: Vocabulary, *, samples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """Return all that is known of a system's latents on a split, with a ``verdict`` in a sentence.
 
@@ -101,7 +101,7 @@ def latent_summary(posterior: Posterior) -> dict[str, Any]:
 
 @torch.no_grad()
 def ablate(
-    system: System,
+    system: Captioner,
     pairs: Pairs,
     posterior: Posterior,
     vocabulary: Vocabulary,

@@ -12,7 +12,7 @@ from multispace.data.batches import Batch, Pairs
 from multispace.model.decoder import Decoder
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 
 BATCH = 512  # captions packed together
 ROWS = 256  # tokens whose logits exist at a time
@@ -43,7 +43,7 @@ def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def mean_nll(
-    system: System, pairs: Pairs, conditions: Mapping[str, Tensor], most: int
+    system: Captioner, pairs: Pairs, conditions: Mapping[str, Tensor], most: int
 ) -> dict[str, float]:
     """Return the mean NLL of captions, nats each, under several conditions of their images.
 
@@ -96,7 +96,7 @@ def importance_weighted_nll(weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def split_likelihood(system: System, pairs: Pairs, samples: int, most: int) -> dict[str, float]:
+def split_likelihood(system: Captioner, pairs: Pairs, samples: int, most: int) -> dict[str, float]:
     """Return bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), in nats a caption.
 
     The decoder with h from the prior knows nothing of the image; q(h | v) only proposes draws.

@@ -15,7 +15,7 @@ from multispace.model.latent.losses import Loss
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
 from multispace.model.systems.ag_cvae import AGCVAE
-from multispace.model.systems.captioner import System
+from multispace.model.systems.captioner import Captioner
 from multispace.model.systems.multispace import Multispace
 
 FEATURES, WORDS, SIZES = 6, 12, (5, 3)
@@ -46,7 +46,7 @@ def batch() -> Packed:
     )
 
 
-def make(system: str, **values: object) -> System:
+def make(system: str, **values: object) -> Captioner:
     torch.manual_seed(0)
     made = build(
         SystemOptions(
@@ -67,19 +67,19 @@ def make(system: str, **values: object) -> System:
     return made
 
 
-def loss(system: System, batch: Packed, step: int = 0) -> Loss:
+def loss(system: Captioner, batch: Packed, step: int = 0) -> Loss:
     torch.manual_seed(1)
     return system.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, step)
 
 
-def z_kl(system: System, features: Tensor) -> Tensor:
+def z_kl(system: Captioner, features: Tensor) -> Tensor:
     """Return the batch mean KL of z, from the layer's output and torch.distributions."""
     mean, log_variance = system.z_parameters(system.standardise(features)).chunk(2, -1)
     q = Normal(mean, (log_variance / 2).exp())
     return kl_divergence(q, Normal(torch.zeros(()), torch.ones(()))).sum(-1).mean()
 
 
-def c_kl(system: System, features: Tensor) -> Tensor:
+def c_kl(system: Captioner, features: Tensor) -> Tensor:
     """Return the batch mean KL of c, from the layer's output and torch.distributions."""
     return sum(
         kl_divergence(Categorical(logits=part), Categorical(logits=torch.zeros_like(part))).mean()
