@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 import click
 import yaml
 
-from multispace.model.options import SYSTEMS, flag, shown_value
+from multispace.fields import OPTION, flag, shown_value, value_type
+from multispace.model.options import SYSTEMS
 from multispace.pipeline.console.main_process import one_voice
 from multispace.pipeline.training.train_options import (
     GROUPS,
     PRESETS,
     TrainOptions,
-    kind_of,
     resolve,
 )
 
@@ -219,16 +219,17 @@ def _name_skipped(skipped: Mapping[str, list[str]], file: Path) -> None:
 def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for each field of ``TrainOptions``, with its help and default."""
     for option in reversed(fields(TrainOptions)):
-        if "help" in option.metadata:
-            choices, default = option.metadata["choices"], option.default
-            kind = kind_of(option)
+        declared = option.metadata[OPTION]
+        if declared.group:
+            choices, default = declared.choices, option.default
+            kind = value_type(option)
             off = f"/--no-{option.name.replace('_', '-')}" if option.type is bool else ""
             said = "" if default is None or off else f"  [default: {shown_value(default)}]"
             function = click.option(
                 flag(option.name) + off,
                 type=click.Choice(choices) if choices else kind if kind in (int, float) else None,
                 default=None,
-                help=option.metadata["help"] + said,
+                help=declared.help + said,
             )(function)
     return function
 
@@ -238,7 +239,7 @@ class TrainCommand(Command):
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that have no group, then those of each."""
-        headings = {f.name: f.metadata.get("group") for f in fields(TrainOptions)}
+        headings = {f.name: f.metadata[OPTION].group or None for f in fields(TrainOptions)}
         options = [p for p in self.get_params(context) if isinstance(p, click.Option)]
         for group in (None, *GROUPS):
             shown = [p for p in options if headings.get(str(p.name)) == group]
@@ -302,7 +303,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
         _print_json(held)
         return
     options, warnings = held.pop("options"), held.pop("warnings")
-    options["categories"] = list(options["categories"])
+    options = {n: list(v) if isinstance(v, tuple) else v for n, v in options.items()}
     click.echo(yaml.safe_dump(options, sort_keys=False), nl=False)  # --config reads it back
     for name, value in held.items():
         click.echo(f"# {name}: {value:,}")

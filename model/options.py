@@ -1,253 +1,265 @@
-"""What a system is made of, checked before anything is built. No torch: options are cheap.
+"""Options of a model, checked before anything is built. They do not need torch."""
 
-The range of an option, and the choice without which it means nothing, stand beside its default.
-"""
-
-import math
-import operator
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from multispace.errors import ModelError
+from multispace.errors import ModelError, OptionError
+from multispace.fields import (
+    argument,
+    check_use,
+    check_values,
+    declared_options,
+    flag,
+    option,
+    required,
+    shown_value,
+)
 
-SYSTEMS = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ANNEALING = ("logistic", "linear", "cyclical", "none")
-WITHIN = {"at least": operator.ge, "above": operator.gt, "below": operator.lt}
-DECODER, SPACE = "Decoder", "Latent space"
-LATENT = "Loss of latent, cvae and ag-cvae"
-MULTISPACE = "Loss of multispace and beta-cvae"
-USERS = {  # of the options under a heading; all systems use those under the others
-    SPACE: SYSTEMS[1:],
-    LATENT: ("latent", "cvae", "ag-cvae"),
-    MULTISPACE: ("multispace", "beta-cvae"),
-}
-ANNEALED = ("system", *USERS[LATENT])
-CONDITIONAL = ("system", "cvae", "ag-cvae")
 
 
-def option(
-    group: str,
-    default: Any,
-    text: str,
-    *choices: str,
-    least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    only: tuple[str, ...] = (),
-) -> Any:
-    """Return a dataclass field with what a command needs to offer it and a check to judge it.
+@dataclass(frozen=True)
+class SystemKind:
+    """A system as the command line knows it.
 
-    :param group: the heading that it stands under
-    :param only: another option and those of its values that give this one a meaning; with any
-        other, this one must be left at its default.
+    :param summary: one line for help
+    :param parts: what the system is made of; it uses the options that belong to these parts
     """
-    bounds = {"at least": least, "above": above, "below": below}
-    metadata = {"group": group, "help": text, "choices": choices, "bounds": bounds, "only": only}
-    return field(default=default, metadata=metadata)
+
+    summary: str
+    parts: frozenset[str] = frozenset()
 
 
-def flag(name: str) -> str:
-    """Return how the option ``name`` is written on the command line."""
-    return name if name == "system" else "--" + name.replace("_", "-")
+# Parts of systems. An option that belongs to a part is refused for systems without the part.
+Z, C, CONDITIONAL, NOUNS = "z", "c", "conditional prior", "noun clusters"
+ANNEALED, CAPACITY_Z, CAPACITY_C = "annealed KL", "capacity of z", "capacity of c"
+
+# A new system is one entry here, and one in the registry of `multispace.model.systems`.
+SYSTEM_KINDS = {
+    "base": SystemKind("CNN + RNN; the decoder reads the image feature"),
+    "latent": SystemKind("one Gaussian latent with an annealed KL", frozenset({Z, ANNEALED})),
+    "multispace": SystemKind(
+        "Gaussian and categorical latents, each with a KL capacity",
+        frozenset({Z, C, CAPACITY_Z, CAPACITY_C}),
+    ),
+    "cvae": SystemKind(
+        "conditional VAE; its posterior reads the caption", frozenset({Z, CONDITIONAL, ANNEALED})
+    ),
+    "ag-cvae": SystemKind(
+        "CVAE with a prior that is a sum over nouns",
+        frozenset({Z, CONDITIONAL, NOUNS, ANNEALED}),
+    ),
+    "beta-cvae": SystemKind("one Gaussian latent with a KL capacity", frozenset({Z, CAPACITY_Z})),
+}
+SYSTEMS = tuple(SYSTEM_KINDS)
 
 
-def shown_value(value: Any) -> str:
-    """Return how a value is written on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def users(*parts: str) -> tuple[str, ...]:
+    """Return the systems that have one of ``parts``."""
+    return tuple(name for name, kind in SYSTEM_KINDS.items() if not kind.parts.isdisjoint(parts))
 
 
-def option_words(name: str, value: Any) -> list[str]:
-    """Return what gives the option ``name`` its value on the command line."""
-    if isinstance(value, bool):
-        return [flag(name if value else f"no_{name}")]
-    return [flag(name), shown_value(value)]
+DECODER, SPACE = "Decoder", "Latent space"
+LATENT = f"Annealed KL ({', '.join(users(ANNEALED))})"
+MULTISPACE = f"KL capacities ({', '.join(users(CAPACITY_Z, CAPACITY_C))})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What can be chosen of a system. Capacities in nats, times in optimizer steps."""
+    """Options of a system. Capacities are in nats, times in optimizer steps."""
 
-    system: str
+    system: str = field(metadata=argument("the system to train", choices=SYSTEMS))
     embedding: int = option(
-        DECODER, 512, "size of a word vector, and of base's image vector", least=1
-    )
-    hidden: int = option(DECODER, 512, "units of a recurrent layer", least=1)
-    cell: str = option(DECODER, "lstm", "recurrent cell", "lstm", "gru")
-    layers: int = option(DECODER, 1, "recurrent layers", least=1)
+        "size of word vectors, and of the image vector of base and of the CVAEs", 512,
+        min=1, group=DECODER, common=True,
+    )  # fmt: skip
+    hidden: int = option("units of a recurrent layer", 512, min=1, group=DECODER, common=True)
+    cell: str = option("recurrent cell", "lstm", choices=("lstm", "gru"), group=DECODER)
+    layers: int = option("recurrent layers", 1, min=1, group=DECODER)
     tie_embeddings: bool = option(
-        DECODER, False, "use the word vectors as the output matrix too (--embedding as --hidden)"
-    )
+        "use the word vectors as the output matrix too; needs --embedding equal to --hidden",
+        False, group=DECODER,
+    )  # fmt: skip
     dropout: float = option(
-        DECODER,
-        0.0,
-        "share of word vectors' and layers' units left out in training",
-        least=0,
-        below=1,
-    )
+        "fraction of the units of word vectors and layers that training sets to zero", 0.0,
+        min=0, exclusive_max=1, group=DECODER, common=True,
+    )  # fmt: skip
     word_dropout: float = option(
-        DECODER, 0.0, "share of input words that training replaces by <unk>", least=0, below=1
-    )
+        "fraction of input words that training replaces by <unk>", 0.0,
+        min=0, exclusive_max=1, group=DECODER,
+    )  # fmt: skip
     label_smoothing: float = option(
-        DECODER,
-        0.0,
-        "share of a target that training spreads over all words",
-        least=0,
-        below=1,
-    )
-    z_size: int = option(SPACE, 128, "continuous dimensions (all but base)", least=1)
+        "fraction of each target that training spreads over all words", 0.0,
+        min=0, exclusive_max=1, group=DECODER,
+    )  # fmt: skip
+    z_size: int = option(
+        "dimensions of the continuous latent z", 128, min=1, users=users(Z), group=SPACE,
+        common=True,
+    )  # fmt: skip
     categories: tuple[int, ...] = option(
-        SPACE, (128,), "sizes of the categorical variables: 128, 16x8 (multispace)"
-    )
+        "sizes of the categorical variables: 128, or 16x8 for eight of 16, or 10,4", (128,),
+        metavar="SIZES", users=users(C), group=SPACE, common=True,
+    )  # fmt: skip
     first_deviation: float = option(
-        SPACE, 0.2, "of the posterior of z at step 0; its means differ by 0.6", above=0
-    )
+        "std of the posterior of z at step 0; its means then have a std of 0.6", 0.2,
+        exclusive_min=0, users=users(Z), group=SPACE,
+    )  # fmt: skip
     sample_deviation: float = option(
-        SPACE, 1.0, "of sampled z, in deviations of its prior (cvae, ag-cvae)", above=0,
-        only=CONDITIONAL,
+        "std of sampled z, in units of the std of its prior", 1.0,
+        exclusive_min=0, users=users(CONDITIONAL), group=SPACE,
     )  # fmt: skip
     clusters: int = option(
-        SPACE, 80, "nouns, the commonest, that the prior is a sum over (ag-cvae)", least=1,
-        only=("system", "ag-cvae"),
+        "number of nouns, the most frequent ones, that the prior is a sum over", 80,
+        min=1, users=users(NOUNS), group=SPACE,
     )  # fmt: skip
     prior_deviation: float = option(
-        SPACE, 0.1, "of the prior around that sum (ag-cvae)", above=0, only=("system", "ag-cvae")
+        "std of the prior around the sum over nouns", 0.1,
+        exclusive_min=0, users=users(NOUNS), group=SPACE,
+    )  # fmt: skip
+    temperature: float = option(
+        "temperature of the Gumbel-softmax", 0.67, exclusive_min=0, users=users(C), group=SPACE
     )
-    temperature: float = option(SPACE, 0.67, "of the Gumbel-softmax (multispace)", above=0)
     temperature_rate: float = option(
-        SPACE,
-        0.0,
-        "the temperature falls as exp(-rate step)",
-        least=0,
-        only=("system", "multispace"),
+        "the temperature falls as exp(-rate * step)", 0.0, min=0, users=users(C), group=SPACE
     )
     temperature_min: float = option(
-        SPACE, 0.5, "where it stops falling, with --temperature-rate", above=0
-    )
-    annealing: str = option(
-        LATENT,
-        "logistic",
-        "how the KL weight rises from 0 to 1",
-        *ANNEALING,
-        only=ANNEALED,
-    )
-    annealing_midpoint: float = option(
-        LATENT, 2500, "step at which the weight is 0.5 (logistic)", only=("annealing", "logistic")
-    )
-    annealing_slope: float = option(
-        LATENT, 0.0025, "steepness of the weight (logistic)", only=("annealing", "logistic")
-    )
-    annealing_steps: int = option(
-        LATENT,
-        5000,
-        "steps until the weight stays 1 (linear, cyclical)",
-        least=1,
-        only=("annealing", "linear", "cyclical"),
-    )
-    annealing_cycles: int = option(
-        LATENT,
-        4,
-        "rises from 0 to 1 within --annealing-steps (cyclical)",
-        least=1,
-        only=("annealing", "cyclical"),
-    )
-    free_bits: float = option(
-        LATENT, 0.0, "KL of a dimension that costs the same as less, in nats", least=0,
-        only=ANNEALED,
+        "lowest temperature; only used with --temperature-rate", 0.5,
+        exclusive_min=0, users=users(C), group=SPACE,
     )  # fmt: skip
-    kl_weight: float = option(LATENT, 1.0, "what the KL's weight rises to", least=0, only=ANNEALED)
-    gamma_z: float = option(MULTISPACE, 0.02, "weight of |KL_z - C_z|", least=0)
-    gamma_c: float = option(MULTISPACE, 0.05, "weight of |KL_c - C_c|", least=0)
+    annealing: str = option(
+        "how the KL weight rises from 0 to 1", "logistic",
+        choices=ANNEALING, users=users(ANNEALED), group=LATENT,
+    )  # fmt: skip
+    annealing_midpoint: float = option(
+        "step at which a logistic weight is 0.5", 2500.0,
+        users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
+    )  # fmt: skip
+    annealing_slope: float = option(
+        "steepness of a logistic weight", 0.0025,
+        users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
+    )  # fmt: skip
+    annealing_steps: int = option(
+        "step from which a linear or cyclical weight stays at 1", 5000,
+        min=1, users=users(ANNEALED), requires=("annealing", "linear", "cyclical"), group=LATENT,
+    )  # fmt: skip
+    annealing_cycles: int = option(
+        "number of times a cyclical weight rises within --annealing-steps", 4,
+        min=1, users=users(ANNEALED), requires=("annealing", "cyclical"), group=LATENT,
+    )  # fmt: skip
+    free_bits: float = option(
+        "nats of KL per dimension that the loss does not reduce further", 0.0,
+        min=0, users=users(ANNEALED), group=LATENT,
+    )  # fmt: skip
+    kl_weight: float = option(
+        "factor on the KL weight, which then rises to this value", 1.0,
+        min=0, users=users(ANNEALED), group=LATENT,
+    )  # fmt: skip
+    gamma_z: float = option(
+        "weight of |KL_z - C_z|", 0.02, min=0, users=users(CAPACITY_Z), group=MULTISPACE
+    )
+    gamma_c: float = option(
+        "weight of |KL_c - C_c|", 0.05, min=0, users=users(CAPACITY_C), group=MULTISPACE
+    )
     capacity_z_max: float = option(
-        MULTISPACE, 150.0, "C_z, the KL that z is to have, in nats", least=0
-    )
+        "C_z, the target of KL_z in nats", 150.0, min=0, users=users(CAPACITY_Z),
+        group=MULTISPACE, common=True,
+    )  # fmt: skip
     capacity_z_min: float | None = option(
-        MULTISPACE, None, "C_z at step 0, if it is to rise to --capacity-z-max", least=0
-    )
+        "C_z at step 0, if it is to rise to --capacity-z-max", None,
+        min=0, users=users(CAPACITY_Z), group=MULTISPACE,
+    )  # fmt: skip
     capacity_c_max: float = option(
-        MULTISPACE, 4.5, "C_c, the KL that c is to have, in nats", least=0
-    )
+        "C_c, the target of KL_c in nats", 4.5, min=0, users=users(CAPACITY_C),
+        group=MULTISPACE, common=True,
+    )  # fmt: skip
     capacity_c_min: float | None = option(
-        MULTISPACE, None, "C_c at step 0, if it is to rise to --capacity-c-max", least=0
-    )
-    capacity_steps: int = option(MULTISPACE, 2500, "steps over which they rise", least=0)
+        "C_c at step 0, if it is to rise to --capacity-c-max", None,
+        min=0, users=users(CAPACITY_C), group=MULTISPACE,
+    )  # fmt: skip
+    capacity_steps: int = option(
+        "steps over which the capacities rise", 2500,
+        min=0, users=users(CAPACITY_Z, CAPACITY_C), group=MULTISPACE,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if self.system not in SYSTEMS:
-            raise ModelError(f"system {self.system!r}: use one of {', '.join(SYSTEMS)}")
-        for known in fields(self):
-            self._check_value(known.name, known.metadata)
-        for known in fields(self):
-            self._check_use(known.name, known.default, known.metadata.get("only"))
+        check_values(self)
+        check_use(self, self.system)
         if not self.categories or min(self.categories) < 2:
-            raise ModelError(f"--categories {self.categories}: each variable needs 2 or more")
+            raise OptionError(
+                "each variable needs 2 or more categories",
+                where=f"--categories {shown_value(self.categories)}",
+            )
         if self.tie_embeddings and self.embedding != self.hidden:
-            raise ModelError(
-                f"--tie-embeddings, --embedding {self.embedding} and --hidden {self.hidden}: "
-                "tied matrices need both sizes alike"
+            raise OptionError(
+                "a tied matrix needs both sizes to be equal",
+                where=f"--tie-embeddings, --embedding {self.embedding} and --hidden {self.hidden}",
             )
         if self.temperature_rate:
             self._check_order("temperature_min", "temperature")
         elif self.temperature_min != type(self).temperature_min:
-            raise ModelError(
-                f"--temperature-min {self.temperature_min} without --temperature-rate: "
-                "the temperature is constant; give the rate too"
+            raise OptionError(
+                "the temperature is constant",
+                where=f"--temperature-min {self.temperature_min} without --temperature-rate",
+                hint="give the rate too",
             )
         for channel in ("z", "c"):
             if getattr(self, f"capacity_{channel}_min") is not None:
                 self._check_order(f"capacity_{channel}_min", f"capacity_{channel}_max")
 
-    def _check_value(self, name: str, rule: Mapping[str, Any]) -> None:
-        value = getattr(self, name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ModelError(f"{flag(name)} {value}: it must be a finite number")
-        if rule.get("choices") and value not in rule["choices"]:
-            raise ModelError(f"{flag(name)} {value}: use one of {', '.join(rule['choices'])}")
-        for word, bound in rule.get("bounds", {}).items():
-            if None not in (value, bound) and not WITHIN[word](value, bound):
-                raise ModelError(f"{flag(name)} {value}: it must be {word} {bound}")
-
-    def _check_use(self, name: str, default: Any, only: tuple[str, ...] | None) -> None:
-        if only and getattr(self, name) != default:
-            other, *values = only
-            chosen = getattr(self, other)
-            if chosen not in values:
-                raise ModelError(
-                    f"{flag(name)} {getattr(self, name)} and {flag(other)} {chosen}: "
-                    f"{flag(name)} is for {flag(other)} {' or '.join(values)} alone"
-                )
-
     def _check_order(self, low: str, high: str) -> None:
         if getattr(self, low) > getattr(self, high):
-            raise ModelError(
-                f"{flag(low)} {getattr(self, low)} and {flag(high)} {getattr(self, high)}: "
-                "the first must not be above the second"
+            raise OptionError(
+                "the first must not be above the second",
+                where=f"{flag(low)} {getattr(self, low)} and {flag(high)} {getattr(self, high)}",
             )
+
+    def used(self) -> dict[str, Any]:
+        """Return the options that the system uses, by name."""
+        return {
+            known.name: getattr(self, known.name)
+            for known, declared in declared_options(self)
+            if declared.used_by(self.system)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemOptions(ModelOptions):
-    """What a system is made of, with the sizes that the data give."""
+    """Options of a system, with the sizes that the data determine."""
 
-    words: int = field(metadata={"bounds": {"at least": 1}})
-    feature_size: int = field(metadata={"bounds": {"at least": 1}})
+    words: int = field(metadata=required("words in the vocabulary", min=1))
+    feature_size: int = field(metadata=required("numbers in a feature vector", min=1))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SystemOptions":
-        """Read what ``dataclasses.asdict`` gave after a trip through JSON.
+        """Read what :meth:`to_json` returned, after it was written as JSON.
 
-        An option that the writer did not know yet has its default.
+        An option that the writer did not know has its default. An option that the system does
+        not use is ignored: earlier versions wrote them all.
 
-        :raises ModelError: an unknown name, or one without a default is missing.
+        :raises ModelError: a name is unknown or missing, or a value is not allowed.
         """
         known = {f.name: f for f in fields(cls)}
         needed = {name for name, f in known.items() if f.default is MISSING}
-        if odd := sorted((set(value) - set(known)) | (needed - set(value))):
-            raise ModelError(f"system options: missing or unknown {odd[0]!r}")
-        sizes = {"categories": tuple(value["categories"])} if "categories" in value else {}
-        return cls(**{**value, **sizes})
+        if wrong := sorted((set(value) - set(known)) | (needed - set(value))):
+            raise ModelError(f"system options: missing or unknown {wrong[0]!r}")
+        kept = {name: value[name] for name in value if is_used(name, value["system"])}
+        sizes = {"categories": tuple(kept["categories"])} if "categories" in kept else {}
+        try:
+            return cls(**{**kept, **sizes})
+        except OptionError as error:
+            raise ModelError(error.what, where=error.where, hint=error.hint) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Return the options that the system uses, as plain values."""
+        return self.used()
+
+
+def is_used(name: str, system: str) -> bool:
+    """Return whether ``system`` uses the option ``name``; options of no model always are."""
+    users_of_it = USERS.get(name)
+    return users_of_it is None or system in users_of_it
+
+
+USERS = {known.name: declared.users for known, declared in declared_options(ModelOptions)}

@@ -14,8 +14,8 @@ from multispace.pipeline.training.train_options import GROUPS
 
 QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",
          "--min-count", "1"]  # fmt: skip
-SMALL = ["--batch-size", "8", "--embedding", "32", "--hidden", "32", "--z-size", "4",
-         "--categories", "3x2"]  # fmt: skip
+SMALL = ["--batch-size", "8", "--embedding", "32", "--hidden", "32"]
+SPACE = ["--z-size", "4", "--categories", "3x2"]
 
 
 def call(*arguments: object, expect: int = 0):
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
         call("preprocess", "--annotations", folder / "collection" / f"{split}.json", "--images",
              folder / "collection" / "images", "--cache", folder / "cache", *QUICK)  # fmt: skip
     call("train", "multispace", "--cache", folder / "cache", "--run", folder / "run",
-         "--steps", 12, *SMALL)  # fmt: skip
+         "--steps", 12, *SMALL, *SPACE)  # fmt: skip
     return folder
 
 
@@ -99,7 +99,13 @@ def test_skipped_inputs_are_named_and_the_status_is_3(folder, tmp_path):
         (["train", "base", "--cache", "{f}/cache", "--run", "{t}/r", "--steps", "1", "--epochs",
           "1"], 2, "--epochs and --steps"),
         (["train", "multispace", "--cache", "{f}/cache", "--run", "{t}/r", "--free-bits", "0.1"], 2,
-         "--free-bits 0.1 and system multispace"),
+         "--free-bits 0.1: system multispace"),
+        (["train", "base", "--cache", "{f}/cache", "--run", "{t}/r", "--z-size", "12"], 2,
+         "--z-size 12: system base does not use this option; it is for latent, multispace, cvae"),
+        (["train", "base", "--cache", "{f}/cache", "--run", "{t}/r", "--gamma-z", "1"], 2,
+         "--gamma-z 1.0: system base does not use this option; it is for multispace, beta-cvae"),
+        (["train", "latent", "--cache", "{f}/cache", "--run", "{t}/r", "--categories", "64"], 2,
+         "--categories 64: system latent does not use this option; it is for multispace"),
         (["train", "gan", "--cache", "{f}/cache", "--run", "{t}/r"], 2, "gan"),
         (["evaluate", "{f}/run", "--cache", "{f}/cache", "--split", "dev"], 1,
          "no captions of split 'dev'; there are: test, train, val"),

@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from multispace.model.options import option_words, shown_value
+from multispace.fields import option_words, shown_value
+from multispace.model.options import is_used
 from multispace.pipeline.metrics.captions.coco_metrics import METRICS
 from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.groups import INCIDENTAL, SEARCH, EvaluatedRun
@@ -71,7 +72,9 @@ def train_command(run: EvaluatedRun) -> str:
     usual = {f.name: f.default for f in fields(TrainOptions)}
     for name, value in config["options"].items():
         value = tuple(value) if isinstance(value, list) else value
-        if name not in INCIDENTAL and value is not None and value != usual.get(name):
+        if name in INCIDENTAL or not is_used(name, run.system):
+            continue
+        if value is not None and value != usual.get(name):
             words += option_words(name, value)
     return shlex.join([*words, "--seed", str(run.seed)])
 

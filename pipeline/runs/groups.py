@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from multispace.errors import PipelineError
-from multispace.model.options import SYSTEMS, USERS, option_words
+from multispace.fields import option_words
+from multispace.model.options import is_used
 from multispace.pipeline.runs.evaluation_folder import Scored, read_evaluation
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.train_options import TrainOptions
@@ -18,7 +19,6 @@ SAME = {  # what all of a table share: of the record, and how it is named
 }
 # Where a run lay, what it ran on and how often it reported are no part of what it is.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
-GROUP_OF = {f.name: f.metadata.get("group", "") for f in fields(TrainOptions)}
 SEARCH = {"checkpoint": "best", "beam": 5, "length_penalty": 0.0}  # with evaluate's defaults
 
 
@@ -46,7 +46,7 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
     kept = {
         name: value
         for name, value in options.items()
-        if name not in INCIDENTAL and record.system in USERS.get(GROUP_OF.get(name, ""), SYSTEMS)
+        if name not in INCIDENTAL and is_used(name, record.system)
     }
     made = {**kept, **search, "features": record.fingerprint[:12]}
     return EvaluatedRun(folder, options["seed"], record.system, made, scored)

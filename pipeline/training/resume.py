@@ -8,7 +8,7 @@ from pathlib import Path
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError
-from multispace.model.options import flag
+from multispace.fields import flag
 from multispace.pipeline.runs.checkpoint import Checkpoint, load_latest
 from multispace.pipeline.runs.run_folder import CONFIG, LAST, read_run_config
 from multispace.pipeline.training.distributed import Ranks

@@ -1,29 +1,30 @@
-"""The options of `train`: typed, validated together, one place for names, defaults and help."""
+"""The options of `train`: typed, checked together, and read from files and the command line."""
 
 import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from multispace.errors import ModelError, OptionError, without_password
+from multispace.errors import OptionError, without_password
+from multispace.fields import flag, option, required, unused_option, value_type
 from multispace.model.options import (
     DECODER,
     LATENT,
     MULTISPACE,
     PRECISIONS,
     SPACE,
+    SYSTEMS,
     ModelOptions,
     SystemOptions,
-    flag,
-    option,
+    is_used,
 )
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # What the paper gives, and where it is silent what is usual; whatever the defaults become.
+    # The paper's values, and usual ones where it gives none. They stay if defaults change.
     "paper": {
         "batch_size": 128,
         "learning_rate": 1e-3,
@@ -36,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "annealing_midpoint": 2500.0,
         "annealing_slope": 0.0025,
     },
-    # A first look: a third of the arithmetic, and fewer, larger steps.
+    # For a first look: a third of the arithmetic per token, and fewer, larger steps.
     "fast": {
         "epochs": 10,
         "batch_size": 256,
@@ -47,71 +48,89 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-RUN, OPTIMIZER = "Run", "Optimiser"
+RUN, OPTIMIZER = "Run", "Optimizer"
 GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(ModelOptions):
-    """What `train` is asked for. The help texts are the command's."""
+    """Options of `train`."""
 
-    cache: Path | str  # a folder, or a URL
-    run: Path
+    cache: Path | str = field(
+        metadata=required("the feature cache: a folder or a URL", metavar="DIR|URL", common=True)
+    )
+    run: Path = field(metadata=required("the run folder to make", metavar="DIR", common=True))
     epochs: int | None = option(
-        RUN, None, "passes over the training captions (20 without --steps)", least=1
-    )
-    steps: int | None = option(RUN, None, "optimizer steps, in place of --epochs", least=1)
-    batch_size: int = option(RUN, 128, "captions a step", least=1)
-    seed: int = option(RUN, 0, "the one source of randomness", least=0)
-    train_split: str = option(RUN, "train", "split to fit")
-    val_split: str = option(RUN, "val", "split to select and stop by")
-    select: str = option(RUN, "cider", "what the best checkpoint is best in", "cider", "loss")
-    patience: int | None = option(
-        RUN, None, "stop after this many epochs without a better one", least=1
-    )
-    log_every: int = option(RUN, 50, "optimizer steps between lines of metrics.jsonl", least=1)
-    save_every: int = option(RUN, 500, "optimizer steps between saves of checkpoints/last", least=1)
-    device: str = option(RUN, "auto", "auto, cpu, cuda, cuda:1 ...")
-    precision: str = option(RUN, "auto", "arithmetic of matrix products", *PRECISIONS)
-    learning_rate: float = option(OPTIMIZER, 1e-3, "Adam's step size, after the warm-up", above=0)
-    lr_schedule: str = option(
-        OPTIMIZER, "constant", "what it does until the last step", "constant", "linear", "cosine"
-    )
-    lr_min: float = option(
-        OPTIMIZER, 0.0, "where it ends (linear, cosine)", least=0,
-        only=("lr_schedule", "linear", "cosine"),
+        "passes over the training captions", None, min=1, group=RUN, common=True,
+        default_text="20, without --steps",
     )  # fmt: skip
-    warmup_steps: int = option(OPTIMIZER, 0, "steps over which it rises from 0", least=0)
+    steps: int | None = option(
+        "optimizer steps, in place of --epochs", None, min=1, group=RUN, common=True
+    )
+    batch_size: int = option("captions per step", 128, min=1, group=RUN, common=True)
+    seed: int = option("seed of all random numbers", 0, min=0, group=RUN, common=True)
+    train_split: str = option("split to train on", "train", group=RUN)
+    val_split: str = option("split to validate on", "val", group=RUN)
+    select: str = option(
+        "score that selects the best checkpoint", "cider", choices=("cider", "loss"), group=RUN
+    )
+    patience: int | None = option(
+        "stop after this many epochs without a better checkpoint", None, min=1, group=RUN,
+        common=True,
+    )  # fmt: skip
+    log_every: int = option(
+        "optimizer steps between two lines of metrics.jsonl", 50, min=1, group=RUN
+    )
+    save_every: int = option(
+        "optimizer steps between two saves of checkpoints/last", 500, min=1, group=RUN
+    )
+    device: str = option(
+        "auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", group=RUN, common=True
+    )
+    precision: str = option(
+        "arithmetic of matrix products", "auto", choices=PRECISIONS, group=RUN, common=True
+    )
+    learning_rate: float = option(
+        "step size of Adam, after the warm-up", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
+    )
+    lr_schedule: str = option(
+        "how the learning rate falls until the last step", "constant",
+        choices=("constant", "linear", "cosine"), group=OPTIMIZER, common=True,
+    )  # fmt: skip
+    lr_min: float = option(
+        "learning rate at the last step (linear, cosine)", 0.0,
+        min=0, requires=("lr_schedule", "linear", "cosine"), group=OPTIMIZER,
+    )  # fmt: skip
+    warmup_steps: int = option(
+        "steps over which the learning rate rises from 0", 0, min=0, group=OPTIMIZER
+    )
     weight_decay: float = option(
-        OPTIMIZER, 0.0, "decoupled, of all weights (AdamW), where above 0", least=0
+        "decoupled weight decay of all weights; above 0, AdamW is used", 0.0, min=0, group=OPTIMIZER
     )
-    clip: float = option(OPTIMIZER, 5.0, "largest gradient norm", above=0)
+    clip: float = option("largest gradient norm", 5.0, exclusive_min=0, group=OPTIMIZER)
     ema: float = option(
-        OPTIMIZER,
-        0.0,
-        "decay of a moving average of the weights, which is validated and used",
-        least=0,
-        below=1,
-    )
+        "decay of a moving average of the weights, which is validated and used", 0.0,
+        min=0, exclusive_max=1, group=OPTIMIZER,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        try:
-            super().__post_init__()
-            self._check_order("lr_min", "learning_rate")
-        except ModelError as error:
-            raise OptionError(str(error)) from error
+        super().__post_init__()
+        self._check_order("lr_min", "learning_rate")
         if self.epochs is not None and self.steps is not None:
-            raise OptionError("--epochs and --steps: give one of them")
+            raise OptionError("give one of them", where="--epochs and --steps")
 
     def system_options(self, words: int, feature_size: int) -> SystemOptions:
-        """Return the part that makes the network."""
+        """Return the options that make the network."""
         values = {f.name: getattr(self, f.name) for f in fields(ModelOptions)}
         return SystemOptions(words=words, feature_size=feature_size, **values)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; :func:`resolve` reads them back."""
+        """Return the options that the system uses, as plain values.
+
+        :func:`resolve` reads them back.
+        """
         cache = without_password(str(self.cache))
-        return {**asdict(self), "cache": cache, "run": str(self.run)}
+        return {**self.used(), "cache": cache, "run": str(self.run)}
 
 
 def resolve(
@@ -121,34 +140,44 @@ def resolve(
     preset: str | None = None,
     resume: bool = False,
 ) -> TrainOptions:
-    """Return the options of ``preset``, those of ``config`` over them, and ``given`` over both.
+    """Combine a preset, a config file and the command line; each overrides the one before.
 
-    :param given: only what was said on the command line
-    :param resume: start from what the run in ``given`` was begun with, if there is one.
-    :raises OptionError: an unknown name, a value of the wrong type, or a contradiction.
+    :param given: the options that were given on the command line, and no others
+    :param resume: start from the options that the run in ``given`` began with, if there is one
+    :raises OptionError: an unknown name, a value of the wrong type, an option that the system
+        does not use, or a contradiction.
     """
-    if resume and config is None and (begun := Path(given["run"]) / "config.json").exists():
-        config = begun
-    values = dict(PRESETS[preset]) if preset else {}
-    for above in (read_config(config) if config else {}, given):
-        for one, other in (("steps", "epochs"), ("epochs", "steps")):
-            if one in above and other not in above:
-                values.pop(other, None)
-        values |= above
+    resumed = resume and config is None and (Path(given["run"]) / "config.json").exists()
+    if resumed:
+        config = Path(given["run"]) / "config.json"
+    read, recorded = read_config(config) if config else ({}, False)
     known = {f.name: f for f in fields(TrainOptions)}
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise OptionError(f"{config}: unknown option {name!r}{hint}")
+    _check_names({**read, **given}, known, config)
+    read = {name: _typed(known[name], value, config) for name, value in read.items()}
+    given = {name: _typed(known[name], value, None) for name, value in given.items()}
+    system = str(given.get("system", read.get("system")))
+    if recorded:  # earlier versions recorded all options, whether the system used them or not
+        read = {
+            name: value
+            for name, value in read.items()
+            if is_used(name, system) or not (resumed or value == known[name].default)
+        }
+    usual = PRESETS[preset] if preset else {}
+    values = {name: value for name, value in usual.items() if is_used(name, system)}
+    for values_above, origin in ((read, config), (given, None)):
+        _check_used(values_above, known, system, origin)
+        for one, other in (("steps", "epochs"), ("epochs", "steps")):
+            if one in values_above and other not in values_above:
+                values.pop(other, None)
+        values |= values_above
     for name, entry in known.items():
         if name not in values and entry.default is MISSING:
-            raise OptionError(f"{flag(name)} is missing; give it")
-    return TrainOptions(**{name: _typed(known[name], v, config) for name, v in values.items()})
+            raise OptionError(f"{flag(entry)} is missing", hint="give it")
+    return TrainOptions(**values)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read options from YAML or JSON; a run's own ``config.json`` will do.
+def read_config(path: Path) -> tuple[dict[str, Any], bool]:
+    """Read options from YAML or JSON, and say whether they are those that a run recorded.
 
     :raises OptionError: it is not a mapping of names to values.
     """
@@ -156,16 +185,42 @@ def read_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptionError(f"{path}: not readable as a configuration ({_line(error)})") from error
-    if isinstance(value, dict) and isinstance(value.get("options"), dict):
+        what = f"not readable as a configuration ({_line(error)})"
+        raise OptionError(what, where=path) from error
+    recorded = isinstance(value, dict) and isinstance(value.get("options"), dict)
+    if recorded:
         value = value["options"]
     if not isinstance(value, dict):
-        raise OptionError(f"{path}: expected names and values, as in `batch_size: 128`")
-    return {str(name).replace("-", "_"): entry for name, entry in value.items()}
+        raise OptionError("expected names and values, as in `batch_size: 128`", where=path)
+    return {str(name).replace("-", "_"): entry for name, entry in value.items()}, recorded
 
 
-def _typed(entry: Any, value: Any, config: Path | None) -> Any:
-    """Return ``value`` in the type of its field; numbers may come as integers."""
+def _check_names(
+    names: Iterable[str], known: Mapping[str, Field[Any]], config: Path | None
+) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise OptionError(
+                f"unknown option {name!r}",
+                where=config,
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
+
+
+def _check_used(
+    values: Mapping[str, Any], known: Mapping[str, Field[Any]], system: str, origin: Path | None
+) -> None:
+    """Refuse options that are given although the system does not use them."""
+    if system not in SYSTEMS:
+        return  # `TrainOptions` refuses it
+    for name, value in values.items():
+        if not is_used(name, system):
+            raise unused_option(known[name], value, system, origin)
+
+
+def _typed(entry: Field[Any], value: Any, config: Path | None) -> Any:
+    """Return ``value`` in the type of its field; integers are accepted for floats."""
     if entry.name == "run":
         return Path(value)
     if entry.name == "cache":
@@ -174,24 +229,19 @@ def _typed(entry: Any, value: Any, config: Path | None) -> Any:
         return parse_categories(value)
     if value is None and entry.default is None:
         return None
-    kind = kind_of(entry)
+    kind = value_type(entry)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         where = config or "command line"
-        raise OptionError(f"{where}: {entry.name} is {value!r}, expected {kind.__name__}")
+        raise OptionError(f"{entry.name} is {value!r}, expected {kind.__name__}", where=where)
     return value
-
-
-def kind_of(entry: Any) -> Any:
-    """Return the type of an option's value, of one that may be None that of the others."""
-    return {"int | None": int, "float | None": float}.get(str(entry.type), entry.type)
 
 
 def parse_categories(value: Any) -> tuple[int, ...]:
     """Read the sizes of the categorical variables: 128, "16x8" (eight of 16), "10,4", [10, 4].
 
-    :raises OptionError: it is none of these.
+    :raises OptionError: the value has another form.
     """
     try:
         if isinstance(value, str):
@@ -200,7 +250,9 @@ def parse_categories(value: Any) -> tuple[int, ...]:
             return tuple(int(part) for part in parts)
         return (value,) if isinstance(value, int) else tuple(int(part) for part in value)
     except (TypeError, ValueError):
-        raise OptionError(f"--categories {value}: write 128, 16x8 (eight of 16) or 10,4") from None
+        raise OptionError(
+            "write 128, 16x8 (eight of 16) or 10,4", where=f"--categories {value}"
+        ) from None
 
 
 def _line(error: Exception) -> str:

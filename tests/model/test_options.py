@@ -7,8 +7,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 from support.paths import ROOT
 
-from multispace.errors import ModelError
-from multispace.model.options import SystemOptions, flag
+from multispace.errors import ModelError, OptionError
+from multispace.fields import declared_options, flag, shown_value
+from multispace.model.options import SYSTEM_KINDS, ModelOptions, SystemOptions, users
 
 
 def make(**values: object) -> SystemOptions:
@@ -60,31 +61,41 @@ def test_the_defaults_are_those_of_the_systems():
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name_in_one_line(name, value):
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(OptionError) as raised:
         make(**{name: value})
     message = str(raised.value)
     assert flag(name) in message
-    assert str(value) in message
+    assert shown_value(value) in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"free_bits": 0.5}, ("--free-bits 0.5", "system multispace", "or cvae or ag-cvae alone")),
+        ({"free_bits": 0.5}, ("--free-bits 0.5: system multispace", "latent, cvae, ag-cvae")),
         ({"free_bits": 0.5, "system": "base"}, ("--free-bits", "system base")),
-        ({"annealing": "none"}, ("--annealing none", "system multispace")),
-        ({"kl_weight": 0.1, "system": "beta-cvae"}, ("--kl-weight 0.1", "system beta-cvae")),
-        ({"clusters": 8, "system": "cvae"}, ("--clusters 8", "for system ag-cvae alone")),
-        ({"sample_deviation": 2.0}, ("--sample-deviation 2.0", "for system cvae or ag-cvae")),
+        ({"annealing": "none"}, ("--annealing none: system multispace",)),
+        ({"kl_weight": 0.1, "system": "beta-cvae"}, ("--kl-weight 0.1: system beta-cvae",)),
+        ({"clusters": 8, "system": "cvae"}, ("--clusters 8: system cvae", "it is for ag-cvae")),
+        ({"sample_deviation": 2.0}, ("--sample-deviation 2.0", "it is for cvae, ag-cvae")),
         ({"temperature_rate": 1e-4, "system": "latent"}, ("--temperature-rate", "system latent")),
+        ({"z_size": 12, "system": "base"}, ("--z-size 12: system base does not use",)),
+        ({"categories": (64,), "system": "latent"}, ("--categories 64", "it is for multispace")),
+        ({"gamma_z": 1.0, "system": "base"}, ("--gamma-z 1.0", "it is for multispace, beta-cvae")),
+        ({"gamma_c": 1.0, "system": "beta-cvae"}, ("--gamma-c 1.0", "system beta-cvae")),
         ({"temperature_min": 0.3}, ("--temperature-min 0.3", "--temperature-rate")),
         (
             {"temperature": 0.4, "temperature_rate": 1e-4},
             ("--temperature-min 0.5", "--temperature 0.4"),
         ),
-        ({"annealing_steps": 9}, ("--annealing-steps 9", "--annealing logistic", "cyclical")),
-        ({"annealing_cycles": 2}, ("--annealing-cycles 2", "--annealing logistic")),
+        (
+            {"annealing_steps": 9, "system": "latent"},
+            ("--annealing-steps 9", "--annealing logistic", "cyclical"),
+        ),
+        (
+            {"annealing_cycles": 2, "system": "latent"},
+            ("--annealing-cycles 2", "--annealing logistic"),
+        ),
         (
             {"annealing": "linear", "annealing_cycles": 2, "system": "latent"},
             ("--annealing-cycles 2", "--annealing linear"),
@@ -101,13 +112,13 @@ def test_a_value_out_of_range_is_refused_by_name_in_one_line(name, value):
     ],
 )
 def test_options_that_do_not_go_together_are_refused_by_name(values, parts):
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(OptionError) as raised:
         make(**values)
     assert all(part in str(raised.value) for part in parts), raised.value
 
 
 def test_an_unknown_system_is_refused_with_those_there_are():
-    with pytest.raises(ModelError, match="'vae': use one of base, latent, multispace"):
+    with pytest.raises(OptionError, match="vae: use one of base, latent, multispace"):
         make(system="vae")
 
 
@@ -123,9 +134,31 @@ def test_options_survive_json():
 
 def test_an_option_that_an_older_run_did_not_know_has_its_default():
     value = make(hidden=7).to_json()
-    for name in ("cell", "layers", "tie_embeddings", "annealing", "free_bits", "categories"):
+    for name in ("cell", "layers", "tie_embeddings", "gamma_c", "categories"):
         del value[name]
     assert SystemOptions.from_json(value) == make(hidden=7)
+
+
+def test_only_the_options_that_the_system_uses_are_recorded():
+    value = make(system="base").to_json()
+    assert set(value) == {
+        "system", "words", "feature_size", "embedding", "hidden", "cell", "layers",
+        "tie_embeddings", "dropout", "word_dropout", "label_smoothing",
+    }  # fmt: skip
+    assert {"z_size", "gamma_z", "capacity_steps"} <= set(make(system="beta-cvae").to_json())
+    assert not {"categories", "gamma_c"} & set(make(system="beta-cvae").to_json())
+
+
+def test_what_an_older_run_recorded_without_using_it_is_ignored():
+    value = {**make(system="base").to_json(), "z_size": 12, "gamma_z": 1.0, "categories": [3, 3]}
+    assert SystemOptions.from_json(value) == make(system="base")
+
+
+def test_every_system_has_a_summary_and_every_part_an_option():
+    assert all(kind.summary for kind in SYSTEM_KINDS.values())
+    parts = frozenset().union(*(kind.parts for kind in SYSTEM_KINDS.values()))
+    used = {declared.users for _, declared in declared_options(ModelOptions)}
+    assert {users(part) for part in parts} <= used
 
 
 @pytest.mark.parametrize("change", [{"word": 5}, {"words": None}, {"system": None}])

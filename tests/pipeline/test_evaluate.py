@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.options import used_by
 from support.tiny import SPLITS, make_cache, make_collection
 from support.tiny import options as preprocess_options
 
@@ -31,10 +32,11 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     make_cache(folder / "cache", make_collection(folder / "collection"))
     for system in ("base", "multispace"):
+        sizes = used_by(system, embedding=32, hidden=32, z_size=8, categories=(6,))
         train(
             TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=25,
-                         batch_size=8, embedding=32, hidden=32, z_size=8, categories=(6,),
-                         device="cpu", precision="float32", learning_rate=5e-3)
+                         batch_size=8, device="cpu", precision="float32", learning_rate=5e-3,
+                         **sizes)
         )  # fmt: skip
     return folder
 
@@ -136,10 +138,11 @@ def held_out(tmp_path_factory):
             )
         )
     for system in ("base", "multispace"):
+        sizes = used_by(system, embedding=16, hidden=16, z_size=4, categories=(4,))
         train(
             TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=10,
-                         batch_size=16, embedding=16, hidden=16, z_size=4, categories=(4,),
-                         device="cpu", precision="float32", learning_rate=1e-2)
+                         batch_size=16, device="cpu", precision="float32", learning_rate=1e-2,
+                         **sizes)
         )  # fmt: skip
     return folder
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from support import rows
+from support.options import used_by
 
 from multispace.cli import main
 from multispace.data.cache.vocabulary import build_vocabulary
@@ -28,9 +29,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explored")
     rows.make_cache(folder / "cache")
     for system in ("base", "multispace"):
+        sizes = used_by(system, embedding=4, hidden=4, z_size=3, categories=(4, 2))
         train(TrainOptions(system=system, cache=folder / "cache", run=folder / system, steps=2,
-                           batch_size=4, embedding=4, hidden=4, z_size=3, categories=(4, 2),
-                           device="cpu", precision="float32"))  # fmt: skip
+                           batch_size=4, device="cpu", precision="float32", **sizes))  # fmt: skip
     return folder
 
 

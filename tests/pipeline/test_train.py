@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.options import used_by
 from support.paths import ROOT
 from support.tiny import make_cache, make_collection
 from support.tiny import options as preprocess_options
@@ -44,7 +45,9 @@ def run(tmp_path):
 
 
 def options(cache: Path, run: Path, system: str = "multispace", **other) -> TrainOptions:
-    return TrainOptions(system=system, cache=cache, run=run, **{**SMALL, **other})
+    return TrainOptions(
+        system=system, cache=cache, run=run, **{**used_by(system, **SMALL), **other}
+    )
 
 
 def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
@@ -246,7 +249,7 @@ def test_a_run_of_an_older_version_is_used_and_goes_on(cache, run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     for part in ("options", "system"):
         for name in ("cell", "layers", "tie_embeddings", "annealing", "free_bits"):
-            del config[part][name]
+            config[part].pop(name, None)
     del config["options"]["ema"], config["options"]["lr_schedule"]
     (run / "config.json").write_text(json.dumps(config))
     assert load_run(run, torch.device("cpu"), "last").step == 2

@@ -12,6 +12,7 @@ from multispace.pipeline.metrics.captions.corpus import ImageScores
 from multispace.pipeline.runs.evaluation_folder import Record, evaluation_folder
 from multispace.pipeline.score import write_scores
 from multispace.pipeline.training.train_options import TrainOptions
+from support.options import used_by
 
 IMAGES = 40
 
@@ -26,9 +27,11 @@ RECORD = Record(
 
 def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, **options) -> Path:
     """Write a run evaluated on 40 images; ``good`` is added to its ROUGE-L and CIDEr."""
-    asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **options)
+    used = used_by(system, **options)
+    asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **used)
     write_json(run / "config.json", {
-        "options": asked.to_json(), "system": {}, "feature_spec": {}, "fingerprint": "",
+        "options": {**options, **asked.to_json()},  # an earlier version records what is not used
+        "system": {}, "feature_spec": {}, "fingerprint": "",
         "vocabulary_digest": "",
     })  # fmt: skip
     random = np.random.default_rng(noise)

@@ -3,11 +3,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from support.options import used_by
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from multispace.data.cache.vocabulary import UNK
-from multispace.errors import ModelError
+from multispace.errors import ModelError, OptionError
 from multispace.model import options, systems
 from multispace.model.beam_search import Marks, greedy
 from multispace.model.encoder import Words
@@ -52,14 +53,17 @@ def make(system: str, **values: object) -> Captioner:
         SystemOptions(
             system=system,
             words=WORDS,
-            **{
-                "feature_size": FEATURES,
-                "embedding": 4,
-                "hidden": 5,
-                "z_size": 7,
-                "categories": SIZES,
-                **values,
-            },
+            **used_by(
+                system,
+                **{
+                    "feature_size": FEATURES,
+                    "embedding": 4,
+                    "hidden": 5,
+                    "z_size": 7,
+                    "categories": SIZES,
+                    **values,
+                },
+            ),
         )
     )
     if isinstance(made, AGCVAE):
@@ -92,7 +96,7 @@ def test_the_systems_are_those_that_options_know():
 
 
 def test_an_unknown_system_is_refused_with_those_there_are():
-    with pytest.raises(ModelError, match="'vae': use one of base, latent, multispace"):
+    with pytest.raises(OptionError, match="vae: use one of base, latent, multispace"):
         make("vae")
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.options import used_by
 from support.rows import append, put_text
 
 from multispace.data.batches import load_pairs
@@ -30,7 +31,7 @@ def pairs(tmp_path):
 def make(system: str):
     torch.manual_seed(0)
     sizes = {"embedding": 4, "hidden": 5, "z_size": 3, "words": 8}
-    return build(SystemOptions(system=system, feature_size=6, **sizes)).eval()
+    return build(SystemOptions(system=system, feature_size=6, **used_by(system, **sizes))).eval()
 
 
 def test_without_a_reader_it_is_the_posterior_of_the_images(pairs):

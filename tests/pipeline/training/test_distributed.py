@@ -16,14 +16,14 @@ from multispace.errors import OptionError
 from multispace.pipeline.train import train
 from multispace.pipeline.training.train_options import TrainOptions
 
-SMALL = dict(embedding=32, hidden=32, z_size=4, log_every=1, device="cpu", precision="float32",
+SMALL = dict(embedding=32, hidden=32, log_every=1, device="cpu", precision="float32",
              learning_rate=5e-3)  # fmt: skip
 # Of 23 captions, batches of 2 x 5 leave one of 3, those of 2 x 11 one of 1: a rank has none.
 OF_SYSTEM = {
     "base": dict(batch_size=5),
-    "latent": dict(batch_size=11, free_bits=0.4, annealing="none"),
-    "multispace": dict(batch_size=5, categories=(6, 3), ema=0.8, gamma_z=1.0),
-    "ag-cvae": dict(batch_size=5, annealing="none"),
+    "latent": dict(batch_size=11, z_size=4, free_bits=0.4, annealing="none"),
+    "multispace": dict(batch_size=5, z_size=4, categories=(6, 3), ema=0.8, gamma_z=1.0),
+    "ag-cvae": dict(batch_size=5, z_size=4, annealing="none"),
 }
 STEPS = 13
 

@@ -1,10 +1,19 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from multispace.errors import OptionError
-from multispace.pipeline.training.train_options import TrainOptions, parse_categories, resolve
+from multispace.fields import declared_options
+from multispace.model.options import SYSTEMS, USERS
+from multispace.pipeline.training.train_options import (
+    GROUPS,
+    PRESETS,
+    TrainOptions,
+    parse_categories,
+    resolve,
+)
 
 GIVEN = {"system": "latent", "cache": "c", "run": "r"}
 
@@ -18,7 +27,7 @@ def test_the_command_line_goes_over_the_file(tmp_path):
 
 
 def test_options_survive_json(tmp_path):
-    options = resolve({**GIVEN, "categories": "16x8", "steps": 5}, None)
+    options = resolve({**GIVEN, "system": "multispace", "categories": "16x8", "steps": 5}, None)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"options": options.to_json(), "versions": {}}))
     assert resolve({}, file) == options
@@ -58,20 +67,20 @@ def test_faults_of_a_file_are_named(tmp_path, text, message):
         ({"batch_size": 0}, "--batch-size 0: it must be at least 1"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0: it must be above 0"),
         ({"select": "bleu"}, "--select bleu: use one of cider, loss"),
-        ({"system": "gan"}, "'gan': use one of base, latent, multispace"),
-        ({"temperature": 0.0}, "--temperature 0.0: it must be above 0"),
+        ({"system": "gan"}, "gan: use one of base, latent, multispace"),
+        ({"system": "multispace", "temperature": 0.0}, "--temperature 0.0: it must be above 0"),
         (
-            {"capacity_z_min": 9.0, "capacity_z_max": 3.0},
+            {"system": "multispace", "capacity_z_min": 9.0, "capacity_z_max": 3.0},
             "--capacity-z-min 9.0 and --capacity",
         ),
-        ({"categories": (1,)}, "each variable needs 2 or more"),
+        ({"system": "multispace", "categories": (1,)}, "each variable needs 2 or more"),
         ({"dropout": 1.0}, "--dropout 1.0: it must be below 1"),
         ({"learning_rate": float("nan")}, "--learning-rate nan: it must be a finite number"),
         ({"ema": 1.0}, "--ema 1.0: it must be below 1"),
         ({"patience": 0}, "--patience 0: it must be at least 1"),
         ({"lr_min": 1e-5}, "--lr-min 1e-05 and --lr-schedule constant"),
         ({"lr_schedule": "linear", "lr_min": 1.0}, "--lr-min 1.0 and --learning-rate 0.001"),
-        ({"free_bits": 0.1, "system": "multispace"}, "--free-bits 0.1 and system multispace"),
+        ({"free_bits": 0.1, "system": "multispace"}, "--free-bits 0.1: system multispace"),
     ],
 )
 def test_values_that_cannot_be_are_refused(change, message):
@@ -96,3 +105,59 @@ def test_categories(value, sizes):
 def test_categories_that_are_none():
     with pytest.raises(OptionError, match="write 128, 16x8"):
         parse_categories("many")
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "value", "message"),
+    [
+        ("base", "z_size", 128, "--z-size 128: system base does not use"),  # also its default
+        ("base", "gamma_z", 1.0, "--gamma-z 1.0: system base does not use"),
+        ("latent", "categories", "64", "--categories 64: system latent does not use"),
+    ],
+)
+def test_an_option_that_the_system_does_not_use_is_refused(tmp_path, system, name, value, message):
+    given = {**GIVEN, "system": system}
+    with pytest.raises(OptionError, match=message):
+        resolve({**given, name: value}, None)
+    file = tmp_path / "options.yaml"
+    file.write_text(f"{name}: {value}\n")
+    with pytest.raises(OptionError, match=f"options.yaml.*: system {system} does not use") as error:
+        resolve(given, file)
+    assert str(error.value).endswith(f"it is for {', '.join(USERS[name])}")
+
+
+def test_a_run_records_only_what_its_system_uses():
+    values = resolve({**GIVEN, "system": "base"}, None).to_json()
+    assert {"hidden", "batch_size", "cache"} <= set(values)
+    assert not {"z_size", "categories", "annealing", "gamma_z"} & set(values)
+
+
+def test_an_older_record_with_all_options_is_read(tmp_path):
+    options = resolve({**GIVEN, "system": "base", "hidden": 7}, None)
+    defaults = {n: getattr(TrainOptions, n) for n in USERS if n != "system"}
+    file = tmp_path / "config.json"
+    record = {**defaults, **options.to_json(), "run": str(tmp_path)}
+    file.write_text(json.dumps({"options": record}))
+    assert resolve({"run": "r"}, file) == options
+    # A run of an earlier version may record what it was given and did not use; resume goes on.
+    file.write_text(json.dumps({"options": {**record, "z_size": 12}}))
+    resumed = resolve({"run": str(tmp_path)}, None, resume=True)
+    assert (resumed.hidden, "z_size" in resumed.to_json()) == (7, False)
+    with pytest.raises(OptionError, match="--z-size 12 .*config.json.*: system base"):
+        resolve({"run": "r"}, file)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_preset_fits_every_system(system):
+    for preset, values in PRESETS.items():
+        options = resolve({**GIVEN, "system": system}, None, preset=preset).to_json()
+        assert all(options[name] == values[name] for name in values if name in options)
+
+
+def test_every_option_has_help_and_a_heading():
+    for known, declared in declared_options(TrainOptions):
+        assert declared.help, known.name
+        assert declared.group in GROUPS or declared.common or declared.argument, known.name
+    assert {f.name for f in fields(TrainOptions)} == {
+        f.name for f, _ in declared_options(TrainOptions)
+    }

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from support.options import used_by
 from support.rows import make_cache
 
 from multispace.data.batches import load_pairs
@@ -19,8 +20,8 @@ def cache(tmp_path):
 
 
 def make(cache, tmp_path, system="multispace", **other):
-    options = TrainOptions(system=system, cache=cache.root, run=tmp_path / "run", embedding=6,
-                           hidden=6, z_size=4, categories=(3, 2), **other)  # fmt: skip
+    sizes = used_by(system, embedding=6, hidden=6, z_size=4, categories=(3, 2))
+    options = TrainOptions(system=system, cache=cache.root, run=tmp_path / "run", **sizes, **other)
     torch.manual_seed(1)
     return options, build(options.system_options(len(cache.vocabulary()), 6))
 

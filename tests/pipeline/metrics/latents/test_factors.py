@@ -5,6 +5,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from support import rows
+from support.options import used_by
 
 from multispace.cli import main
 from multispace.data.annotations import CaptionedImage
@@ -119,9 +120,9 @@ def test_evaluate_writes_and_prints_what_latents_tell_of_factors(tmp_path):
             rows.append(writer, [image.key for image in images])
     for system in ("base", "multispace"):
         run = tmp_path / system
+        sizes = used_by(system, embedding=4, hidden=4, z_size=2, categories=(3,))
         train(TrainOptions(system=system, cache=tmp_path / "cache", run=run, steps=2,
-                           batch_size=8, embedding=4, hidden=4, z_size=2, categories=(3,),
-                           device="cpu", precision="float32"))  # fmt: skip
+                           batch_size=8, device="cpu", precision="float32", **sizes))  # fmt: skip
         asked = ["evaluate", str(run), "--cache", str(tmp_path / "cache"), "--metrics", "cider",
                  "--device", "cpu"]  # fmt: skip
         result = CliRunner().invoke(main, asked)

@@ -1,0 +1,188 @@
+"""Options that are declared once, as fields of dataclasses.
+
+The default, help text, range, choices and users of an option stand at its field. The command
+line, configuration files and the checks of values all read them from there. This module depends
+on the errors alone, so that every part of the package may declare options.
+"""
+
+import math
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from multispace.errors import OptionError
+
+OPTION = "option"  # the key of a declaration in the metadata of its field
+BOUNDS = {
+    "min": ("at least", operator.ge),
+    "exclusive_min": ("above", operator.gt),
+    "max": ("at most", operator.le),
+    "exclusive_max": ("below", operator.lt),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What a command needs to know of an option, beside its type and default.
+
+    :param help: one sentence, without the default, the range and the users
+    :param choices: all values that are allowed, or all parts of a list
+    :param metavar: the value's name in help; ``DIR`` and ``FILE`` say what a path is
+    :param flag: the name on the command line, where it is not the field's
+    :param argument: whether it is given by position, without a flag
+    :param commas: whether a list is written as one value with commas
+    :param group: the heading that it stands under
+    :param common: whether a help that is split shows it on its first page
+    :param default_text: what help shows in place of the default
+    :param users: the systems that use it; None means every one
+    :param requires: another option, and those of its values that give this one a meaning; with
+        any other value this option must keep its default
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    exclusive_min: float | None = None
+    exclusive_max: float | None = None
+    metavar: str | None = None
+    flag: str | None = None
+    argument: bool = False
+    commas: bool = False
+    group: str = ""
+    common: bool = False
+    default_text: str | None = None
+    users: tuple[str, ...] | None = None
+    requires: tuple[str, ...] = ()
+
+    def used_by(self, system: str) -> bool:
+        """Return whether ``system`` uses the option."""
+        return self.users is None or system in self.users
+
+    @property
+    def range(self) -> str:
+        """The allowed range in words, for example "at least 0, below 1"."""
+        limits = ((words, getattr(self, name)) for name, (words, _) in BOUNDS.items())
+        return ", ".join(f"{words} {bound:g}" for words, bound in limits if bound is not None)
+
+
+def option(help: str, default: Any, **declared: Any) -> Any:
+    """Return a dataclass field that declares an option with a default.
+
+    :param declared: parameters of :class:`Option`
+    """
+    return field(default=default, metadata={OPTION: Option(help=help, **declared)})
+
+
+def required(help: str, **declared: Any) -> Mapping[str, Any]:
+    """Return the metadata of a field that declares an option without a default.
+
+    Write ``field(metadata=required("help"))``: type checkers then know that it must be given.
+    """
+    return {OPTION: Option(help=help, **declared)}
+
+
+def argument(help: str, **declared: Any) -> Mapping[str, Any]:
+    """Return the metadata of a field that is given by position, likewise."""
+    return required(help, argument=True, **declared)
+
+
+def declared_options(kind: Any) -> Iterator[tuple[Field[Any], Option]]:
+    """Yield the fields of a dataclass, or of an instance, that declare an option."""
+    for known in fields(kind):
+        if OPTION in known.metadata:
+            yield known, known.metadata[OPTION]
+
+
+def value_type(known: Field[Any]) -> Any:
+    """Return the type of a field's values: of ``X | None``, X; of a sequence, its origin."""
+    kind: Any = known.type
+    if isinstance(kind, UnionType):
+        kinds = [part for part in get_args(kind) if part is not NoneType]
+        kind = kinds[0]
+    return get_origin(kind) or kind
+
+
+def flag(known: Field[Any] | str) -> str:
+    """Return how an option is written on the command line; an argument is its bare name."""
+    if isinstance(known, str):
+        return known if known == "system" else "--" + known.replace("_", "-")
+    declared = known.metadata.get(OPTION)
+    if declared is not None and declared.argument:
+        return known.name
+    return (declared and declared.flag) or "--" + known.name.replace("_", "-")
+
+
+def shown_value(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """Return the words that set the option ``name`` on the command line."""
+    if isinstance(value, bool):
+        return [flag(name if value else f"no_{name}")]
+    return [flag(name), shown_value(value)]
+
+
+def check_values(options: Any) -> None:
+    """Check the value of each declared option on its own: finite, a choice, within its range.
+
+    :raises OptionError: names the flag, the value and the bound.
+    """
+    for known, declared in declared_options(options):
+        value = getattr(options, known.name)
+        if value is None:
+            continue
+        where = f"{flag(known)} {shown_value(value)}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionError("it must be a finite number", where=where)
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if declared.choices and part not in declared.choices:
+                raise OptionError(f"use one of {', '.join(declared.choices)}", where=where)
+        for name, (words, within) in BOUNDS.items():
+            bound = getattr(declared, name)
+            if bound is not None and not within(value, bound):
+                raise OptionError(f"it must be {words} {bound}", where=where)
+
+
+def check_use(options: Any, system: str | None = None) -> None:
+    """Refuse options that have no effect beside the others.
+
+    :param system: the chosen system, for options that only some systems use
+    :raises OptionError: names the option, what leaves it without effect, and what uses it.
+    """
+    named = {known.name: known for known, _ in declared_options(options)}
+    for known, declared in declared_options(options):
+        value = getattr(options, known.name)
+        if known.default is MISSING or value == known.default:
+            continue
+        if system is not None and not declared.used_by(system):
+            raise unused_option(known, value, system)
+        if declared.requires:
+            name, *values = declared.requires
+            other = flag(named[name])
+            chosen = getattr(options, name)
+            if chosen not in values:
+                raise OptionError(
+                    f"{flag(known)} is only used with {other} {' or '.join(values)}",
+                    where=f"{flag(known)} {shown_value(value)} and {other} {chosen}",
+                )
+
+
+def unused_option(
+    known: Field[Any], value: Any, system: str, file: object | None = None
+) -> OptionError:
+    """Return the error about an option that ``system`` does not use.
+
+    :param file: where it was given, if not on the command line
+    """
+    users = known.metadata[OPTION].users or ()
+    place = f" (in {file})" if file else ""
+    return OptionError(
+        f"system {system} does not use this option",
+        where=f"{flag(known)} {shown_value(value)}{place}",
+        hint=f"it is for {', '.join(users)}",
+    )
