@@ -1,1 +1,1 @@
-"""What captions in English name: things, their attributes, what they do."""
+"""Rules and word lists that find objects, attributes and actions in English captions."""

@@ -1,196 +1,26 @@
-"""The things that are looked for in captions, each with its synonyms.
+"""The objects that are looked for in captions, each with its synonyms.
 
-Chosen by what the captions of MS-COCO and Flickr8k say often. "_" joins the words of one name.
+``nouns.json`` holds the lists. They were chosen from words that the captions of MS-COCO and
+Flickr8k use often.
 """
 
-# What a caption can be wrong about by naming it. COCO's categories, and what else is common.
-OBJECTS = {
-    "person": "person man woman boy girl child kid baby toddler infant guy gentleman lady male "
-    "female father mother son daughter brother sister bride groom policeman fireman serviceman "
-    "soldier officer adult teenager player skier snowboarder skateboarder surfer rider cyclist "
-    "bicyclist biker motorcyclist batter pitcher catcher umpire worker driver pedestrian climber "
-    "hiker dancer cowboy friend someone",
-    "bird": "bird ostrich owl seagull gull goose duck parakeet falcon pelican heron pigeon "
-    "sparrow swan parrot flamingo crow rooster turkey peacock eagle hawk chicken penguin",
-    "cat": "cat kitten kitty feline tabby",
-    "dog": "dog puppy pup doggy doggie canine beagle chihuahua dachshund terrier poodle labrador "
-    "collie pug spaniel bulldog sheepdog corgi greyhound retriever hound husky dalmatian "
-    "german_shepherd",
-    "horse": "horse pony colt foal stallion mare racehorse",
-    "sheep": "sheep lamb ram ewe",
-    "cow": "cow cattle bull calf ox steer",
-    "elephant": "elephant",
-    "bear": "bear polar_bear panda",
-    "zebra": "zebra",
-    "giraffe": "giraffe",
-    "goat": "goat",
-    "monkey": "monkey gorilla",
-    "fish": "fish",
-    "bicycle": "bicycle bike dirt_bike bmx",
-    "motorcycle": "motorcycle motorbike scooter moped",
-    "car": "car automobile van minivan sedan suv jeep taxi taxicab cab limo hatchback race_car",
-    "bus": "bus minibus schoolbus double_decker trolley",
-    "train": "train locomotive subway tram",
-    "truck": "truck pickup lorry firetruck fire_truck pickup_truck",
-    "plane": "plane airplane aeroplane aircraft jet jetliner airliner biplane",
-    "boat": "boat ship sailboat motorboat canoe kayak yacht ferry speedboat rowboat raft",
-    "wagon": "wagon cart carriage",
-    "traffic_light": "traffic_light traffic_signal stoplight",
-    "hydrant": "hydrant fire_hydrant",
-    "sign": "sign stop_sign street_sign",
-    "parking_meter": "parking_meter",
-    "bench": "bench pew",
-    "backpack": "backpack knapsack rucksack",
-    "umbrella": "umbrella parasol",
-    "bag": "bag handbag purse",
-    "suitcase": "suitcase luggage briefcase",
-    "tie": "tie necktie",
-    "frisbee": "frisbee",
-    "ski": "ski",
-    "snowboard": "snowboard",
-    "ball": "ball baseball football basketball soccer_ball tennis_ball volleyball",
-    "kite": "kite",
-    "bat": "bat baseball_bat",
-    "glove": "glove mitt",
-    "skateboard": "skateboard",
-    "surfboard": "surfboard surf_board boogie_board",
-    "racket": "racket racquet tennis_racket tennis_racquet",
-    "bottle": "bottle",
-    "glass": "wine_glass glass_of glasses_of",
-    "cup": "cup mug",
-    "fork": "fork",
-    "knife": "knife",
-    "spoon": "spoon",
-    "bowl": "bowl",
-    "plate": "plate platter",
-    "banana": "banana",
-    "apple": "apple",
-    "sandwich": "sandwich burger hamburger",
-    "orange": "orange_fruit",
-    "broccoli": "broccoli",
-    "carrot": "carrot",
-    "hot_dog": "hot_dog hotdog",
-    "pizza": "pizza",
-    "donut": "donut doughnut",
-    "cake": "cake cupcake",
-    "chair": "chair seat recliner stool armchair",
-    "couch": "couch sofa futon loveseat settee",
-    "plant": "plant potted_plant",
-    "bed": "bed",
-    "table": "table dining_table coffee_table picnic_table",
-    "desk": "desk",
-    "toilet": "toilet urinal",
-    "tv": "tv television screen monitor",
-    "laptop": "laptop computer laptop_computer",
-    "mouse": "mouse computer_mouse",
-    "remote": "remote remote_control",
-    "keyboard": "keyboard",
-    "phone": "phone cellphone cell_phone telephone smartphone",
-    "microwave": "microwave microwave_oven",
-    "oven": "oven stove",
-    "toaster": "toaster",
-    "sink": "sink",
-    "refrigerator": "refrigerator fridge",
-    "book": "book",
-    "clock": "clock",
-    "vase": "vase",
-    "scissors": "scissors",
-    "teddy_bear": "teddy_bear teddy",
-    "toothbrush": "toothbrush",
-    "camera": "camera",
-    "guitar": "guitar",
-    "flag": "flag",
-    "helmet": "helmet",
-    "hat": "hat cap",
-    "sunglasses": "sunglasses",
-    "circle": "circle disc",
-    "square": "square",
-    "triangle": "triangle",
-    "star": "star",
-}
-ANIMATE = frozenset(list(OBJECTS)[: list(OBJECTS).index("bicycle")])
+from multispace.data.language.word_lists import Words, read_word_lists
 
-# They carry attributes, but references leave them out too often to call them made up.
-SURROUNDINGS = {
-    "shirt": "shirt t_shirt sweatshirt jersey blouse",
-    "jacket": "jacket coat vest sweater",
-    "trousers": "trousers pants jeans",
-    "shorts": "shorts trunks",
-    "dress": "dress skirt gown",
-    "suit": "suit tuxedo",
-    "uniform": "uniform",
-    "outfit": "outfit costume clothes clothing",
-    "shoe": "shoe boot sneaker sandal",
-    "scarf": "scarf",
-    "hair": "hair fur",
-    "eye": "eye",
-    "head": "head",
-    "face": "face",
-    "nose": "nose",
-    "hand": "hand",
-    "leg": "leg",
-    "collar": "collar leash",
-    "feather": "feather",
-    "wing": "wing",
-    "tail": "tail",
-    "building": "building house skyscraper church barn",
-    "tower": "tower clock_tower",
-    "bridge": "bridge",
-    "wall": "wall",
-    "floor": "floor tile",
-    "door": "door gate",
-    "window": "window",
-    "curtain": "curtain",
-    "fence": "fence railing",
-    "pole": "pole post",
-    "roof": "roof ceiling",
-    "room": "room living_room bathroom bedroom kitchen",
-    "cabinet": "cabinet cupboard dresser shelf",
-    "counter": "counter countertop",
-    "mirror": "mirror",
-    "lamp": "lamp lights street_light street_lamp",
-    "blanket": "blanket rug carpet quilt",
-    "pillow": "pillow cushion",
-    "towel": "towel cloth tablecloth",
-    "box": "box crate container",
-    "basket": "basket",
-    "bucket": "bucket",
-    "tray": "tray",
-    "board": "board cutting_board",
-    "toy": "toy doll",
-    "flower": "flower rose",
-    "tree": "tree palm_tree",
-    "grass": "grass lawn",
-    "field": "field meadow pasture",
-    "leaf": "leaf",
-    "rock": "rock boulder",
-    "hill": "hill mountain cliff slope",
-    "water": "water ocean sea lake river pond pool",
-    "wave": "wave",
-    "sky": "sky",
-    "cloud": "cloud",
-    "sand": "sand beach",
-    "road": "road street highway",
-    "track": "track train_track",
-    "court": "court tennis_court",
-    "bus_stop": "bus_stop",
-    "fruit": "fruit",
-    "vegetable": "vegetable",
-    "photo": "photo photograph picture image",
-    "line": "line",
-    "rope": "rope",
-    "ramp": "ramp",
-    "slide": "slide",
-    "bird_house": "bird_house bird_feeder bird_bath birdhouse",
-    "dog_house": "dog_house doghouse",
-}
+_LISTS: dict[str, dict[str, Words]] = read_word_lists("nouns.json")
+
+# A caption that names one of these may be wrong. They are COCO's categories and other common
+# objects.
+OBJECTS = _LISTS["objects"]
+
+# These carry attributes, but references omit them too often to call them hallucinated.
+SURROUNDINGS = _LISTS["surroundings"]
+
 NOUNS = OBJECTS | SURROUNDINGS
 
-# Whom a held-out pair means; the scores call all of them "person".
-PEOPLE = {
-    "man": "man guy gentleman father boy son policeman groom male serviceman brother",
-    "woman": "woman mother girl daughter lady sister bride female",
-    "child": "child boy girl baby kid toddler infant",
-}
+# Kinds of people that a held-out pair can name; the scores call all of them "person".
+PEOPLE = _LISTS["people"]
 
-OBJECT_OF = {word: name for name, words in NOUNS.items() for word in words.split()}
+# The objects that are people or animals.
+ANIMATE = frozenset(_LISTS["animate"])
+
+OBJECT_OF = {word: name for name, words in NOUNS.items() for word in words}

@@ -4,23 +4,37 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol
 
+from multispace.data.language.inflection import noun_forms, verb_forms
 from multispace.data.language.nouns import NOUNS, OBJECT_OF, PEOPLE
 from multispace.data.language.phrases import LEXICON, Lexicon, Phrase, read_phrases
-from multispace.data.language.words import ATTRIBUTES, QUALITIES, VERBS, noun_forms, verb_forms
-from multispace.data.shapes import Mention, Thing
+from multispace.data.language.words import ATTRIBUTES, QUALITIES, VERBS
 from multispace.errors import DataError
 
 _WORD = re.compile("[a-z]+")
-_ADJECTIVES = {v: words.split() for values in ATTRIBUTES.values() for v, words in values.items()}
-_ADJECTIVES |= {value: words.split() for value, words in QUALITIES.items()}
+_ADJECTIVES = {v: words for values in ATTRIBUTES.values() for v, words in values.items()}
+_ADJECTIVES |= QUALITIES
+
+
+class Depicted(Protocol):
+    """An object of a generated image, or a mention of one; None where an attribute is unknown."""
+
+    @property
+    def shape(self) -> str | None: ...  # noqa: D102
+    @property
+    def colour(self) -> str | None: ...  # noqa: D102
+    @property
+    def size(self) -> str | None: ...  # noqa: D102
+    @property
+    def pattern(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An adjective or a verb, and a noun; make it with :meth:`parse`, which finds the concepts.
+    """An adjective or a verb, and a noun; :meth:`parse` finds the concepts of two words.
 
-    A concept stands for its synonyms and all their inflections; a word that is in no list
+    A concept stands for its synonyms and all their inflected forms. A word that is in no list
     stands for itself.
     """
 
@@ -31,7 +45,7 @@ class Pair:
     def parse(cls, text: str) -> "Pair":
         """Read "black dog", "big buses", "ride_woman" or "sitting man".
 
-        :raises DataError: it is not two words.
+        :raises DataError: ``text`` is not two words.
         """
         words = text.lower().replace("_", " ").split()
         if len(words) != 2 or not all(_WORD.fullmatch(word) for word in words):
@@ -46,26 +60,25 @@ class Pair:
 
     @cached_property
     def adjectives(self) -> frozenset[str]:
-        """What stands for the modifier as an attribute; empty where it is a known verb."""
+        """Words for the modifier as an attribute; empty if it is a known verb."""
         if self.modifier in VERBS:
             return frozenset()
         return frozenset(_ADJECTIVES.get(self.modifier, (self.modifier,)))
 
     @cached_property
     def verbs(self) -> frozenset[str]:
-        """What stands for the modifier as a verb; empty where it is a known adjective."""
+        """Words for the modifier as a verb; empty if it is a known adjective."""
         if self.modifier in _ADJECTIVES:
             return frozenset()
-        return frozenset(VERBS.get(self.modifier, self.modifier).split())
+        return frozenset(VERBS.get(self.modifier, (self.modifier,)))
 
     @cached_property
     def nouns(self) -> frozenset[str]:
-        """What stands for the noun."""
-        words = PEOPLE.get(self.noun) or NOUNS.get(self.noun) or self.noun
-        return frozenset(words.split())
+        """Words for the noun."""
+        return frozenset(PEOPLE.get(self.noun) or NOUNS.get(self.noun) or (self.noun,))
 
     def is_named(self, caption: str) -> bool:
-        """Whether ``caption`` names the pair."""
+        """Return whether ``caption`` names the pair."""
         return self._may_be_in(caption) and any(
             phrase.noun in self.nouns
             and not (
@@ -76,11 +89,11 @@ class Pair:
         )
 
     def noun_is_named(self, caption: str) -> bool:
-        """Whether ``caption`` names the noun, with whatever attributes."""
+        """Return whether ``caption`` names the noun, with any attributes."""
         return any(phrase.noun in self.nouns for phrase in self._phrases(caption))
 
-    def is_in(self, thing: Thing | Mention) -> bool:
-        """Whether an object of a generated picture, or a mention of one, shows the pair."""
+    def is_in(self, thing: Depicted) -> bool:
+        """Return whether one object of a generated image, or a mention of it, shows the pair."""
         attributes = (thing.colour, thing.size, thing.pattern)
         return thing.shape in self.nouns and not self.adjectives.isdisjoint(attributes)
 
@@ -88,7 +101,7 @@ class Pair:
         return read_phrases(caption, self._lexicon)
 
     def _may_be_in(self, caption: str) -> bool:
-        """Whether a form of both words is there: reading every caption of COCO takes minutes."""
+        """Return whether forms of both words occur: reading all of COCO in full takes minutes."""
         words = set(_WORD.findall(caption.lower()))
         return all(not forms.isdisjoint(words) for forms in self._forms)
 
@@ -124,13 +137,13 @@ def _modifier(word: str) -> str:
         if word in words:
             return value
     verb = LEXICON.verbs.get(word, word)
-    return next((concept for concept, words in VERBS.items() if verb in words.split()), word)
+    return next((concept for concept, words in VERBS.items() if verb in words), word)
 
 
 def _noun(word: str) -> str:
-    """Return the concept of a noun, folded to the singular.
+    """Return the concept of a noun in the singular.
 
-    People are told apart here: who holds out "young boy" does not mean every young person.
+    Kinds of people stay apart: "young boy" does not mean every young person.
     """
     singular = LEXICON.nouns.get(word) or re.sub("(?<=[^s])s$", "", word)
     concept = OBJECT_OF.get(singular, singular)

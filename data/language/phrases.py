@@ -1,17 +1,17 @@
-"""Which things a caption names, with which attributes, doing what: rules over word lists.
+"""The nouns that a caption names, with their attributes and verbs, found by rules.
 
-There is no parser behind this. The rules, for words of :mod:`multispace.data.language`:
+The rules use the word lists of :mod:`multispace.data.language`, not a parser:
 
-- an attribute counts for the noun that ends its phrase: "a big red bus", "black and white cats".
-  Up to two unknown words may stand between ("a red double decker bus"), but no preposition,
-  article or verb; in a compound the last noun counts ("a red bus seat" is a seat);
-- after a form of "be", attributes count for the last noun that no preposition or verb governs
-  ("the cat on the mat is black"), after "that", "which" and "who" for the nearest ("a bus that is
-  red"); after "painted" and "colored" for the nearest too, and "with stripes" likewise;
-- a number counts for a noun in the plural ("two dogs", not "two story building"), "one" for any;
-- a verb counts for that last noun ("a man at a table is eating"), and for the nearest where it
-  follows directly ("a man watches a bird flying": either may be meant); before a noun, with an
-  article, for that noun ("the sleeping cat").
+- An attribute belongs to the noun that ends its phrase: "a big red bus", "black and white cats".
+  Up to two unknown words may stand between them ("a red double decker bus"), but no preposition,
+  article or verb. In a compound the last noun counts: "a red bus seat" is a seat.
+- After a form of "be", attributes belong to the last noun that no preposition or verb governs
+  ("the cat on the mat is black"). After "that", "which", "who", "painted" and "colored" they
+  belong to the nearest noun ("a bus that is red"), as does "with stripes".
+- A number belongs to a plural noun ("two dogs", not "two story building"), "one" to any noun.
+- A verb belongs to that ungoverned noun ("a man at a table is eating"), and also to the nearest
+  noun where it follows directly ("a man watches a bird flying": both readings are possible).
+  Between an article and a noun it belongs to that noun ("the sleeping cat").
 """
 
 import re
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from multispace.data.language.inflection import noun_forms, verb_forms
 from multispace.data.language.nouns import ANIMATE, NOUNS, OBJECT_OF
 from multispace.data.language.words import (
     ATTRIBUTES,
@@ -34,12 +35,10 @@ from multispace.data.language.words import (
     UNCOUNTED,
     VERBS,
     attribute_of,
-    noun_forms,
-    verb_forms,
 )
 
 FRUIT = {"orange": "orange_fruit"}  # a colour that is a noun after an article: "an orange"
-SKIPPED = 2  # unknown words between an attribute and its noun
+MAX_UNKNOWN = 2  # unknown words between an attribute and its noun
 
 _TOKEN = re.compile(r"[a-z]+|[0-9]+|[.,;!?]")
 _ENDS = frozenset([*".;!?", "while", "as", "but", "when", "where"])  # of a clause
@@ -47,17 +46,20 @@ _ENDS = frozenset([*".;!?", "while", "as", "but", "when", "where"])  # of a clau
 
 @dataclass
 class Phrase:
-    """A noun as a caption names it, folded to the singular, and what is said of it."""
+    """A noun in a caption, in the singular, with its attributes and verbs."""
 
     noun: str
     attributes: list[str] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
-    governed: bool = False  # by a preposition or a verb: "on the table", "riding a horse"
+    governed: bool = False  # follows a preposition or a verb: "on the table", "riding a horse"
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words that the rules know: attributes as they are, nouns and verbs by their forms."""
+    """The words that the rules know.
+
+    ``nouns`` and ``verbs`` map each inflected form to its base form.
+    """
 
     attributes: frozenset[str]
     nouns: dict[str, str]
@@ -66,7 +68,7 @@ class Lexicon:
     def extended(
         self, attributes: Iterable[str], nouns: Iterable[str], verbs: Iterable[str]
     ) -> "Lexicon":
-        """Return a lexicon that knows these words too."""
+        """Return a lexicon that also knows these words."""
         return replace(
             self,
             attributes=self.attributes | set(attributes),
@@ -76,7 +78,7 @@ class Lexicon:
 
     @cached_property
     def joined(self) -> dict[str, list[list[str]]]:
-        """Names of several words by their first, the longest first."""
+        """Names of several words, listed under their first word, the longest first."""
         names = {w for w in (*self.attributes, *self.nouns, *NEUTRAL) if "_" in w}
         joined: dict[str, list[list[str]]] = {}
         for name in sorted(names, key=len, reverse=True):
@@ -90,21 +92,21 @@ LEXICON = Lexicon(
         word
         for values in (*ATTRIBUTES.values(), QUALITIES)
         for words in values.values()
-        for word in words.split()
+        for word in words
     ),
-    {form: word for words in NOUNS.values() for word in words.split() for form in noun_forms(word)}
+    {form: word for words in NOUNS.values() for word in words for form in noun_forms(word)}
     | {colour + "s": fruit for colour, fruit in FRUIT.items()},
-    {form: word for words in VERBS.values() for word in words.split() for form in verb_forms(word)},
+    {form: word for words in VERBS.values() for word in words for form in verb_forms(word)},
 )
 
 
 def read_phrases(caption: str, lexicon: Lexicon = LEXICON) -> list[Phrase]:
-    """Return the nouns that ``caption`` names, in its order, with what is said of each."""
+    """Return the nouns of ``caption`` in order, with their attributes and verbs."""
     return _Reader(_tokens(caption, lexicon), lexicon).read()
 
 
 def _tokens(caption: str, lexicon: Lexicon) -> list[str]:
-    """Split into lower-case words and marks; names of several words become one ("hot_dog")."""
+    """Split into lower-case words and punctuation; join the words of known names ("hot_dog")."""
     words = _TOKEN.findall(re.sub("['\u2019]s\\b", "", caption.lower()))
     tokens: list[str] = []
     place = 0
@@ -128,16 +130,16 @@ class _Reader:
         self.lexicon = lexicon
         self.phrases: list[Phrase] = []
         self.subjects: list[Phrase] = []  # several where "and" joins them
-        self.last = ""  # what the token before was: noun, be, that, verb, in, and, or something
+        self.last = ""  # kind of the previous token: noun, be, that, verb, in, and, ...
         self.relative = False
         self._close()
 
     def _close(self) -> None:
-        """Leave the noun phrase in hand."""
+        """Leave the current noun phrase."""
         self.inside = self.article = False
         self.attributes: list[str] = []
         self.doing: list[str] = []
-        self.skipped = 0
+        self.unknown = 0
 
     def _open(self) -> None:
         if not self.inside:
@@ -153,15 +155,15 @@ class _Reader:
         return self.phrases
 
     def _take(self, place: int) -> int:
-        """Read the token at ``place``; return the place of the next one to read."""
+        """Read the token at ``place`` and return the place of the next token to read."""
         word, known = self.tokens[place], self.lexicon
         if word in RELATIVE and self.last == "noun":
             self.last, self.relative = "that", True
         elif word in BE:
             self._end()
-            return self._said_of(self._subjects(), place, "be")
+            return self._predicate(self._subjects(), place, "be")
         elif word in COLOURED and self.last in ("noun", "be"):
-            return self._said_of(self.phrases[-1:], place, "verb")
+            return self._predicate(self.phrases[-1:], place, "verb")
         elif word in DETERMINERS:
             self._end()
             self._open()
@@ -193,7 +195,7 @@ class _Reader:
         return place + 1
 
     def _more(self, place: int) -> bool:
-        """Whether an attribute, or a word of degree, follows."""
+        """Return whether an attribute or a word of degree follows."""
         after = self.tokens[place + 1 : place + 2]
         return bool(after) and (after[0] in self.lexicon.attributes or after[0] in DEGREES)
 
@@ -226,7 +228,7 @@ class _Reader:
         self._name(noun, attributes)
 
     def _modifies(self, noun: str, after: str | None) -> bool:
-        """Whether the noun is only part of a compound: "kitchen table", "baby elephant"."""
+        """Return whether the noun is the first part of a compound such as "kitchen table"."""
         if after is None or OBJECT_OF.get(noun) not in ANIMATE:
             return after is not None
         return OBJECT_OF[noun] == "person" and OBJECT_OF.get(after) in ANIMATE
@@ -242,7 +244,7 @@ class _Reader:
         self.last = "noun"
 
     def _end(self) -> None:
-        """End a noun phrase that no known noun ended."""
+        """End a noun phrase that has no known noun."""
         if self.article and self.attributes and (fruit := FRUIT.get(self.attributes[-1])):
             self._name(fruit, self.attributes[:-1])
         self._close()
@@ -251,19 +253,22 @@ class _Reader:
         verbal = (word.endswith("s") and not word.endswith("ss")) or (
             word.endswith("ing") and not self.article
         )
-        self.skipped += 1
-        if not self.inside or verbal or self.skipped > SKIPPED:
+        self.unknown += 1
+        if not self.inside or verbal or self.unknown > MAX_UNKNOWN:
             self._end()
         self.last = "verb" if word.endswith("ing") else "other"
 
     def _subjects(self) -> list[Phrase]:
-        """Of whom "is" speaks."""
+        """Return the nouns that a form of "be" refers to."""
         if self.relative:
             return self.phrases[-1:]
         return self.subjects or self.phrases[-1:]
 
-    def _said_of(self, subjects: list[Phrase], place: int, kind: str) -> int:
-        """Give the attributes that end a clause to ``subjects``: "is black and white"."""
+    def _predicate(self, subjects: list[Phrase], place: int, kind: str) -> int:
+        """Add the attributes that end a clause ("is black and white") to ``subjects``.
+
+        :returns: the place of the next token to read
+        """
         found, end = [], place + 1
         while end < len(self.tokens):
             word = self.tokens[end]
@@ -282,7 +287,7 @@ class _Reader:
         return end
 
     def _pattern(self, place: int) -> int:
-        """Return the place after "stripes" in "with black and white stripes", or 0."""
+        """Return the place after "stripes" in "with black and white stripes", else 0."""
         if self.last != "noun":
             return 0
         for end, word in enumerate(self.tokens[place:], start=place):
@@ -294,7 +299,7 @@ class _Reader:
 
 
 def _closes(word: str, lexicon: Lexicon) -> bool:
-    """Whether an attribute before ``word`` stands alone, for no noun can come of it."""
+    """Return whether an attribute before ``word`` cannot belong to a noun after it."""
     functional = DETERMINERS | PREPOSITIONS | BE | RELATIVE | _ENDS | {"and", ",", "or"}
     return word in functional or word in lexicon.verbs
 
@@ -304,5 +309,5 @@ def _is_number(word: str) -> bool:
 
 
 def _fits_one(word: str) -> bool:
-    """Whether an attribute can belong to a noun in the singular."""
+    """Return whether an attribute can belong to a singular noun."""
     return not _is_number(word) or attribute_of(word) == ("number", "one")

@@ -1,9 +1,9 @@
 import pytest
 
+from multispace.data.language.inflection import noun_forms, verb_forms
 from multispace.data.language.nouns import NOUNS, OBJECT_OF, PEOPLE
 from multispace.data.language.pairs import Pair
 from multispace.data.language.phrases import read_phrases
-from multispace.data.language.words import noun_forms, verb_forms
 from multispace.errors import DataError
 
 
@@ -85,7 +85,7 @@ def test_words_inflect():
 
 
 def test_a_noun_stands_for_one_thing():
-    words = [word for names in NOUNS.values() for word in names.split()]
+    words = [word for names in NOUNS.values() for word in names]
     assert sorted({word for word in words if words.count(word) > 1}) == []
     assert all(OBJECT_OF[name] == "person" for name in PEOPLE)
 
