@@ -1,4 +1,4 @@
-"""The generated collection: images of two shapes, their captions, and the truth about both."""
+"""The generated collection: images of two shapes, their captions, and the true factors."""
 
 from multispace.data.shapes.drawing import render
 from multispace.data.shapes.generator import ShapesSummary, generate_shapes, read_factors

@@ -11,7 +11,7 @@ from multispace.data.shapes.scene import Scene, Thing
 Colour = tuple[int, int, int]
 Points = list[tuple[float, float]]
 
-# Chosen to differ as seen from the background: average pooling sees colour times area.
+# Chosen to differ relative to the background: average pooling sees colour times area.
 PALETTE: dict[str, Colour] = {
     "red": (205, 40, 60),
     "orange": (244, 134, 36),
@@ -23,7 +23,7 @@ PALETTE: dict[str, Colour] = {
     "black": (50, 50, 56),
 }
 BACKGROUND: Colour = (247, 245, 240)
-TINT = 0.5  # how far stripes and dots go from the colour towards white
+TINT = 0.5  # fraction of white in the colour of stripes and dots
 SUPERSAMPLING = 3
 
 # Outlines as spokes: (degrees clockwise from the top, length in radii). A circle has none.
@@ -41,7 +41,7 @@ LOWERED = {"triangle": 0.2}  # radii; centres the triangle by its height
 
 
 def render(scene: Scene, size: int) -> Image.Image:
-    """Draw ``scene`` as an RGB image of ``size`` x ``size`` pixels, antialiased."""
+    """Draw ``scene`` as an antialiased RGB image of ``size`` x ``size`` pixels."""
     side = size * SUPERSAMPLING
     image = Image.new("RGB", (side, side), BACKGROUND)
     for thing in (scene.main, scene.other):
@@ -72,7 +72,7 @@ def _corners(spokes: Sequence[tuple[float, float]], x: float, y: float, radius: 
 
 
 def _fabric(thing: Thing, width: int, radius: float) -> Image.Image:
-    """Return a square of the object's colour and pattern, to be cut by its outline."""
+    """Return a square with the object's colour and pattern, which its outline then masks."""
     colour = PALETTE[thing.colour]
     light = tuple(round(value + (255 - value) * TINT) for value in colour)
     fabric = Image.new("RGB", (width, width), colour)

@@ -1,33 +1,49 @@
-"""The generated collection on disk: images, and COCO annotations that hold their factors."""
+"""Writing a generated collection: images, and COCO annotations with their factors."""
 
 import json
 import os
 import random
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from multispace.data.files import sync_folder
+from multispace.data.language.pairs import Pair
 from multispace.data.shapes.drawing import render
-from multispace.data.shapes.scene import draw_scene, factor_values, parse_combinations
+from multispace.data.shapes.scene import draw_scene, factor_values, parse_pairs
 from multispace.data.shapes.sentences import CAPTIONS_PER_IMAGE, captions_of
-from multispace.errors import AnnotationError, DataError
+from multispace.errors import AnnotationError, DataError, brief
 
-FEWEST_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
-LEAST_SIZE = 16  # pixels
-HELD_OUT = "held-out"
+MIN_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
+MIN_SIZE = 16  # pixels
+HELD_OUT_SPLIT = "held-out"
 
 
 @dataclass(frozen=True)
 class ShapesSummary:
-    """What was written: the images of each split, the captions in all, what is held out."""
+    """A generated collection: images per split, captions in all, and held-out pairs."""
 
     out: Path
     images: dict[str, int]
     captions: int
     held_out: tuple[str, ...]
+
+    def annotations(self, split: str) -> Path:
+        """Return the annotation file of a split."""
+        return self.out / "annotations" / f"{split}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "out": str(self.out), "held_out": list(self.held_out)}
+
+    def render(self) -> str:
+        """Return a line for each split."""
+        return "\n".join(
+            f"{split}: {count} images, {self.annotations(split)}"
+            for split, count in self.images.items()
+        )
 
 
 def generate_shapes(
@@ -35,81 +51,94 @@ def generate_shapes(
 ) -> ShapesSummary:
     """Write a collection of ``images`` images of ``size`` x ``size`` pixels in COCO form.
 
-    ``out`` gets ``images/*.png``, named alike for all splits, and
-    ``annotations/{train,val,test}.json`` (80, 10 and 10 per cent). No image of these shows a
-    combination of ``hold_out`` ("red circle": a colour, size or pattern, and a shape) in either
-    object. ``annotations/held-out.json`` then has ``images // 10`` images more (at least one a
-    combination) that show the combinations in turn, in the main object unless it is a small
-    one. An image entry holds ``factors`` (:meth:`multispace.data.shapes.scene.Scene.factors`).
+    ``out`` gets ``images/*.png`` and ``annotations/{train,val,test}.json`` (80, 10 and 10 per
+    cent). An image entry holds ``factors`` (:meth:`multispace.data.shapes.scene.Scene.factors`).
+    Equal arguments give equal bytes under equal versions of Pillow. ``out`` appears only when
+    the collection is complete.
 
-    Equal arguments give equal bytes under equal versions of Pillow. An image that shows nothing
-    held out is the same whatever is held out. ``out`` appears only when whole.
+    No image of these splits shows a pair of ``hold_out`` in either object.
+    ``annotations/held-out.json`` then lists ``images // 10`` further images (at least one for
+    each pair) that show the pairs in turn, in the main object unless the pair is a small one.
+    Images that show no held-out pair are the same for every ``hold_out``.
 
-    Raises :class:`DataError` where ``out`` has contents, ``images`` is below 10, ``size`` is below
-    16, a combination is not known, or no image is without them all.
+    :param hold_out: pairs of an attribute and a shape, such as "red circle"
+    :raises DataError: ``out`` is not empty, there are fewer than 10 images or 16 pixels, a pair
+        is unknown, or no image is left without the pairs.
     """
-    if images < FEWEST_IMAGES:
-        raise DataError(f"{images} images leave a split empty; ask for at least {FEWEST_IMAGES}")
-    if size < LEAST_SIZE:
-        raise DataError(f"size {size}: too few pixels to tell shapes; ask for {LEAST_SIZE} or more")
+    if images < MIN_IMAGES:
+        raise DataError(f"{images} images leave a split empty", hint=f"use at least {MIN_IMAGES}")
+    if size < MIN_SIZE:
+        raise DataError(
+            f"size {size}: too few pixels to distinguish shapes", hint=f"use {MIN_SIZE} or more"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: exists and is not an empty folder; choose another, or remove it")
-    held = parse_combinations(hold_out)
+        raise DataError(
+            "exists and is not an empty folder", where=out, hint="choose another, or remove it"
+        )
+    pairs = parse_pairs(hold_out)
     tenth = images // 10
     by_split = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
-    if held:
-        by_split[HELD_OUT] = max(tenth, len(held))
-    names = tuple(map(str, held))
+    if pairs:
+        by_split[HELD_OUT_SPLIT] = max(tenth, len(pairs))
 
     place = out.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
-        whole = Path(temporary) / place.name
-        (whole / "images").mkdir(parents=True)
-        (whole / "annotations").mkdir()
+        folder = Path(temporary) / place.name
+        (folder / "images").mkdir(parents=True)
+        (folder / "annotations").mkdir()
         start = 0
         for split, count in by_split.items():
-            shown = held if split == HELD_OUT else ()
-            entries, annotations = [], []
-            for index in range(start, start + count):
-                rng = random.Random(f"{seed}/{index}")
-                if shown:
-                    scene = draw_scene(rng, showing=shown[index % len(shown)])
-                else:
-                    scene = draw_scene(rng, without=held)
-                name = f"{index:06d}.png"
-                render(scene, size).save(whole / "images" / name, compress_level=3)
-                entry = {"id": index, "file_name": name, "width": size, "height": size}
-                entries.append({**entry, "factors": scene.factors()})
-                annotations += _annotations(index, captions_of(scene, rng))
-            info = {
-                "description": "generated shapes",
-                "split": split,
-                "seed": seed,
-                "held_out": names,
-                "factors": factor_values(),
-            }
-            document = {"info": info, "images": entries, "annotations": annotations}
-            file = whole / "annotations" / f"{split}.json"
-            file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+            _write_split(folder, split, range(start, start + count), seed, pairs, size)
             start += count
         os.sync()  # once for thousands of small files, instead of one fsync for each
-        os.replace(whole, place)
+        os.replace(folder, place)
     sync_folder(place.parent)
-    return ShapesSummary(out, by_split, start * CAPTIONS_PER_IMAGE, names)
+    return ShapesSummary(out, by_split, start * CAPTIONS_PER_IMAGE, tuple(pairs))
+
+
+def _write_split(
+    folder: Path, split: str, numbers: range, seed: int, pairs: Mapping[str, Pair], size: int
+) -> None:
+    """Write the images of a split and its annotation file."""
+    held = tuple(pairs.values())
+    entries, annotations = [], []
+    for number in numbers:
+        rng = random.Random(f"{seed}/{number}")
+        if split == HELD_OUT_SPLIT:
+            scene = draw_scene(rng, showing=held[number % len(held)])
+        else:
+            scene = draw_scene(rng, without=held)
+        name = f"{number:06d}.png"
+        render(scene, size).save(folder / "images" / name, compress_level=3)
+        entry = {"id": number, "file_name": name, "width": size, "height": size}
+        entries.append({**entry, "factors": scene.factors()})
+        annotations += _annotations(number, captions_of(scene, rng))
+    info = {
+        "description": "generated shapes",
+        "split": split,
+        "seed": seed,
+        "held_out": tuple(pairs),
+        "factors": factor_values(),
+    }
+    document = {"info": info, "images": entries, "annotations": annotations}
+    file = folder / "annotations" / f"{split}.json"
+    file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
 def read_factors(path: Path) -> dict[str, dict[str, Any]]:
     """Return the true factors in a generated annotation file, by the images' file names.
 
-    Raises :class:`AnnotationError` where it is missing, not JSON, or has no factors.
+    :raises AnnotationError: the file is missing, not JSON, or has no factors.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {entry["file_name"]: entry["factors"] for entry in document["images"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError(
-            f"{path}: no factors to read ({error!r}); give an annotation file of `shapes`"
+            f"no factors to read ({brief(repr(error), 100)})",
+            where=path,
+            hint="give an annotation file that `multispace shapes` made",
         ) from error
 
 

@@ -1,15 +1,16 @@
-"""What a generated image shows: two objects and their relation.
+"""The scene of a generated image: two objects and their relation.
 
 The main object is large or medium; a small one is above, below, left or right of it. Every
-factor of both is drawn independently and uniformly, so that none tells of another.
+factor of both is drawn independently and uniformly, so that factors are uncorrelated.
 """
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from multispace.data.language.pairs import Pair
 from multispace.errors import DataError
 
 SHAPES = ("circle", "square", "triangle", "star", "cross")
@@ -19,8 +20,8 @@ SIZES = (*MAIN_SIZES, "small")
 PATTERNS = ("plain", "striped", "dotted")
 RELATIONS = ("above", "below", "left", "right")  # of the main object to the other
 
-# In sides of the image. Places vary little: average pooling mixes place with shape, and an
-# untrained network's features then tell shapes apart far less well.
+# As fractions of the image's side. Places vary little: average pooling mixes place with shape,
+# and features of an untrained network then separate shapes far less well.
 RADIUS = {"large": 0.29, "medium": 0.23, "small": 0.08}
 MAIN_PLACE, OTHER_PLACE = 0.38, 0.87
 PLACE_JITTER = 0.02
@@ -29,7 +30,7 @@ RADIUS_JITTER = 0.04  # of the radius
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; ``x``, ``y`` (centre) and ``radius`` are in sides of the image."""
+    """One object; ``x``, ``y`` (its centre) and ``radius`` are fractions of the image's side."""
 
     shape: str
     colour: str
@@ -42,7 +43,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What one image shows: ``main`` is ``relation`` (above, below, left, right of) ``other``."""
+    """One image's content: ``main`` is ``relation`` (above, below, left, right of) ``other``."""
 
     main: Thing
     other: Thing
@@ -51,8 +52,9 @@ class Scene:
     def factors(self) -> dict[str, Any]:
         """Return the true factors as JSON values.
 
-        ``objects`` lists every field of both objects, the main one first; ``relation`` is theirs;
-        ``flat`` maps the names of :func:`factor_values`, in that order, to this image's values.
+        - ``objects``: every field of both objects, the main one first
+        - ``relation``: of the main object to the other
+        - ``flat``: the names of :func:`factor_values`, in that order, with this image's values
         """
         main, other = asdict(self.main), asdict(self.other)
         flat = {name: main[name] for name in ("shape", "colour", "size", "pattern")}
@@ -62,7 +64,7 @@ class Scene:
 
 
 def factor_values() -> dict[str, tuple[str, ...]]:
-    """Return the names of the flat factors of every image, with the values each can take."""
+    """Return the names of the flat factors, each with the values it can have."""
     return {
         "shape": SHAPES,
         "colour": COLOURS,
@@ -75,82 +77,76 @@ def factor_values() -> dict[str, tuple[str, ...]]:
     }
 
 
-@dataclass(frozen=True)
-class Combination:
-    """An attribute (a colour, size or pattern) and a shape, in one object: "red circle"."""
+def parse_pairs(texts: Sequence[str]) -> dict[str, Pair]:
+    """Read pairs of an attribute (a colour, size or pattern) and a shape, such as "red circle".
 
-    attribute: str
-    shape: str
-
-    def __post_init__(self) -> None:
-        known = (*COLOURS, *SIZES, *PATTERNS)
-        if self.attribute not in known or self.shape not in SHAPES:
-            raise DataError(
-                f"combination {str(self)!r}: not an attribute and a shape; "
-                f"attributes: {', '.join(known)}; shapes: {', '.join(SHAPES)}"
-            )
-
-    def __str__(self) -> str:
-        return f"{self.attribute} {self.shape}".strip()
-
-    def is_in(self, thing: Thing) -> bool:
-        """Tell whether ``thing`` shows this combination."""
-        attributes = (thing.colour, thing.size, thing.pattern)
-        return self.shape == thing.shape and self.attribute in attributes
-
-    def put_in(self, main: Thing, other: Thing) -> tuple[Thing, Thing]:
-        """Return both objects with this combination in one: the main one, unless it is small."""
-        if self.attribute == "small":
-            return main, replace(other, shape=self.shape)
-        if self.attribute in COLOURS:
-            return replace(main, shape=self.shape, colour=self.attribute), other
-        if self.attribute in SIZES:
-            return replace(main, shape=self.shape, size=self.attribute), other
-        return replace(main, shape=self.shape, pattern=self.attribute), other
-
-
-def parse_combinations(texts: Sequence[str]) -> tuple[Combination, ...]:
-    """Read combinations such as "red circle", dropping repeats.
-
-    Raises :class:`DataError` where one is not known, or where no image is without them all.
+    :returns: the pairs by their text, without repeats
+    :raises DataError: a word is not one that scenes have, or no image is left without the pairs.
     """
-    found: dict[Combination, None] = {}
+    known = (*COLOURS, *SIZES, *PATTERNS)
+    pairs: dict[str, Pair] = {}
     for text in texts:
-        attribute, _, shape = text.strip().partition(" ")
-        found[Combination(attribute, shape.strip())] = None
+        words = text.split()
+        if len(words) != 2 or words[0] not in known or words[1] not in SHAPES:
+            raise DataError(
+                f"combination {text!r}: not an attribute and a shape",
+                hint=f"attributes: {', '.join(known)}; shapes: {', '.join(SHAPES)}",
+            )
+        pairs[" ".join(words)] = Pair.parse(text)
     for sizes in (MAIN_SIZES, ("small",)):
         every = itertools.starmap(Thing, itertools.product(SHAPES, COLOURS, sizes, PATTERNS))
-        if all(any(held.is_in(thing) for held in found) for thing in every):
-            raise DataError(f"nothing is left to draw without {list(texts)}; hold out fewer")
-    return tuple(found)
+        if all(_shows_any(thing, pairs.values()) for thing in every):
+            raise DataError(f"nothing is left to draw without {list(texts)}", hint="hold out fewer")
+    return pairs
 
 
 def draw_scene(
-    rng: random.Random,
-    without: Sequence[Combination] = (),
-    showing: Combination | None = None,
+    rng: random.Random, without: Sequence[Pair] = (), showing: Pair | None = None
 ) -> Scene:
-    """Draw a scene that shows none of ``without`` and, where it is given, ``showing``."""
+    """Draw a scene that shows no pair of ``without`` and, if it is given, ``showing``."""
     main = _draw_thing(rng, MAIN_SIZES, without)
     other = _draw_thing(rng, ("small",), without)
-    if showing:
-        main, other = showing.put_in(main, other)
+    if showing is not None:
+        main, other = _with_pair(main, other, showing)
     relation = rng.choice(RELATIONS)
     return Scene(
         _place(main, MAIN_PLACE, relation, rng), _place(other, OTHER_PLACE, relation, rng), relation
     )
 
 
-def _draw_thing(rng: random.Random, sizes: Sequence[str], without: Sequence[Combination]) -> Thing:
+def _with_pair(main: Thing, other: Thing, pair: Pair) -> tuple[Thing, Thing]:
+    """Return both objects with ``pair`` in one of them: the main one, unless it is small."""
+    shape = next(shape for shape in SHAPES if shape in pair.nouns)
+    if "small" in pair.adjectives:
+        return main, replace(other, shape=shape)
+    return replace(
+        main,
+        shape=shape,
+        colour=_value(pair, COLOURS) or main.colour,
+        size=_value(pair, MAIN_SIZES) or main.size,
+        pattern=_value(pair, PATTERNS) or main.pattern,
+    ), other
+
+
+def _value(pair: Pair, values: Sequence[str]) -> str | None:
+    """Return the one of ``values`` that the pair's adjective stands for, if any."""
+    return next((value for value in values if value in pair.adjectives), None)
+
+
+def _shows_any(thing: Thing, pairs: Iterable[Pair]) -> bool:
+    return any(pair.is_in(thing) for pair in pairs)
+
+
+def _draw_thing(rng: random.Random, sizes: Sequence[str], without: Sequence[Pair]) -> Thing:
     while True:
         thing = Thing(rng.choice(SHAPES), rng.choice(COLOURS), rng.choice(sizes),
                       rng.choice(PATTERNS))  # fmt: skip
-        if not any(held.is_in(thing) for held in without):
+        if not _shows_any(thing, without):
             return thing
 
 
 def _place(thing: Thing, place: float, relation: str, rng: random.Random) -> Thing:
-    """Put ``thing`` near ``place``, counted from the side that ``relation`` names."""
+    """Move ``thing`` near ``place``, measured from the side that ``relation`` names."""
     if relation in ("below", "right"):
         place = 1 - place
     x, y = (place, 0.5) if relation in ("left", "right") else (0.5, place)
@@ -163,7 +159,7 @@ def _place(thing: Thing, place: float, relation: str, rng: random.Random) -> Thi
 
 
 def things_of(factors: Any) -> tuple[Thing, ...] | None:
-    """Return the objects that :meth:`Scene.factors` describes; None for factors of other kinds."""
+    """Return the objects in factors of :meth:`Scene.factors`; None for factors of other kinds."""
     try:
         things = tuple(Thing(**entry) for entry in factors["objects"])
     except (TypeError, KeyError, IndexError):

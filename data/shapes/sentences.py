@@ -1,4 +1,4 @@
-"""The language of the generated captions: written, read back, and judged."""
+"""Captions of generated images: writing them, reading them and scoring them."""
 
 import random
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ OPPOSITE = {"above": "below", "below": "above", "left": "right", "right": "left"
 
 @dataclass(frozen=True)
 class Mention:
-    """One object as a caption names it, synonyms resolved; None where it does not say."""
+    """One object that a caption names, synonyms resolved; None for what the caption omits."""
 
     shape: str | None
     colour: str | None
@@ -51,8 +51,8 @@ class Mention:
 def captions_of(scene: Scene, rng: random.Random) -> list[str]:
     """Draw five different captions of ``scene``, in lower case and without punctuation.
 
-    All are true. The main object comes first in each, with its shape and colour; its other
-    attributes, and all but the shape of the other object, are left out now and then.
+    All are true. Each names the main object first, with its shape and colour. Its other
+    attributes, and all attributes of the other object, are sometimes omitted.
     """
     captions: dict[str, None] = {}
     while len(captions) < CAPTIONS_PER_IMAGE:
@@ -61,10 +61,10 @@ def captions_of(scene: Scene, rng: random.Random) -> list[str]:
 
 
 def mentions(caption: str) -> list[Mention]:
-    """Return the objects that ``caption`` names, in its order.
+    """Return the objects that ``caption`` names, in order.
 
-    An object begins at an article and reaches to the next; in it, the first word of each kind
-    counts. What names neither a shape nor a colour ("to the left of") is no object.
+    An object extends from one article to the next; the first word of each kind counts. Text
+    that names neither a shape nor a colour ("to the left of") is not an object.
     """
     groups: list[list[str]] = [[]]
     for word in caption.lower().replace(",", " ").replace(".", " ").split():
@@ -78,19 +78,25 @@ def mentions(caption: str) -> list[Mention]:
 def caption_accuracy(
     captions: Mapping[str, str], factors: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float]:
-    """Return the shares of ``captions`` that are right about ``colour`` and about ``shape``.
+    """Return the fractions of ``captions`` with the right ``colour`` and the right ``shape``.
 
-    Both map a picture's key, to its caption and to its :meth:`Scene.factors`. What the caption
-    names first is held against the picture's main object, colour and shape each on its own;
-    what it does not name is wrong. Raises :class:`DataError` where there is no caption, or a
-    caption's picture has no factors.
+    The object that a caption names first is compared with the image's main object, colour and
+    shape separately. An attribute that the caption omits counts as wrong.
+
+    :param captions: one caption for each image key
+    :param factors: :meth:`Scene.factors` for each image key
+    :raises DataError: there is no caption, or an image with a caption has no factors.
     """
     if not captions:
-        raise DataError("there is no caption to judge; give that of at least one picture")
+        raise DataError("there is no caption to score", hint="give at least one")
     right = {"colour": 0, "shape": 0}
     for key, caption in captions.items():
         if key not in factors:
-            raise DataError(f"{key}: has a caption but no factors; give its own split's file")
+            raise DataError(
+                "has a caption but no factors",
+                where=key,
+                hint="give the annotation file of this image's split",
+            )
         main = factors[key]["objects"][0]
         for named in mentions(caption)[:1]:
             right["colour"] += named.colour == main["colour"]
@@ -98,7 +104,7 @@ def caption_accuracy(
     return {factor: count / len(captions) for factor, count in right.items()}
 
 
-# In the order of Mention's fields: what value a word stands for.
+# Word -> value, for each field of Mention in order.
 _KINDS = [
     {word: value for value, words in kind.items() for word in words}
     for kind in (SHAPE_WORDS, COLOUR_WORDS, SIZE_WORDS, PATTERN_WORDS)
@@ -129,7 +135,11 @@ def _caption(scene: Scene, rng: random.Random) -> str:
 def _phrase(
     thing: Thing, rng: random.Random, *, article: str, colour: float, pattern: float
 ) -> str:
-    """Name ``thing``, its colour and pattern with these probabilities."""
+    """Name ``thing``.
+
+    :param colour: probability of naming the colour
+    :param pattern: probability of naming the pattern
+    """
     noun = rng.choice(SHAPE_WORDS[thing.shape])
     size = rng.choice(SIZE_WORDS[thing.size]) if rng.random() < 0.6 else ""
     hue = thing.colour if rng.random() < colour else ""

@@ -174,6 +174,9 @@ def test_what_is_held_out_shows_only_in_its_own_split(tmp_path, text):
     assert summary.images == {"train": 80, "val": 10, "test": 10, "held-out": 10}
     assert summary.captions == 550
     assert summary.held_out == (text,)
+    assert json.loads(json.dumps(summary.to_json())) == summary.to_json()
+    lines = summary.render().splitlines()
+    assert lines[-1] == f"held-out: 10 images, {tmp_path / 's' / 'annotations' / 'held-out.json'}"
     for split in SPLITS:
         for image in document(tmp_path / "s", split)["images"]:
             assert not shows(image["factors"], attribute, shape)
