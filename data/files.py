@@ -2,11 +2,14 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from multispace.errors import DataError
 
 TEMPORARY_PREFIX = ".partial-"
 
@@ -62,3 +65,23 @@ def write_json(path: Path, value: Any) -> None:
 def json_bytes(value: Any) -> bytes:
     """Return the one spelling that this project uses for a JSON file."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a plain file. A pipe or a device is refused and never waited for.
+
+    :raises DataError: it is not a plain file, or has more than ``max_bytes`` bytes.
+    :raises OSError: it cannot be opened or read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DataError("not a plain file", where=path)
+        content = bytearray()
+        while block := os.read(descriptor, 1 << 20):
+            content += block
+            if len(content) > max_bytes:
+                raise DataError(f"larger than {max_bytes} bytes", where=path)
+        return bytes(content)
+    finally:
+        os.close(descriptor)
