@@ -32,11 +32,9 @@ SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), l
              device="cpu", precision="float32", dropout=0.1)  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    make_cache(folder / "cache", make_collection(folder / "collection"))
-    return folder / "cache"
+@pytest.fixture
+def cache(tiny_cache):
+    return tiny_cache
 
 
 @pytest.fixture

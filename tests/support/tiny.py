@@ -1,4 +1,4 @@
-"""A collection and a cache small enough to make anew for each test."""
+"""A collection, a cache and runs that are small enough to make for one test."""
 
 import json
 from pathlib import Path
@@ -59,3 +59,23 @@ def options(cache: Path, collection: Path, split: str = "train", **other: object
         **other,
     }
     return PreprocessOptions(**values)
+
+
+def train_tiny(system: str, cache: Path, run: Path, **other: object) -> Path:
+    """Train until the tiny collection is learnt, about 75 steps; return the run folder."""
+    from multispace.pipeline.train import train
+    from multispace.pipeline.training.train_options import TrainOptions
+
+    values = {
+        "epochs": 25,
+        "batch_size": 8,
+        "embedding": 32,
+        "hidden": 32,
+        "learning_rate": 5e-3,
+        "device": "cpu",
+        "precision": "float32",
+        **({} if system == "base" else {"z_size": 8, "categories": (6,)}),
+        **other,
+    }
+    train(TrainOptions(system=system, cache=cache, run=run, **values))
+    return run
