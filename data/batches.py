@@ -1,8 +1,8 @@
-"""Encoded captions and features, resident in memory, as batches for training.
+"""Encoded captions and features in memory, as batches for training.
 
-Batches are length-bucketed and packed: the captions of a batch are sorted by falling length and
-their tokens laid out step by step, real tokens only, so that nothing is spent on padding. The
-order is a function of (seed, epoch) alone, whatever ran before.
+Captions of similar length are batched together. The tokens of a batch are packed: captions are
+sorted by decreasing length, their tokens are laid out step by step, and there is no padding.
+The order of batches depends only on the seed and the epoch.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import BOS, EOS
 from multispace.errors import CaptionsError, MissingFeatureError
 
-PART = 512  # images looked at together
+CHUNK = 512  # images whose moments are computed together
 BUCKET = 50  # batches whose captions are sorted by length together
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B captions with N tokens in all, step by step.
+    """B captions with N tokens in all, packed step by step as in PyTorch's ``PackedSequence``.
 
-    ``active[t]`` is how many captions have a token at step t; they are the first ones, for the
-    captions are sorted by falling length. ``inputs`` starts with B times BOS; ``targets`` holds
-    EOS at each caption's last step.
+    ``batch_sizes[t]`` is the number of captions that have a token at step t. They are the first
+    ones, because captions are sorted by decreasing length. ``inputs`` starts with B times BOS;
+    ``targets`` has EOS at each caption's last step.
     """
 
     features: Tensor  # (B, D) in the storage type
@@ -57,15 +57,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The captions of a split with the vectors of their images."""
+    """The M captions of a split with the D-dimensional features of their P images."""
 
     captions: Captions
-    features: Tensor  # (P, D), one row an image that has a vector
+    features: Tensor  # (P, D), one row for each image that has a feature vector
     images: tuple[int, ...]  # row of ``features`` -> image number in ``captions``
     rows: np.ndarray  # int64 (M,), caption -> row of ``features``
     starts: np.ndarray  # int64 (M,), caption -> its first token in ``tokens``
     lengths: np.ndarray  # int64 (M,), tokens of a caption, EOS included
-    tokens: np.ndarray  # int32, all captions on end, each with BOS before and EOS after
+    tokens: np.ndarray  # int32, all captions concatenated, each between BOS and EOS
     without_vector: int
 
     def __len__(self) -> int:
@@ -73,11 +73,11 @@ class Pairs:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the images, row by row of ``features``."""
+        """The keys of the images, in the order of ``features``."""
         return [self.captions.keys[image] for image in self.images]
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-        """Return the caption numbers of every batch of an epoch, in order."""
+        """Return the caption numbers of each batch of an epoch, in order."""
         random = np.random.default_rng([seed, epoch])
         order = random.permutation(len(self))
         bucket = batch_size * BUCKET
@@ -95,7 +95,10 @@ class Pairs:
             yield self.batch(order[start : start + batch_size])
 
     def batch(self, captions: np.ndarray) -> Batch:
-        """Pack captions, given by number in order of falling length."""
+        """Pack captions into a batch.
+
+        :param captions: caption numbers, by decreasing length
+        """
         lengths = self.lengths[captions]
         steps = np.arange(lengths[0])
         real = steps[:, None] < lengths  # (T, B)
@@ -109,12 +112,12 @@ class Pairs:
 
 
 def load_pairs(cache: Cache, split: str) -> Pairs:
-    """Join the captions of ``split`` with their vectors.
+    """Load the captions of ``split`` with the features of their images.
 
     Images that the cache records as failed are left out and counted.
 
-    :raises CaptionsError: no such split, or nothing is left of it.
-    :raises MissingFeatureError: an image has neither a vector nor a recorded failure.
+    :raises CaptionsError: there is no such split, or none of its images has a feature vector.
+    :raises MissingFeatureError: an image has neither a feature vector nor a recorded failure.
     """
     captions = cache.captions(split)
     has = [key in cache.rows for key in captions.keys]
@@ -125,12 +128,13 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
     ]
     if unknown:
         raise MissingFeatureError(
-            f"{cache.root}: {len(unknown)} images of {split!r} have no vector, the first is "
-            f"{unknown[0]}; run `preprocess` with --images on this split"
+            f"{len(unknown)} images of {split!r} have no vector, the first is {unknown[0]}",
+            where=cache.root,
+            hint="run `multispace preprocess` with --images on this split",
         )
     images = tuple(np.flatnonzero(has).tolist())
     if not images:
-        raise CaptionsError(f"{cache.root}: no image of {split!r} has a vector")
+        raise CaptionsError(f"no image of {split!r} has a vector", where=cache.root)
     row_of = np.cumsum(has) - 1
     kept = np.flatnonzero(np.array(has)[captions.image])
     tokens, starts = _with_marks(captions)
@@ -147,7 +151,7 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
 
 
 def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
-    """Return all tokens with BOS before and EOS after each caption, and the captions' starts."""
+    """Return all tokens with BOS before and EOS after each caption, and where captions start."""
     count = len(captions.offsets) - 1
     starts = captions.offsets[:-1] + 2 * np.arange(count)
     ends = captions.offsets[1:] + 2 * np.arange(count) + 1
@@ -161,10 +165,12 @@ def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
 def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each feature over images, float32 (D,) each.
 
-    A constant feature gets a deviation of 1, so that standardising leaves it at 0.
+    A constant feature gets a standard deviation of 1, so that standardizing it gives 0.
+
+    :param features: (P, D)
     """
-    parts = features.split(PART)  # all of them in float32 would be twice the features themselves
-    # Around a point near the mean, so that the difference of squares below loses nothing.
+    parts = features.split(CHUNK)  # a float32 copy of all features would double their memory
+    # Moments around a point near the mean, so that the difference of squares keeps precision.
     centre = parts[0].float().mean(0)
     first, second = (torch.zeros(features.shape[1], dtype=torch.float64) for _ in range(2))
     for part in parts:

@@ -1,4 +1,4 @@
-"""Picture files: their bytes' digest and their pixels."""
+"""Image files: their bytes, the digest of the bytes, and their pixels."""
 
 import hashlib
 import io
@@ -13,11 +13,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from multispace.errors import ImageError
 
 NO_FILE = "no such file"
-MAX_PIXELS = 89_478_485  # a quarter of a gigabyte of RGB, which is Pillow's own measure
-MAX_ASPECT = 100  # a strip would grow without bound when its shorter side is enlarged
+MAX_PIXELS = 89_478_485  # a quarter of a gigabyte of RGB; Pillow has the same limit
+MAX_ASPECT = 100  # enlarging the shorter side of a thin strip would need unbounded memory
 DECODING = "pillow, exif orientation applied, first frame, rgb"
 
-# What Pillow's decoders raise on damaged files: found by altering files of sixteen formats.
+# Exceptions of Pillow's decoders on damaged files, found by altering files of sixteen formats.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -33,7 +33,7 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
 )
 
-_CONVERTED = {
+_CONVERSIONS = {
     "1": "black and white to RGB",
     "L": "grey to RGB",
     "LA": "transparency left out",
@@ -46,36 +46,37 @@ _CONVERTED = {
 }
 _FAMILY = {"MPO": "JPEG"}  # a JPEG with a second image
 
-# Pillow warns above the limit and refuses above its double; here the limit itself holds.
+# Pillow warns above its limit and refuses above twice the limit; _check refuses above the limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the file's bytes.
+    """Return the bytes of an image file.
 
-    :raises PictureError: it is missing, empty, or cannot be read.
+    :raises ImageError: the file is missing, empty, or cannot be read.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"{path}: {NO_FILE}") from None
+        raise ImageError(NO_FILE, where=path) from None
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
+        raise ImageError(error.strerror or error, where=path) from error
     if not content:
-        raise ImageError(f"{path}: empty file")
+        raise ImageError("empty file", where=path)
     return content
 
 
 def digest(content: bytes) -> bytes:
-    """Return the 32 bytes of the SHA-256 of an image file."""
+    """Return the SHA-256 (32 bytes) of the content of an image file."""
     return hashlib.sha256(content).digest()
 
 
 def decode(content: bytes, path: Path) -> Image.Image:
-    """Return the first frame in RGB, upright, 8 bits a channel; transparency is left out.
+    """Return the first frame in RGB, upright, with 8 bits per channel and no transparency.
 
-    :raises PictureError: it is not a whole image, or beyond ``MAX_PIXELS`` or
-        ``MAX_ASPECT``; names ``path`` and the reason.
+    :param path: names the image in errors
+    :raises ImageError: the content is not a complete image, or exceeds ``MAX_PIXELS`` or
+        ``MAX_ASPECT``.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -83,29 +84,30 @@ def decode(content: bytes, path: Path) -> Image.Image:
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode == "F":
-                raise ValueError("floating-point pixels, which have no range of their own")
+                raise ValueError("floating-point pixels, whose range is unknown")
             if upright.mode.startswith("I"):
                 # 16-bit grey: convert("RGB") would clip at 255 instead of scaling.
                 pixels = np.asarray(upright).clip(0, 65535) // 257
                 upright = Image.fromarray(pixels.astype(np.uint8))
             if upright.mode == "P":
-                upright = upright.convert("RGBA")  # Pillow warns on the direct way
+                upright = upright.convert("RGBA")  # Pillow warns about a direct conversion to RGB
             return upright.convert("RGB")
     except _DECODER_ERRORS as error:
         raise _refusal(path, error) from error
 
 
-def kinds(content: bytes, path: Path) -> list[str]:
-    """Say from its header what :func:`decode` changes about an image; nothing of an RGB one.
+def conversions(content: bytes, path: Path) -> list[str]:
+    """Return the conversions that :func:`decode` applies, from the header; none for plain RGB.
 
-    :raises PictureError: the header already shows that it cannot be decoded.
+    :param path: names the image in errors, and its extension is compared with the format
+    :raises ImageError: the header shows that the image cannot be decoded.
     """
     found = []
     try:
         with Image.open(io.BytesIO(content)) as image:
             _check(image)
             if image.mode != "RGB":
-                found.append(_CONVERTED.get(image.mode, f"mode {image.mode} to RGB"))
+                found.append(_CONVERSIONS.get(image.mode, f"mode {image.mode} to RGB"))
             if getattr(image, "is_animated", False):
                 found.append("first frame of several")
             if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
@@ -119,17 +121,17 @@ def kinds(content: bytes, path: Path) -> list[str]:
 
 
 def _refusal(path: Path, error: Exception) -> ImageError:
-    if isinstance(error, UnidentifiedImageError):  # its text names only an object's address
-        return ImageError(f"{path}: not an image of a known format")
+    if isinstance(error, UnidentifiedImageError):  # its text is only the address of an object
+        return ImageError("not an image of a known format", where=path)
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"{path}: not a readable image ({reason})")
+    return ImageError(f"not a readable image ({reason})", where=path)
 
 
 def _check(image: Image.Image) -> None:
-    """Refuse by the header what should not be decoded."""
+    """Raise ValueError if the header shows that the image should not be decoded."""
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels exceeds limit {MAX_PIXELS}")
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise ValueError(f"{image.width} x {image.height} pixels, longer than {MAX_ASPECT}:1")
     if image.format == "EPS":
-        raise ValueError("PostScript, a program that Pillow would have another run")
+        raise ValueError("PostScript is a program, which is not run")

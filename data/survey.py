@@ -2,22 +2,29 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.images import decode, kinds, read_bytes
-from multispace.errors import ImageError
+from multispace.data.images import conversions, decode, read_bytes
+from multispace.errors import ImageError, brief
+
+MAX_LISTED = 10  # failures that :meth:`Survey.render` lists
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """Result of a survey.
 
-    ``plain`` counts the images that nothing is changed about, ``converted`` those that are,
-    by what is done (an image may count twice); ``failures`` maps a file to its reason. Where
-    only headers were read, a damaged image may count as a good one.
+    If only the header of an image was read, damage behind the header is not found.
+
+    :param files: files under ``images``
+    :param decoded: files that were decoded completely; only the headers of the others were read
+    :param plain: images that need no conversion
+    :param converted: kind of conversion -> images; an image may need several
+    :param failures: file -> reason why it cannot be read
     """
 
     images: Path
@@ -31,41 +38,63 @@ class Survey:
         """Return plain values."""
         return {**asdict(self), "images": str(self.images)}
 
+    def render(self) -> str:
+        """Return the counts, and the first failures."""
+        lines = [
+            f"{self.files} files under {brief(self.images)}: {self.decoded} decoded, only the "
+            f"header read of {self.files - self.decoded}",
+            f"{self.plain} need no conversion",
+            *(f"{count} converted: {kind}" for kind, count in self.converted.items()),
+            f"{len(self.failures)} cannot be read",
+        ]
+        reasons = [f"  {brief(file)}: {brief(why)}" for file, why in self.failures.items()]
+        lines += reasons[:MAX_LISTED]
+        if len(reasons) > MAX_LISTED:
+            lines.append(f"  ... and {len(reasons) - MAX_LISTED} more: --json lists them all")
+        return "\n".join(lines)
+
 
 def survey(images: Path, sample: int | None = None) -> Survey:
     """Look at every file under ``images``; links to folders are not followed.
 
-    :param sample: decode so many, evenly spread, and read only the headers of the others.
-    :raises PictureError: ``images`` is not a folder.
+    :param sample: number of files to decode, evenly spread; only the headers of the others are
+        read. None decodes all.
+    :raises ImageError: ``images`` is not a folder.
     """
     if not images.is_dir():
-        raise ImageError(f"{images}: not a folder; give the folder of the images")
+        raise ImageError("not a folder", where=images, hint="give the folder of the images")
     files = sorted(Path(root, name) for root, _, names in os.walk(images) for name in names)
     count = len(files) if sample is None else min(sample, len(files))
     chosen = {i * len(files) // count for i in range(count)}
+    with ThreadPoolExecutor() as pool:
+        looks = pool.map(_look, files, (number in chosen for number in range(len(files))))
+        return _count(images, files, count, looks)
+
+
+def _count(
+    images: Path, files: list[Path], decoded: int, looks: Iterable[tuple[list[str], str]]
+) -> Survey:
     failures: dict[str, str] = {}
     converted: Counter[str] = Counter()
     plain = 0
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_look, files, (number in chosen for number in range(len(files))))
-        for path, (changes, reason) in zip(files, found, strict=True):
-            if reason:
-                failures[str(path.relative_to(images))] = reason
-            else:
-                converted.update(changes)
-                plain += not changes
-    return Survey(images, len(files), count, plain, dict(converted.most_common()), failures)
+    for path, (changes, reason) in zip(files, looks, strict=True):
+        if reason:
+            failures[str(path.relative_to(images))] = reason
+        else:
+            converted.update(changes)
+            plain += not changes
+    return Survey(images, len(files), decoded, plain, dict(converted.most_common()), failures)
 
 
 def _look(path: Path, whole: bool) -> tuple[list[str], str]:
-    """Return what would be changed about an image, and why it would fail if it would."""
+    """Return the conversions that an image needs, and why it cannot be read, if it cannot."""
     if path.exists() and not path.is_file():
-        return [], "not a plain file"  # reading a pipe would wait for ever
+        return [], "not a plain file"  # reading a pipe would block
     try:
         content = read_bytes(path)
-        changes = kinds(content, path)
+        changes = conversions(content, path)
         if whole:
             decode(content, path)
     except ImageError as error:
-        return [], str(error).removeprefix(f"{path}: ")
+        return [], error.what
     return changes, ""

@@ -1,4 +1,4 @@
-"""From the text of a caption to its words."""
+"""Tokenizers, which split the text of a caption into words."""
 
 import re
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from functools import cache
 
 from multispace.errors import VocabularyError
 
-# Treebank's rules act on punctuation and on these contractions alone; nothing else in a text of
-# letters, digits and spaces is touched but a full stop at the end.
+# Treebank's rules change only punctuation and these contractions. In a text of letters, digits
+# and spaces they change nothing but a full stop at the end.
 _PLAIN = re.compile(r"[a-z0-9 ]*\.?\s*")
 _CONTRACTION = re.compile(r"cannot|gimme|gonna|gotta|lemme|wanna")
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A named way to split a caption into words; a word holds no white space."""
+    """A named function that splits a caption into words without white space."""
 
     name: str
     split: Callable[[str], list[str]]
@@ -26,10 +26,13 @@ class Tokenizer:
 
 
 def get_tokenizer(name: str) -> Tokenizer:
-    """Return the tokenizer of that name; raises VocabularyError."""
+    """Return a tokenizer by its name.
+
+    :raises VocabularyError: there is no such tokenizer.
+    """
     if name not in TOKENIZERS:
         known = ", ".join(TOKENIZERS)
-        raise VocabularyError(f"unknown tokenizer {name!r}; choose from {known}")
+        raise VocabularyError(f"unknown tokenizer {name!r}", hint=f"choose from {known}")
     return TOKENIZERS[name]
 
 
@@ -43,7 +46,7 @@ def _nltk_treebank() -> Callable[[str], list[str]]:
 
 def _treebank(text: str) -> list[str]:
     text = text.lower()
-    # Most captions are this plain, and NLTK's forty substitutions a text are slow.
+    # A fast path for most captions: NLTK applies forty substitutions to each text.
     if _PLAIN.fullmatch(text) and not _CONTRACTION.search(text):
         return text.replace(".", " .").split()
     return _nltk_treebank()(text)
