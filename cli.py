@@ -120,14 +120,9 @@ def shapes(as_json: bool, **options: Any) -> None:
 
     made = generate_shapes(**options)
     if as_json:
-        _print_json(asdict(made))
+        _print_json(made.to_json())
     else:
-        files = [made.out / "annotations" / f"{split}.json" for split in made.images]
-        _print_table(
-            ["split", "images", "annotations"],
-            [[split, count, file]
-             for (split, count), file in zip(made.images.items(), files, strict=True)],
-        )  # fmt: skip
+        click.echo(made.render())
 
 
 @main.command()
@@ -177,25 +172,10 @@ def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
     if as_json:
         _print_json(summary.to_json())
     else:
-        for note in summary.notes:
-            click.echo(note)
-        made = "made" if summary.vocabulary_made else "reused"
-        click.echo(f"vocabulary {made}: {summary.words} words, and four special ones")
-        _print_table(
-            ["split", "images", "with vectors", "captions", "tokens", "unknown"],
-            [
-                [name, s["pictures"], s.get("with_vectors", "-"), s["captions"], s["tokens"],
-                 f"{s['unknown']:.2%}"]
-                for name, s in summary.splits.items()
-            ],
-        )  # fmt: skip
-        for pair, moved in summary.held_out.items():
-            counts = ", ".join(f"{count} in {split!r}" for split, count in moved.items())
-            click.echo(f"held out: {pair}: {counts or 'in no image'}")
-        if not options["captions_only"]:
-            click.echo(f"vectors: {summary.vectors} in the cache, {summary.added} of them new")
+        click.echo(summary.render())
     if summary.skipped:
-        _name_skipped(summary.skipped, summary.skipped_file)
+        for line in summary.skipped_lines():
+            click.echo(line, err=True)
         sys.exit(SKIPPED)
 
 
@@ -204,16 +184,9 @@ def _dry_run(options: Any, as_json: bool) -> None:
 
     expected = estimate(options)
     if as_json:
-        _print_json(asdict(expected))
+        _print_json(expected.to_json())
     else:
-        for line in expected.lines():
-            click.echo(line)
-
-
-def _name_skipped(skipped: Mapping[str, list[str]], file: Path) -> None:
-    for kind, names in skipped.items():
-        click.echo(f"skipped, {kind}: {len(names)}", err=True)
-        _print_first([f"  {name}" for name in names], f"  ... and {{}} more: {file}", err=True)
+        click.echo(expected.render())
 
 
 def _train_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -720,28 +693,19 @@ def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) 
     from multispace.pipeline.doctor import examine
 
     if images is None:
-        findings = examine(cache)
+        examination = examine(cache)
         if as_json:
-            _print_json([asdict(finding) for finding in findings])
+            _print_json(examination.to_json())
         else:
-            for finding in findings:
-                click.echo(f"{finding.name:14}{finding.value}")
-                if finding.hint:
-                    click.echo(f"{'':14}{finding.hint}")
-        if not all(finding.works for finding in findings):
+            click.echo(examination.render())
+        if not examination.works:
             sys.exit(SKIPPED)
         return
     found = survey(images, sample)
     if as_json:
         _print_json(found.to_json())
     else:
-        click.echo(f"{found.files} files under {images}: {found.decoded} decoded, of "
-                   f"{found.files - found.decoded} the header read")  # fmt: skip
-        click.echo(f"{found.plain} fine as they are")
-        for kind, count in found.converted.items():
-            click.echo(f"{count} converted: {kind}")
-        click.echo(f"{len(found.failures)} would fail")
-        _print_first([f"  {key}: {reason}" for key, reason in found.failures.items()])
+        click.echo(found.render())
     if found.failures:
         sys.exit(SKIPPED)
 

@@ -185,7 +185,7 @@ def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
         contestants[name] = partial(timed, name, partial(to_verified_shards, made), files)
         contestants[f"network, {name}"] = partial(bare_network, made)
     contestants["decoding"] = partial(bare_decoding, backbone, files)
-    print_machine(args, f"{cores()} lanes", f"{len(files)} images", f"{args.weights}", line)
+    print_machine(args, f"{cores()} workers", f"{len(files)} images", f"{args.weights}", line)
     loop(dict(list(looped.items())[:2]))  # the first calls are slower
     bare_network(backbone)
     figures = interleave(contestants, args.rounds)

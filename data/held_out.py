@@ -1,8 +1,8 @@
-"""Pictures kept out of training because they show a pair of concepts that is to stay unseen.
+"""Images held out of training because they show a pair of concepts that must stay unseen.
 
-The protocol is that of Nikolaus et al. 2019: every image of which a single caption names a pair
-leaves the training images and is kept to evaluate on; so do those of the validation images,
-by which checkpoints are chosen. Test images stay where they are.
+This is the protocol of Nikolaus et al. (2019). An image of which any caption names a pair moves
+from the training images to a split for evaluation. Validation images, which select checkpoints,
+move likewise. Test images stay in their split.
 """
 
 import hashlib
@@ -17,15 +17,18 @@ from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of
 from multispace.errors import AnnotationError, DataError, brief
 
-HELD_OUT = {"train": "held-out", "val": "held-out-val"}  # where the images of a split go
+# Split -> split of its images that show a held-out pair.
+HELD_OUT_SPLITS = {"train": "held-out", "val": "held-out-val"}
 _LISTS = ("val_images_split", "test_images_split")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The pairs that are held out, and the digest of the split file where one names the images.
+    """The record of what a cache holds out.
 
-    :raises DataError: a pair is not two words, or there is none.
+    :param pairs: the held-out pairs, such as "black dog"
+    :param split_file: SHA-256 of the file that lists the images, if a file lists them
+    :raises DataError: there is no pair, or a pair is not two words.
     """
 
     pairs: tuple[str, ...]
@@ -33,7 +36,7 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         if not self.pairs:
-            raise DataError("no pair is held out; name one, such as 'black dog'")
+            raise DataError("no pair is held out", hint="name one, such as 'black dog'")
         object.__setattr__(self, "pairs", tuple(sorted({str(Pair.parse(p)) for p in self.pairs})))
 
     def __str__(self) -> str:
@@ -46,9 +49,9 @@ class HeldOut:
 
     @classmethod
     def from_json(cls, text: str) -> "HeldOut":
-        """Read what :meth:`to_json` returns, as JSON.
+        """Read the JSON text of :meth:`to_json`.
 
-        :raises DataError: it is something else.
+        :raises DataError: the text is something else.
         """
         try:
             value = json.loads(text)
@@ -65,10 +68,10 @@ class HeldOut:
 def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
     """Read a published split of MS-COCO: its pairs, and the ids of the images that show them.
 
-    The file is an object with ``heldout_pairs`` ("black_cat"), and the ids of images to
-    validate and to test on in ``val_images_split`` and ``test_images_split``.
+    The file is a JSON object. ``heldout_pairs`` lists pairs ("black_cat"); ``val_images_split``
+    and ``test_images_split`` list ids of images.
 
-    :raises AnnotationError: it is not such a file.
+    :raises AnnotationError: the file is something else.
     """
     data = read_bytes(path)
     try:
@@ -78,13 +81,17 @@ def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
         return HeldOut(pairs, hashlib.sha256(data).hexdigest()), ids
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError) as error:
         raise AnnotationError(
-            f"{path}: no split with held-out pairs ({brief(repr(error), 100)}); "
-            "give one of the published dataset_splits_N.json"
+            f"no split with held-out pairs ({brief(repr(error), 100)})",
+            where=path,
+            hint="give one of the published dataset_splits_N.json",
         ) from error
 
 
 def shows(captions: Sequence[str], factors: Any, pair: Pair) -> bool:
-    """Whether an image shows a pair: by its factors where it is generated, else by any caption."""
+    """Return whether an image shows a pair.
+
+    The factors of a generated image decide; for other images any caption that names the pair.
+    """
     if (things := things_of(factors)) is not None:
         return any(map(pair.is_in, things))
     return any(map(pair.is_named, captions))
@@ -95,16 +102,17 @@ def hold_out(
 ) -> tuple[Collection, dict[str, dict[str, int]]]:
     """Move the images that show a held-out pair out of training and validation.
 
-    :param ids: those of the images to move, in place of what their captions name.
+    An image may show several pairs. Images of ``ids`` may show none by the rules of
+    :mod:`multispace.data.language`.
 
-    Returns the collection, and how many images of each split show each pair; an image may show
-    two, and those of ``ids`` need not show any by this software's rules.
+    :param ids: ids of the images to move; None moves every image that shows a pair
+    :returns: the collection, and the images that show each pair (pair -> split -> count)
     """
     pairs = [Pair.parse(text) for text in held.pairs]
     counts: dict[str, dict[str, int]] = {str(pair): {} for pair in pairs}
 
-    def place(image: CaptionedImage) -> CaptionedImage:
-        target = HELD_OUT.get(image.split or "")
+    def moved(image: CaptionedImage) -> CaptionedImage:
+        target = HELD_OUT_SPLITS.get(image.split or "")
         if target is None or (ids is not None and str(image.image_id) not in ids):
             return image
         shown = [str(pair) for pair in pairs if shows(image.captions, image.factors, pair)]
@@ -114,4 +122,4 @@ def hold_out(
             counts[name][target] = counts[name].get(target, 0) + 1
         return replace(image, split=target)
 
-    return replace(collection, images=tuple(map(place, collection.images))), counts
+    return replace(collection, images=tuple(map(moved, collection.images))), counts

@@ -10,8 +10,8 @@ import torch
 from multispace.data.images import DECODING
 from multispace.errors import PipelineError
 from multispace.model.device import choose_device, cores
-from multispace.pipeline.extraction.extract import MIRRORED, backbone_of, describe
-from multispace.pipeline.extraction.workers import Rows, lanes
+from multispace.pipeline.extraction.backbone_spec import MIRRORED, backbone_of, spec_of
+from multispace.pipeline.extraction.workers import Extracted, extracted_batches
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.runs.run_folder import load_run
 
@@ -52,10 +52,10 @@ def caption(
             f"{DECODING!r}; extract the features anew"
         )
     backbone = backbone_of(spec, weights=weights, device=device)
-    run.check_spec(describe(backbone, spec.dtype), f"--weights {backbone.weights}")
+    run.check_spec(spec_of(backbone, spec.dtype), f"--weights {backbone.weights}")
     parts = [[(str(path), path) for path in dict.fromkeys(images)]]
-    rows = Rows()
-    with lanes(parts, backbone, min(len(images), cores())) as made:
+    rows = Extracted()
+    with extracted_batches(parts, backbone, min(len(images), cores())) as made:
         for batch in made:
             rows.add(batch)
     failures = {file: f"{file}: {reason}" for file, reason in rows.failures.items()}

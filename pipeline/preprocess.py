@@ -1,28 +1,32 @@
-"""The first stage: a captioned image collection to a feature cache."""
+"""Preprocessing: a captioned image collection becomes a feature cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from multispace.data.annotations import Collection, read_collection
 from multispace.data.cache.encoded_captions import encode_captions
 from multispace.data.cache.listed_file import check_entry
-from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
 from multispace.data.files import write_json
-from multispace.data.held_out import HELD_OUT, HeldOut
+from multispace.data.held_out import HELD_OUT_SPLITS
 from multispace.data.images import NO_FILE
 from multispace.data.language.pairs import Pair
 from multispace.errors import DataError, OptionError, PipelineError, VocabularyError
-from multispace.model.backbone.compilation import compile_backbone, repays
-from multispace.model.backbone.resnet import ARCHITECTURES, POOLING, Backbone, load_backbone
-from multispace.model.device import choose_device, choose_precision
-from multispace.pipeline.extraction.extract import MIRRORED, Elsewhere, changed_images, extract
-from multispace.pipeline.extraction.workers import batch_size
-from multispace.pipeline.preparation.exclusions import TRAIN, captions_of, held_out_of
+from multispace.model.backbone.resnet import ARCHITECTURES, Backbone
+from multispace.pipeline.extraction.extract import RemoteExtraction, changed_images, extract
+from multispace.pipeline.preparation.backbone_choice import chosen_backbone, compiled_if_faster
+from multispace.pipeline.preparation.exclusions import (
+    TRAIN,
+    Exclusion,
+    captions_of,
+    exclude_pairs,
+)
+from multispace.pipeline.preparation.summary import SplitSummary, Summary
+
+Caches = Sequence[tuple[CacheWriter, Backbone]]
 
 
 @dataclass(frozen=True)
@@ -90,27 +94,28 @@ class PreprocessOptions:
         return {name: self.cache / name for name in names}
 
 
-@dataclass
-class Summary:
-    """What `preprocess` did; of several caches ``vectors`` and ``added`` count all.
+@dataclass(frozen=True)
+class _Encoded:
+    """The vocabulary and encoded captions of one cache."""
 
-    ``skipped`` maps a kind of fault to a line for each input.
+    exclusion: Exclusion
+    words: int
+    vocabulary_made: bool
+    splits: dict[str, SplitSummary]
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Result of an extraction: counts over all caches, and what failed in the first.
+
+    :param keys: images that have features in the first cache
     """
 
-    format: str
-    skipped_file: Path
-    words: int = 0
-    vocabulary_made: bool = False
-    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: frozenset[str] = frozenset()
     added: int = 0
     vectors: int = 0
-    skipped: dict[str, list[str]] = field(default_factory=dict)
-    held_out: dict[str, dict[str, int]] = field(default_factory=dict)  # pair: split: images
-    notes: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "skipped_file": str(self.skipped_file)}
+    failures: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def preprocess(options: PreprocessOptions) -> Summary:
@@ -120,40 +125,27 @@ def preprocess(options: PreprocessOptions) -> Summary:
     """
     collection = read_collection(options.annotations, options.split)
     with ExitStack() as stack:
-        elsewhere = stack.enter_context(_elsewhere(options))
+        remote = stack.enter_context(_remote_extraction(options))
         writers = {
             name: stack.enter_context(write_cache(root)) for name, root in options.caches.items()
         }
         collection = _with_split(collection, next(iter(writers.values())))
-        summary = Summary(
-            collection.format, options.cache / "skipped.json", notes=list(collection.notes)
-        )
-        for problem in collection.problems:
-            summary.skipped.setdefault(problem.kind, []).append(str(problem))
-        filled = [
+        # Backbones come first, so that wrong weights leave no captions behind.
+        caches = [
             (writer, chosen_backbone(options, writer.manifest.spec, name))
             for name, writer in writers.items()
             if not options.captions_only
         ]
-        whole = collection
-        for writer in writers.values():
-            collection, held, summary.held_out = held_out_of(
-                whole, writer, options.hold_out, options.hold_out_split
-            )
-            vocabulary = _vocabulary(collection, options, writer, summary, held)
-            _encode(collection, vocabulary, writer, summary, held)
-        if filled:
-            _extract(collection, filled, options, summary, elsewhere)
-        if summary.skipped:
-            write_json(summary.skipped_file, summary.skipped)
-        else:
-            summary.skipped_file.unlink(missing_ok=True)
+        encoded = [_encode(collection, options, writer) for writer in writers.values()]
+        features = _extract(collection, caches, options, remote) if caches else None
+        summary = _summary(collection, encoded, features, options.cache / "skipped.json")
+        _write_skipped(summary)
     return summary
 
 
 @contextmanager
-def _elsewhere(options: PreprocessOptions) -> Iterator[Elsewhere | None]:
-    """Connect to the cluster, if one is asked for."""
+def _remote_extraction(options: PreprocessOptions) -> Iterator[RemoteExtraction | None]:
+    """Connect to the Ray cluster, if one is requested."""
     if options.ray is None:
         yield None
         return
@@ -164,162 +156,204 @@ def _elsewhere(options: PreprocessOptions) -> Iterator[Elsewhere | None]:
 
 
 def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
-    """Give images without a split one: the first collection of a cache is for training."""
+    """Assign images without a split to training, if the collection is the cache's first."""
     if not any(image.split is None for image in collection.images):
         for split in collection.splits:
             check_split_name(split)
         return collection
     if writer.manifest.vocabulary is not None:
-        raise OptionError(f"{collection.source}: says nothing of its split; give --split NAME")
+        raise OptionError("names no split", where=collection.source, hint="give --split NAME")
     return replace(
         collection,
-        images=tuple(replace(p, split=p.split or TRAIN) for p in collection.images),
-        notes=(*collection.notes, f"taken as split {TRAIN!r}, the first of its cache"),
+        images=tuple(replace(image, split=image.split or TRAIN) for image in collection.images),
+        notes=(*collection.notes, f"read as split {TRAIN!r}, because it is the cache's first"),
     )
 
 
-def chosen_backbone(
-    options: PreprocessOptions, held: FeatureSpec | None, name: str | None
-) -> Backbone:
-    """Load the backbone: what the command says, else what the cache was made with.
-
-    :param held: the spec of the cache's vectors.
-    :param name: the architecture that the command names for the cache.
-    :raises OptionError: no vectors can be added to those of the cache.
-    """
-    transform = held.transform if held else None
-    if held is not None and transform is None:
-        raise OptionError(
-            f"{options.cache}: its vectors were {held.origin}; no others can be added to them: "
-            "give --captions-only, or use another --cache"
-        )
-    device = choose_device(options.device)
-    pool = "grid" if held and held.pooling != POOLING else "average"
-    flip = held is not None and held.decode.endswith(MIRRORED)
-    return load_backbone(
-        name or (held.architecture if held else "resnet50"),
-        options.weights or (held.weights if held else "imagenet"),
-        device=device,
-        precision=choose_precision(options.precision, device),
-        resize=options.resize or (transform.resize if transform else None),
-        crop=options.crop or (transform.crop if transform else None),
-        pool=options.pool or pool,
-        flip=flip if options.flip is None else options.flip,
-    )
-
-
-def _vocabulary(
-    collection: Collection,
-    options: PreprocessOptions,
-    writer: CacheWriter,
-    summary: Summary,
-    held: HeldOut | None,
-) -> Vocabulary:
-    entry = writer.manifest.vocabulary
-    if held and not writer.manifest.captions and collection.split(TRAIN):
-        entry = None  # of a run that was killed, which may have held out something else
-    if entry is not None:
-        vocabulary = Vocabulary.load(check_entry(writer.root, entry))
-        for name, asked, made in (
-            ("--tokenizer", options.tokenizer, vocabulary.tokenizer),
-            ("--min-count", options.min_count, vocabulary.min_count),
-        ):
-            if asked is not None and asked != made:
-                raise OptionError(
-                    f"{name} {asked}: the vocabulary of {writer.root} was made with {made}; "
-                    "use another --cache"
-                )
-    else:
-        training = collection.split(TRAIN)
-        if not training:
-            raise VocabularyError(
-                f"{collection.source}: the vocabulary is made from training captions and this has "
-                f"none; preprocess the training split first, or give --split {TRAIN}"
-            )
-        vocabulary = build_vocabulary(
-            (caption for image in training for caption in image.captions),
-            options.tokenizer or "whitespace",
-            options.min_count or 10,
-            collection.digest,
-        )
+def _encode(collection: Collection, options: PreprocessOptions, writer: CacheWriter) -> _Encoded:
+    """Make or reuse the vocabulary of a cache, and encode the captions with it."""
+    exclusion = exclude_pairs(collection, writer, options.hold_out, options.hold_out_split)
+    vocabulary = _stored_vocabulary(exclusion, options, writer)
+    made = vocabulary is None
+    if vocabulary is None:
+        vocabulary = _made_vocabulary(exclusion.collection, options)
         writer.put_vocabulary(vocabulary)
-        summary.vocabulary_made = True
-    summary.words = len(vocabulary) - len(SPECIALS)
+    splits = {
+        split: _encode_split(exclusion, split, vocabulary, writer)
+        for split in exclusion.collection.splits
+    }
+    return _Encoded(exclusion, len(vocabulary) - len(SPECIALS), made, splits)
+
+
+def _stored_vocabulary(
+    exclusion: Exclusion, options: PreprocessOptions, writer: CacheWriter
+) -> Vocabulary | None:
+    """Return the vocabulary of the cache, if it has one.
+
+    :raises OptionError: it was made with another tokenizer or minimum count.
+    """
+    entry = writer.manifest.vocabulary
+    if exclusion.held_out and not writer.manifest.captions and exclusion.collection.split(TRAIN):
+        return None  # left by a killed run, which may have held out something else
+    if entry is None:
+        return None
+    vocabulary = Vocabulary.load(check_entry(writer.root, entry))
+    for name, asked, made in (
+        ("--tokenizer", options.tokenizer, vocabulary.tokenizer),
+        ("--min-count", options.min_count, vocabulary.min_count),
+    ):
+        if asked is not None and asked != made:
+            raise OptionError(
+                f"the vocabulary of {writer.root} was made with {made}",
+                where=f"{name} {asked}",
+                hint="use another --cache",
+            )
     return vocabulary
 
 
-def _encode(
-    collection: Collection,
-    vocabulary: Vocabulary,
-    writer: CacheWriter,
-    summary: Summary,
-    held: HeldOut | None,
-) -> None:
-    for split in collection.splits:
-        images = collection.split(split)
-        captions = encode_captions(images, split, vocabulary, collection.digest, held)
-        entry = writer.manifest.captions.get(split) if split in HELD_OUT.values() else None
-        if entry and captions_of(writer, entry).keys != captions.keys:
-            raise OptionError(
-                f"{writer.root}: its split {split!r} has other images than that of "
-                f"{collection.source}; give this one another name (--split NAME)"
-            )
-        writer.put_captions(captions)
-        summary.splits[split] = {
-            "pictures": captions.images,
-            "captions": len(captions.texts),
-            "tokens": len(captions.tokens),
-            "unknown": captions.unknown_share,
-        }
+def _made_vocabulary(collection: Collection, options: PreprocessOptions) -> Vocabulary:
+    """Make a vocabulary of the training captions.
+
+    :raises VocabularyError: there are none.
+    """
+    training = collection.split(TRAIN)
+    if not training:
+        raise VocabularyError(
+            "the vocabulary is made from training captions, and there are none",
+            where=collection.source,
+            hint=f"preprocess the training split first, or give --split {TRAIN}",
+        )
+    return build_vocabulary(
+        (caption for image in training for caption in image.captions),
+        options.tokenizer or "whitespace",
+        options.min_count or 10,
+        collection.digest,
+    )
+
+
+def _encode_split(
+    exclusion: Exclusion, split: str, vocabulary: Vocabulary, writer: CacheWriter
+) -> SplitSummary:
+    """Encode the captions of one split.
+
+    :raises OptionError: they would replace a held-out split of other images.
+    """
+    collection = exclusion.collection
+    captions = encode_captions(
+        collection.split(split), split, vocabulary, collection.digest, exclusion.held_out
+    )
+    entry = writer.manifest.captions.get(split) if split in HELD_OUT_SPLITS.values() else None
+    if entry and captions_of(writer, entry).keys != captions.keys:
+        raise OptionError(
+            f"its split {split!r} has other images than that of {collection.source}",
+            where=writer.root,
+            hint="give this one another name (--split NAME)",
+        )
+    writer.put_captions(captions)
+    return SplitSummary(
+        captions.images, len(captions.texts), len(captions.tokens), captions.unknown_share
+    )
 
 
 def _extract(
     collection: Collection,
-    filled: Sequence[tuple[CacheWriter, Backbone]],
+    caches: Caches,
     options: PreprocessOptions,
-    summary: Summary,
-    elsewhere: Elsewhere | None,
-) -> None:
+    remote: RemoteExtraction | None,
+) -> _Features:
+    """Extract the features that the caches do not have yet."""
     assert options.images is not None
     files = {image.key: options.images / image.key for image in collection.images}
-    missing = {}
-    for writer, _ in filled:
-        if changed := changed_images(writer, files):
-            raise PipelineError(
-                f"{changed[0]}: its bytes are not those that {writer.root} was made from "
-                f"({len(changed)} such images); restore them, or use another --cache"
-            )
-        missing.update({key: path for key, path in files.items() if key not in writer.digests})
-    before = sum(len(writer.digests) for writer, _ in filled)
-    (writer, backbone), *beside = [
-        (writer, _compiled(backbone, options, len(missing), summary)) for writer, backbone in filled
+    _check_unchanged(caches, files)
+    missing = {
+        key: path
+        for key, path in files.items()
+        if any(key not in writer.digests for writer, _ in caches)
+    }
+    before = sum(len(writer.digests) for writer, _ in caches)
+    compiled = [
+        (writer, *compiled_if_faster(backbone, options.compile, len(missing)))
+        for writer, backbone in caches
     ]
+    (writer, backbone), *others = [(writer, backbone) for writer, backbone, _ in compiled]
     extract(
         writer,
         missing,
         backbone,
-        beside=beside,
+        others=others,
         dtype=options.dtype,
         shard_size=options.shard_size,
         workers=options.workers,
-        elsewhere=elsewhere,
+        remote=remote,
     )
-    summary.vectors = sum(len(writer.digests) for writer, _ in filled)
-    summary.added = summary.vectors - before
+    vectors = sum(len(writer.digests) for writer, _ in caches)
     failures = writer.manifest.failures
-    for key in files:
-        if reason := failures.get(key):
-            kind = "missing image" if reason == NO_FILE else "unreadable image"
-            summary.skipped.setdefault(kind, []).append(f"{key}: {reason}")
-    for split, counts in summary.splits.items():
-        counts["with_vectors"] = sum(p.key in writer.digests for p in collection.split(split))
+    return _Features(
+        keys=frozenset(writer.digests),
+        added=vectors - before,
+        vectors=vectors,
+        failures={key: failures[key] for key in files if key in failures},
+        notes=tuple(note for _, _, note in compiled if note is not None),
+    )
 
 
-def _compiled(
-    backbone: Backbone, options: PreprocessOptions, images: int, summary: Summary
-) -> Backbone:
-    if options.compile == "off" or (options.compile == "auto" and not repays(backbone, images)):
-        return backbone
-    backbone, line = compile_backbone(backbone, batch_size(backbone.device))
-    summary.notes.append(f"{backbone.architecture}: {line}")
-    return backbone
+def _check_unchanged(caches: Caches, files: Mapping[str, Path]) -> None:
+    """Check that the images are those that the caches' features were extracted from.
+
+    :raises PipelineError: an image has changed.
+    """
+    for writer, _ in caches:
+        if changed := changed_images(writer, files):
+            raise PipelineError(
+                f"its bytes are not those that {writer.root} was made from "
+                f"({len(changed)} such images)",
+                where=changed[0],
+                hint="restore them, or use another --cache",
+            )
+
+
+def _summary(
+    collection: Collection,
+    encoded: Sequence[_Encoded],
+    features: _Features | None,
+    skipped_file: Path,
+) -> Summary:
+    last = encoded[-1]
+    splits = last.splits
+    if features is not None:
+        splits = {
+            name: replace(
+                split,
+                with_vectors=sum(
+                    image.key in features.keys for image in last.exclusion.collection.split(name)
+                ),
+            )
+            for name, split in splits.items()
+        }
+    skipped: dict[str, list[str]] = {}
+    for problem in collection.problems:
+        skipped.setdefault(problem.kind, []).append(str(problem))
+    features = features or _Features()
+    for key, reason in features.failures.items():
+        kind = "missing image" if reason == NO_FILE else "unreadable image"
+        skipped.setdefault(kind, []).append(f"{key}: {reason}")
+    return Summary(
+        format=collection.format,
+        skipped_file=skipped_file,
+        words=last.words,
+        vocabulary_made=any(each.vocabulary_made for each in encoded),
+        splits=splits,
+        added=features.added,
+        vectors=features.vectors,
+        skipped=skipped,
+        held_out=last.exclusion.counts,
+        notes=(*collection.notes, *features.notes),
+    )
+
+
+def _write_skipped(summary: Summary) -> None:
+    """Write the list of skipped inputs, or remove that of an earlier run."""
+    if summary.skipped:
+        write_json(summary.skipped_file, summary.skipped)
+    else:
+        summary.skipped_file.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.maintenance.quarantine import LOST, NOT_FINITE, Settled, settle_damage
 from multispace.errors import CacheError, OptionError
 from multispace.model.backbone.resnet import Backbone
-from multispace.pipeline.extraction.extract import backbone_of, describe, extract
+from multispace.pipeline.extraction.backbone_spec import backbone_of, spec_of
+from multispace.pipeline.extraction.extract import extract
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _backbone(spec: FeatureSpec, weights: str | None, device: str) -> Backbone:
     if spec.transform is None:
         raise CacheError("the vectors were imported and cannot be extracted; import them again")
     backbone = backbone_of(spec, weights=weights, device=device)
-    made = describe(backbone, spec.dtype)
+    made = spec_of(backbone, spec.dtype)
     if made.fingerprint != spec.fingerprint:
         raise CacheError(
             f"--weights {weights or spec.weights}: not what the cache was made with: "

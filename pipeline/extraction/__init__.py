@@ -1,1 +1,1 @@
-"""From image files to feature vectors: worker threads and Ray."""
+"""Extraction of features from image files, by worker threads or on a Ray cluster."""

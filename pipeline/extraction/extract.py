@@ -1,82 +1,32 @@
-"""Pictures to the shards of a cache, by lanes of this process or elsewhere."""
+"""Extraction of the features of images into the shards of one or several caches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from multispace.data.cache.spec import FeatureSpec, Transform
+from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.writer import CacheWriter
-from multispace.data.images import DECODING, NO_FILE, digest, read_bytes
+from multispace.data.images import NO_FILE, digest, read_bytes
 from multispace.errors import ImageError
-from multispace.model.backbone.compilation import compile_backbone
-from multispace.model.backbone.resnet import POOLING, Backbone, Together, load_backbone
-from multispace.model.device import choose_device, choose_precision, cores
-from multispace.model.options import PRECISIONS
+from multispace.model.backbone.resnet import Backbone, Together
+from multispace.model.device import cores
 from multispace.pipeline.console.progress import Progress
-from multispace.pipeline.extraction.workers import Effort, Part, Rows, batch_size, lanes
+from multispace.pipeline.extraction.backbone_spec import spec_of
+from multispace.pipeline.extraction.workers import (
+    Extracted,
+    ShardImages,
+    Timings,
+    batch_size,
+    extracted_batches,
+)
 
-MIRRORED = ", mean with the mirror image"
-COMPILED = "compiled"  # in the spec's versions, if the kernels were
-
-# Gives the rows of each part, in order, to the function at the end.
-Elsewhere = Callable[[Sequence[Part], Backbone, FeatureSpec, Callable[[Rows], None]], None]
-
-
-def describe(backbone: Backbone, dtype: str) -> FeatureSpec:
-    """Return the feature spec of what ``backbone`` makes."""
-    prepare = backbone.prepare
-    return FeatureSpec(
-        architecture=backbone.architecture,
-        weights_sha256=backbone.weights_sha256,
-        transform=Transform(
-            resize=prepare.resize,
-            crop=prepare.crop,
-            interpolation=prepare.interpolation,
-            antialias=prepare.antialias,
-            mean=prepare.mean,
-            std=prepare.std,
-        ),
-        decode=DECODING + MIRRORED * backbone.flip,
-        pooling=backbone.pooling,
-        dimension=backbone.dimension,
-        weights=backbone.weights,
-        dtype=dtype,
-        precision=str(backbone.precision).removeprefix("torch."),
-        versions={
-            **{n: metadata.version(n) for n in ("torch", "torchvision", "pillow", "numpy")},
-            **({COMPILED: backbone.compiled} if backbone.compiled else {}),
-        },
-    )
-
-
-def backbone_of(
-    spec: FeatureSpec, *, weights: str | None = None, device: str, compiled: bool = False
-) -> Backbone:
-    """Load the backbone that a spec describes; the caller compares fingerprints.
-
-    :param weights: where they are now, if not where the spec says.
-    :param compiled: compile it as the spec's was, if it was.
-    """
-    assert spec.transform is not None, "imported vectors have no backbone"
-    place = choose_device(device)
-    precision = spec.precision if spec.precision in PRECISIONS else "auto"
-    backbone = load_backbone(
-        spec.architecture,
-        weights or spec.weights,
-        device=place,
-        precision=choose_precision(precision, place),
-        resize=spec.transform.resize,
-        crop=spec.transform.crop,
-        pool="average" if spec.pooling == POOLING else "grid",
-        flip=spec.decode.endswith(MIRRORED),
-    )
-    if compiled and COMPILED in spec.versions:
-        return compile_backbone(backbone, batch_size(place))[0]
-    return backbone
+# Extracts shards on other machines, and passes each, in order, to the function.
+RemoteExtraction = Callable[
+    [Sequence[ShardImages], Backbone, FeatureSpec, Callable[[Extracted], None]], None
+]
 
 
 def extract(
@@ -84,88 +34,107 @@ def extract(
     images: Mapping[str, Path],
     backbone: Backbone,
     *,
-    beside: Sequence[tuple[CacheWriter, Backbone]] = (),
+    others: Sequence[tuple[CacheWriter, Backbone]] = (),
     dtype: str = "float16",
     shard_size: int = 4096,
     workers: int | None = None,
-    elsewhere: Elsewhere | None = None,
+    remote: RemoteExtraction | None = None,
 ) -> None:
-    """Add the vectors of ``pictures`` (key to file) to the cache, shard by shard.
+    """Add the features of ``images`` to a cache, shard by shard.
 
-    An image that cannot be read is recorded with its reason and gets no row. On an
-    interruption the rows that are ready are written before it goes on its way.
+    An image that cannot be read gets no features; its reason is recorded. If extraction is
+    interrupted, the features that are complete are written first.
 
-    :param beside: further caches with the backbones that fill them, from the same decoded
-        images; what one of them holds already is left as it is.
-    :param workers: lanes; one a core if not given.
-    :param elsewhere: makes the rows in place of this process, for one cache.
+    :param images: key -> file
+    :param others: further caches and their backbones, filled from the same decoded images; a
+        cache keeps the features that it already has
+    :param workers: threads; one per core by default
+    :param remote: extracts on other machines instead of this process, for one cache
     """
-    filled = [(writer, backbone), *beside]
-    specs = [describe(made, dtype) for _, made in filled]
-    for (cache, _), spec in zip(filled, specs, strict=True):
+    filled = ((writer, backbone), *others)
+    caches = [(cache, spec_of(network, dtype)) for cache, network in filled]
+    for cache, spec in caches:
         cache.begin(spec)
-    effort, size = Effort(), batch_size(backbone.device)
+    present = sorted(key for key, path in images.items() if path.exists())
+    if absent := dict.fromkeys(images.keys() - set(present), NO_FILE):
+        _store(caches, Extracted(failures=absent))
+    files = [(key, images[key]) for key in present]
+    shards = [files[start : start + shard_size] for start in range(0, len(files), shard_size)]
+    timings = Timings()
 
-    def store(rows: Rows) -> None:
-        start = 0
-        for (cache, _), spec in zip(filled, specs, strict=True):
-            _store(cache, spec, rows, slice(start, start + spec.dimension))
-            start += spec.dimension
+    def count(extracted: Extracted) -> None:
+        timings.add(extracted.timings)
+        progress.advance(len(extracted.keys) + len(extracted.failures))
 
-    keys = sorted(key for key, path in images.items() if path.exists())
-    if absent := dict.fromkeys(images.keys() - set(keys), NO_FILE):
-        store(Rows(failures=absent))
-    named = [(key, images[key]) for key in keys]
-    parts = [named[start : start + shard_size] for start in range(0, len(keys), shard_size)]
-    with Progress(len(keys), "images", "features", lambda: str(effort)) as progress:
+    def store(extracted: Extracted) -> None:
+        _store(caches, extracted)
 
-        def count(rows: Rows) -> None:
-            effort.add(rows.effort)
-            progress.advance(len(rows.keys) + len(rows.failures))
+    def store_and_count(extracted: Extracted) -> None:
+        store(extracted)
+        count(extracted)
 
-        if elsewhere is not None:
-
-            def take(rows: Rows) -> None:
-                store(rows)
-                count(rows)
-
-            elsewhere(parts, backbone, specs[0], take)
+    with Progress(len(files), "images", "features", lambda: str(timings)) as progress:
+        if remote is not None:
+            remote(shards, backbone, caches[0][1], store_and_count)
             return
-        network = Together(tuple(made for _, made in filled)) if beside else backbone
-        with lanes(parts, network, workers or cores()) as made:
-            for part in parts:
-                rows = Rows()
-                try:
-                    for batch in islice(made, -(-len(part) // size)):
-                        rows.add(batch)
-                        count(batch)
-                finally:  # an interruption costs the batches in hand, not the shard
-                    store(rows)
+        network = Together(tuple(made for _, made in filled)) if others else backbone
+        _extract_here(shards, network, workers or cores(), store, count)
 
 
-def _store(writer: CacheWriter, spec: FeatureSpec, rows: Rows, columns: slice) -> None:
-    """Write the rows that the cache does not hold yet, of the columns that are its own."""
-    new = [number for number, key in enumerate(rows.keys) if key not in writer.digests]
-    if new or rows.failures:
-        keys = [rows.keys[number] for number in new]
-        digests = np.frombuffer(b"".join(rows.digests), np.uint8).reshape(-1, 32)[new]
-        features = np.concatenate(rows.features or [np.empty((0, columns.stop), np.float32)])
-        writer.append(spec, keys, digests, features[new, columns], rows.failures)
+def _extract_here(
+    shards: Sequence[ShardImages],
+    backbone: Backbone | Together,
+    workers: int,
+    store: Callable[[Extracted], None],
+    count: Callable[[Extracted], None],
+) -> None:
+    """Extract shards in this process.
+
+    :param store: receives each shard
+    :param count: receives each batch
+    """
+    size = batch_size(backbone.device)
+    with extracted_batches(shards, backbone, workers) as batches:
+        for images in shards:
+            shard = Extracted()
+            try:
+                for batch in islice(batches, -(-len(images) // size)):
+                    shard.add(batch)
+                    count(batch)
+            finally:  # an interruption costs the batches in progress, not the shard
+                store(shard)
+
+
+def _store(caches: Sequence[tuple[CacheWriter, FeatureSpec]], extracted: Extracted) -> None:
+    """Write to each cache its own columns of the features that it does not have yet."""
+    start = 0
+    for writer, spec in caches:
+        columns = slice(start, start + spec.dimension)
+        start = columns.stop
+        new = [n for n, key in enumerate(extracted.keys) if key not in writer.digests]
+        if new or extracted.failures:
+            keys = [extracted.keys[number] for number in new]
+            digests = np.frombuffer(b"".join(extracted.digests), np.uint8).reshape(-1, 32)[new]
+            blank = np.empty((0, columns.stop), np.float32)
+            features = np.concatenate(extracted.features or [blank])
+            writer.append(spec, keys, digests, features[new, columns], extracted.failures)
 
 
 def changed_images(writer: CacheWriter, images: Mapping[str, Path]) -> list[str]:
-    """Return the keys whose files are no longer the bytes that the cache's rows came from.
+    """Return the files that differ from those that the cache's features were extracted from.
 
-    An image that is in the cache and no longer on disk has not changed.
+    A file that no longer exists has not changed.
+
+    :param images: key -> file
     """
-    held = [(writer.digests[key], path) for key, path in images.items() if key in writer.digests]
+    known = [(writer.digests[key], path) for key, path in images.items() if key in writer.digests]
     with ThreadPoolExecutor() as pool:
-        same = pool.map(lambda pair: not pair[1].exists() or _is(*pair), held)
-        return [str(path) for (_, path), is_same in zip(held, same, strict=True) if not is_same]
+        same = pool.map(lambda pair: not pair[1].exists() or _has_digest(*pair), known)
+        return [str(path) for (_, path), is_same in zip(known, same, strict=True) if not is_same]
 
 
-def _is(known: bytes, path: Path) -> bool:
+def _has_digest(expected: bytes, path: Path) -> bool:
     try:
-        return digest(read_bytes(path)) == known
+        return digest(read_bytes(path)) == expected
     except ImageError:
         return False

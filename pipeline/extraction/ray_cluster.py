@@ -1,10 +1,9 @@
-"""A Ray cluster that makes rows: a task a shard, while the driver alone writes.
+"""Extraction on a Ray cluster: one task per shard, while only the driver writes.
 
-Every node needs this package, and sees the images (and a weights file) under the driver's
-paths. A shard whose worker or node dies is made again elsewhere; what a task returns is rows, so
-that no trace of the one that died is left. Rows are equal to those of a local run, bit for bit,
-where the nodes' processors and libraries are: neither the batch (see ``workers``) nor the
-number of threads changes a vector.
+Every node needs this package, and must see the images (and a weights file) at the driver's paths.
+A task returns features and writes nothing, so that a shard whose worker or node dies is extracted
+again on another node. Features equal those of a local run bit for bit if the processors and
+libraries are the same: neither the batch (see ``workers``) nor the number of threads matters.
 """
 
 import functools
@@ -23,24 +22,26 @@ from multispace.data.cache.spec import FeatureSpec
 from multispace.data.images import NO_FILE
 from multispace.errors import Error, ModelError, OptionError, PipelineError
 from multispace.model.backbone.resnet import Backbone
-from multispace.pipeline.extraction.extract import backbone_of, describe
-from multispace.pipeline.extraction.workers import Part, Rows, lanes
+from multispace.pipeline.extraction.backbone_spec import backbone_of, spec_of
+from multispace.pipeline.extraction.workers import Extracted, ShardImages, extracted_batches
 
 try:
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 except ImportError as error:
-    raise OptionError("--ray: needs Ray; pip install 'multispace-captioning[ray]'") from error
+    raise OptionError(
+        "needs Ray", where="--ray", hint="pip install 'multispace-captioning[ray]'"
+    ) from error
 
-RETRIES = 5  # of one shard: so many of its nodes may be lost
-AHEAD = 2  # shards submitted and not yet written, for each task that can run at once
-LOOK_SECONDS = 10.0  # how often to look whether there are nodes left
+RETRIES = 5  # lost tasks that are retried, per shard
+AHEAD = 2  # shards submitted but not yet written, per task that can run in parallel
+POLL_SECONDS = 10.0  # how often to check that nodes are left
 CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker has to know to make the driver's rows; ``device`` is a type, as in cuda."""
+class Job:
+    """What a task needs to extract the driver's features; ``device`` is a type such as cuda."""
 
     spec: FeatureSpec
     weights: str
@@ -50,56 +51,60 @@ class Order:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that this process is connected to; ``workers`` cores are asked for a task."""
+    """A cluster that this process is connected to.
+
+    :param workers: cores that each task requests
+    """
 
     workers: int
 
     def extract(
         self,
-        parts: Sequence[Part],
+        shards: Sequence[ShardImages],
         backbone: Backbone,
         spec: FeatureSpec,
-        store: Callable[[Rows], None],
+        store: Callable[[Extracted], None],
     ) -> None:
-        """Make the rows of each part and ``store`` them in the order of ``parts``.
+        """Extract shards and pass each to ``store``, in the order of ``shards``.
 
-        Few shards are out at a time, so that neither the queue nor the finished ones that wait
-        for an earlier one can grow. Each is stored as soon as all before it are; on an
-        interruption the others are given up.
+        Few shards are submitted at a time, which bounds both the queue and the finished shards
+        that wait for an earlier one. An interruption abandons the shards that are not stored.
 
-        :raises PipelineError: a worker would make other rows than the driver, cannot see the
-            images, or a shard was lost too often.
+        :raises PipelineError: a node would extract other features than the driver or cannot see
+            the images, or a shard was lost too often.
         """
         needs = {"CPU": self.workers, "GPU": int(backbone.device.type == "cuda")}
-        order = Order(spec, _shared_weights(spec.weights), backbone.device.type, self.workers)
-        # Workers are kept (max_calls), so that each loads the backbone once.
-        make = ray.remote(
+        job = Job(spec, _shared_weights(spec.weights), backbone.device.type, self.workers)
+        # max_calls=0 keeps worker processes alive, so that each loads the backbone once.
+        task = ray.remote(
             num_cpus=needs["CPU"],
             num_gpus=needs["GPU"],
             max_calls=0,
             max_retries=RETRIES,
             scheduling_strategy="SPREAD",
-        )(make_rows)
-        out: deque[tuple[Part, Any]] = deque()
-        for part in parts:
-            if len(out) >= AHEAD * _slots(needs):
-                store(_wait(*out.popleft(), needs))
-            absolute = [(key, path.absolute()) for key, path in part]
-            out.append((part, make.remote(order, absolute)))
-        while out:
-            store(_wait(*out.popleft(), needs))
-        # After a failure what is still out is left to end by itself, or with the connection:
-        # ray.cancel can abort the whole process when a result comes at the same moment.
+        )(extract_shard)
+        pending: deque[tuple[ShardImages, Any]] = deque()
+        for shard in shards:
+            if len(pending) >= AHEAD * _slots(needs):
+                store(_wait(*pending.popleft(), needs))
+            absolute = [(key, path.absolute()) for key, path in shard]
+            pending.append((shard, task.remote(job, absolute)))
+        while pending:
+            store(_wait(*pending.popleft(), needs))
+        # Tasks that are pending after a failure end by themselves or with the connection:
+        # ray.cancel can abort the process if a result arrives at the same moment.
 
 
 @contextmanager
 def connect(address: str, workers: int | None = None) -> Iterator[Cluster]:
-    """Connect to the cluster whose head is at ``address`` (HOST:PORT).
+    """Connect to a Ray cluster.
 
-    ``auto`` takes the one of the environment's ``RAY_ADDRESS``, or this machine's. A connection
-    that this process has already is used, and left open.
+    An existing connection of this process is used, and left open.
 
-    :raises OptionError: the address is not of that form.
+    :param address: HOST:PORT of the head, or ``auto`` for the environment variable
+        ``RAY_ADDRESS`` or else a cluster on this machine
+    :param workers: cores that each task requests; 1 by default
+    :raises OptionError: the address has another form.
     :raises PipelineError: there is no cluster, or it has another version of Ray or Python.
     """
     if ray.is_initialized():
@@ -109,8 +114,8 @@ def connect(address: str, workers: int | None = None) -> Iterator[Cluster]:
         address = os.environ.get("RAY_ADDRESS", address)
     if address != "auto":
         _reach(address)
-    # Whatever it is told about logging, Ray prints pages on stdout when a node is lost.
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _connection(address):
+    # Ray prints many lines on stdout when a node is lost, whatever its logging level.
+    with open(os.devnull, "w") as null, redirect_stdout(null), _connection(address):
         yield Cluster(workers or 1)
 
 
@@ -121,7 +126,9 @@ def _connection(address: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PipelineError(
-            f"--ray {address}: {reason} (this machine must be a node of the cluster: `ray start`)"
+            reason,
+            where=f"--ray {address}",
+            hint="this machine must be a node of the cluster: run `ray start`",
         ) from error
     try:
         yield
@@ -130,28 +137,32 @@ def _connection(address: str) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Look whether anything listens: Ray itself would try for many minutes, then exit."""
+    """Check that the address accepts connections: Ray would retry for minutes, then exit."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal():
-        raise OptionError(f"--ray {address}: give auto, or HOST:PORT of the cluster's head")
+        raise OptionError(
+            "not an address", where=f"--ray {address}", hint="give auto, or HOST:PORT of the head"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(
-            f"--ray {address}: {reason}; give the HOST:PORT that `ray start --head` printed"
+            reason,
+            where=f"--ray {address}",
+            hint="give the HOST:PORT that `ray start --head` printed",
         ) from error
 
 
 def _shared_weights(weights: str) -> str:
-    """Return what names the same weights in another working folder."""
+    """Return a name of the weights that is valid in any working folder."""
     return str(Path(weights).absolute()) if Path(weights).is_file() else weights
 
 
 def _slots(needs: dict[str, int]) -> int:
-    """Return how many tasks can run at once.
+    """Return the number of tasks that can run in parallel.
 
-    :raises PipelineError: none: Ray would wait without an end.
+    :raises PipelineError: there is none, and Ray would wait forever.
     """
     slots = 0
     for node in ray.nodes():
@@ -160,76 +171,84 @@ def _slots(needs: dict[str, int]) -> int:
             slots += int(min(has.get(kind, 0) // n for kind, n in needs.items() if n))
     if not slots:
         wanted = " and ".join(f"{n} {kind}" for kind, n in needs.items() if n)
-        raise PipelineError(f"--ray: no node of the cluster has {wanted}; add one, and rerun")
+        raise PipelineError(
+            f"no node of the cluster has {wanted}", where="--ray", hint="add one, and rerun"
+        )
     return slots
 
 
-def _wait(part: Part, task: Any, needs: dict[str, int]) -> Rows:
-    """Return the rows of a shard, made again as often as need be."""
+def _wait(shard: ShardImages, task: Any, needs: dict[str, int]) -> Extracted:
+    """Return the features of a shard; Ray retries a lost task."""
     while True:
         try:
-            node, rows = ray.get(task, timeout=LOOK_SECONDS)
+            node, extracted = ray.get(task, timeout=POLL_SECONDS)
         except GetTimeoutError:
             _slots(needs)
         except RayTaskError as error:
             if isinstance(error.cause, Error):
                 raise error.cause from None
             raise PipelineError(
-                f"--ray: a worker failed: {_last_line(error)}; "
-                "does every node have this version of multispace-captioning?"
+                f"a worker failed: {_last_line(error)}",
+                where="--ray",
+                hint="check that every node has this version of multispace-captioning",
             ) from error
         except RayError as error:
             raise PipelineError(
-                f"--ray: the shard from {part[0][0]} on was lost {RETRIES + 1} times: "
-                f"{type(error).__name__}: {str(error).partition('.')[0]}; rerun to go on"
+                f"the shard that starts with {shard[0][0]} was lost {RETRIES + 1} times: "
+                f"{type(error).__name__}: {str(error).partition('.')[0]}",
+                where="--ray",
+                hint="run the same command again to continue",
             ) from error
         else:
             break
-    for key, path in part:
-        if rows.failures.get(key) == NO_FILE and path.exists():
+    for key, path in shard:
+        if extracted.failures.get(key) == NO_FILE and path.exists():
             raise PipelineError(
-                f"{node}: {path.absolute()}: {NO_FILE}; "
-                "the images must be at the same path on every node"
+                f"{path.absolute()}: {NO_FILE}",
+                where=node,
+                hint="the images must be at the same path on every node",
             )
-    return rows
+    return extracted
 
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def make_rows(order: Order, part: Part) -> tuple[str, Rows]:
-    """Make the rows of one shard; runs on a worker, and returns the node's name with them.
+def extract_shard(job: Job, shard: ShardImages) -> tuple[str, Extracted]:
+    """Extract one shard on a node of the cluster.
 
-    :raises PipelineError: they would not be the driver's; names the node and what differs.
+    :returns: the node's name, and the features
+    :raises PipelineError: the features would differ from the driver's; names the node and why.
     """
     identity = ray.get_runtime_context().get_node_id()
     node = f"node {ray.util.get_node_ip_address()} ({identity[:8]})"
-    spec = order.spec
+    spec = job.spec
     try:
-        backbone = _backbone(json.dumps(spec.to_json()), order.weights, order.device)
+        backbone = _backbone(json.dumps(spec.to_json()), job.weights, job.device)
     except ModelError as error:
-        raise PipelineError(f"{node}: {error}") from None
-    made = replace(describe(backbone, spec.dtype), weights=spec.weights)
-    if made != spec:
+        raise PipelineError(str(error), where=node) from None
+    own = replace(spec_of(backbone, spec.dtype), weights=spec.weights)
+    if own != spec:
         raise PipelineError(
-            f"{node}: makes other vectors: {'; '.join(_differences(spec, made))} (here and there); "
-            "give every node the same weights and libraries"
+            f"extracts other features: {'; '.join(_differences(spec, own))} (driver and node)",
+            where=node,
+            hint="give every node the same weights and libraries",
         )
-    rows = Rows()
-    with lanes([part], backbone, order.workers) as made_here:
-        for batch in made_here:
-            rows.add(batch)
-    return node, rows
+    extracted = Extracted()
+    with extracted_batches([shard], backbone, job.workers) as batches:
+        for batch in batches:
+            extracted.add(batch)
+    return node, extracted
 
 
-@functools.cache  # once a process
+@functools.cache  # once per process
 def _backbone(spec: str, weights: str, device: str) -> Backbone:
     described = FeatureSpec.from_json(json.loads(spec), "the driver's")
     return backbone_of(described, weights=weights, device=device, compiled=True)
 
 
-def _differences(spec: FeatureSpec, made: FeatureSpec) -> list[str]:
-    """Say where two specs differ, each library on its own."""
-    here, there = ({**s.to_json(), **s.versions, "versions": None} for s in (spec, made))
+def _differences(spec: FeatureSpec, other: FeatureSpec) -> list[str]:
+    """Return a line for each difference of two specs, library by library."""
+    here, there = ({**s.to_json(), **s.versions, "versions": None} for s in (spec, other))
     return [f"{k}: {here[k]} and {there.get(k)}" for k in here if here[k] != there.get(k)]

@@ -1,9 +1,9 @@
-"""Lanes: threads that each take a batch of images from the file to the vectors.
+"""Worker threads that turn image files into features, batch by batch.
 
-On processors a lane is one core: it reads, decodes and resizes its images, then runs the network
-on them with one thread of arithmetic. No core ever waits for another, so that all of them are
-busy whatever the share of decoding is. On a GPU the lanes decode side by side, and each queues
-its batch on a stream of its own.
+On a CPU each worker uses one core: it reads, decodes and resizes the images of a batch, then runs
+the network on them with a single thread. Workers never wait for each other, so all cores stay
+busy whether decoding or the network takes longer. On a GPU the workers decode in parallel, and
+each submits its batches to a CUDA stream of its own.
 """
 
 import time
@@ -23,134 +23,145 @@ from multispace.data.images import decode, digest, read_bytes
 from multispace.errors import ImageError
 from multispace.model.backbone.resnet import Backbone, Together
 
-BATCH = 8  # so small that a layer's maps stay near the core
-GPU_BATCH = 64  # so large that a GPU has enough to do
+BATCH = 8  # small enough that the maps of a layer stay in a core's cache
+GPU_BATCH = 64  # large enough to keep a GPU busy
 
-Part = Sequence[tuple[str, Path]]  # the images of one shard: key and file
+ShardImages = Sequence[tuple[str, Path]]  # key and file of each image of one shard
 
 
 @dataclass
-class Effort:
-    """Seconds that lanes spent, by kind of work."""
+class Timings:
+    """Seconds that workers spent, by kind of work."""
 
     disk: float = 0.0
     decoding: float = 0.0
     network: float = 0.0
 
-    def add(self, other: "Effort") -> None:
-        """Count another's seconds too."""
+    def add(self, other: "Timings") -> None:
+        """Add the seconds of another."""
         self.disk += other.disk
         self.decoding += other.decoding
         self.network += other.network
 
     def __str__(self) -> str:
-        """Name the kind that takes most, and its share."""
+        """Return the kind of work that takes most of the time, with its percentage."""
         kinds = vars(self)
         name = max(kinds, key=lambda kind: kinds[kind])
-        whole = sum(kinds.values())
-        return f"bottleneck: {name} ({kinds[name] / whole:.0%})" if whole else ""
+        total = sum(kinds.values())
+        return f"bottleneck: {name} ({kinds[name] / total:.0%})" if total else ""
 
 
 @dataclass
-class Rows:
-    """Pictures whose vectors are there, and those that failed."""
+class Extracted:
+    """Features of the images that could be read, and reasons for the others.
+
+    ``keys``, ``digests`` and the rows of ``features`` are in the same order.
+    """
 
     keys: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)  # each float32 (n, D)
     failures: dict[str, str] = field(default_factory=dict)
-    effort: Effort = field(default_factory=Effort)
+    timings: Timings = field(default_factory=Timings)
 
-    def add(self, other: "Rows") -> None:
-        """Put another's rows after these."""
+    def add(self, other: "Extracted") -> None:
+        """Append the images of another."""
         self.keys += other.keys
         self.digests += other.digests
         self.features += other.features
         self.failures.update(other.failures)
-        self.effort.add(other.effort)
+        self.timings.add(other.timings)
 
 
 def batch_size(device: torch.device) -> int:
-    """Return how many images the network sees at a time, always."""
+    """Return the number of images that the network always processes at a time."""
     return GPU_BATCH if device.type == "cuda" else BATCH
 
 
-def batches(parts: Iterable[Part], size: int) -> Iterator[Part]:
-    """Cut each part into batches of ``size``; none goes across two parts."""
-    for part in parts:
-        for start in range(0, len(part), size):
-            yield part[start : start + size]
+def split_into_batches(shards: Iterable[ShardImages], size: int) -> Iterator[ShardImages]:
+    """Split each shard into batches of ``size`` images; no batch spans two shards."""
+    for shard in shards:
+        for start in range(0, len(shard), size):
+            yield shard[start : start + size]
 
 
 @contextmanager
-def lanes(
-    parts: Iterable[Part], backbone: Backbone | Together, workers: int
-) -> Iterator[Iterator[Rows]]:
-    """Give the rows of :func:`batches`, in order, as ``workers`` lanes make them.
+def extracted_batches(
+    shards: Iterable[ShardImages], backbone: Backbone | Together, workers: int
+) -> Iterator[Iterator[Extracted]]:
+    """Yield an iterator over the batches of ``shards``, in order, that workers extract.
 
-    Few batches are ahead of the one that is taken, so that memory does not grow with their
-    number. On leaving, what has not begun is given up.
+    Workers are at most two batches each ahead of the consumer, so that memory does not grow with
+    the number of batches. Leaving the context cancels batches that have not started.
+
+    :param workers: number of threads
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # what threads that start from here on compute with
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # new threads inherit this number
     pool = ThreadPoolExecutor(workers)
-    lane = _Lane(backbone)
+    worker = _Worker(backbone)
+    batches = split_into_batches(shards, batch_size(backbone.device))
     try:
-        yield _in_order(pool, lane, batches(parts, batch_size(backbone.device)), ahead=2 * workers)
+        yield _in_order(pool, worker, batches, ahead=2 * workers)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, lane: "_Lane", wanted: Iterator[Part], ahead: int
-) -> Iterator[Rows]:
-    waiting: deque[Future[Rows]] = deque(pool.submit(lane.run, b) for b in islice(wanted, ahead))
+    pool: ThreadPoolExecutor, worker: "_Worker", batches: Iterator[ShardImages], ahead: int
+) -> Iterator[Extracted]:
+    waiting: deque[Future[Extracted]] = deque(
+        pool.submit(worker.run, batch) for batch in islice(batches, ahead)
+    )
     while waiting:
-        rows = waiting.popleft().result()
-        waiting.extend(pool.submit(lane.run, batch) for batch in islice(wanted, 1))
-        yield rows
+        extracted = waiting.popleft().result()
+        waiting.extend(pool.submit(worker.run, batch) for batch in islice(batches, 1))
+        yield extracted
 
 
-class _Lane(local):
-    """What a thread keeps from batch to batch: the pixels' memory, and its stream on a GPU."""
+class _Worker(local):
+    """The state that each thread keeps between batches: a pixel buffer and a CUDA stream."""
 
     def __init__(self, backbone: Backbone | Together) -> None:
         self.backbone = backbone
         side = backbone.prepare.crop
         gpu = backbone.device.type == "cuda"
         shape = (batch_size(backbone.device), side, side, 3)
-        # Pinned memory is copied to the GPU while the processor goes on.
+        # Copies from pinned memory to the GPU run while the CPU continues.
         self.pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=gpu)
         self.stream = torch.cuda.Stream(backbone.device) if gpu else None
 
-    def run(self, batch: Part) -> Rows:
-        """Make the rows of a batch.
+    def run(self, batch: ShardImages) -> Extracted:
+        """Extract the features of a batch.
 
-        The network always sees the same number of images, so that a vector never depends on
-        how many happened to be beside it.
+        The network always processes a full buffer, so that the features of an image do not
+        depend on the number of images in its batch.
         """
-        rows = Rows()
-        effort = rows.effort
+        extracted = Extracted()
         for key, path in batch:
-            began = time.perf_counter()
-            read = began
-            try:
-                content = read_bytes(path)
-                read = time.perf_counter()
-                cut = self.backbone.prepare.cut(decode(content, path))
-            except ImageError as error:
-                rows.failures[key] = str(error).removeprefix(f"{path}: ")
-            else:
-                self.pixels[len(rows.keys)] = torch.from_numpy(cut)
-                rows.keys.append(key)
-                rows.digests.append(digest(content))
-            effort.disk += read - began
-            effort.decoding += time.perf_counter() - read
-        if rows.keys:
-            began = time.perf_counter()
+            self._prepare(key, path, extracted)
+        if extracted.keys:
+            started = time.perf_counter()
             with torch.cuda.stream(self.stream) if self.stream else nullcontext():
                 features = self.backbone.of_pixels(self.pixels)
-            rows.features.append(features[: len(rows.keys)].numpy())
-            effort.network += time.perf_counter() - began
-        return rows
+            extracted.features.append(features[: len(extracted.keys)].numpy())
+            extracted.timings.network += time.perf_counter() - started
+        return extracted
+
+    def _prepare(self, key: str, path: Path, extracted: Extracted) -> None:
+        """Put the pixels of an image into the next place of the buffer."""
+        started = time.perf_counter()
+        read = started
+        try:
+            content = read_bytes(path)
+            read = time.perf_counter()
+            pixels = self.backbone.prepare.cut(decode(content, path))
+        except ImageError as error:
+            extracted.failures[key] = error.what
+        else:
+            self.pixels[len(extracted.keys)] = torch.from_numpy(pixels)
+            extracted.keys.append(key)
+            extracted.digests.append(digest(content))
+        extracted.timings.disk += read - started
+        extracted.timings.decoding += time.perf_counter() - read

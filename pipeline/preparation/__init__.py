@@ -1,1 +1,1 @@
-"""Parts of preprocess: held-out pairs, estimates."""
+"""Parts of `preprocess`: choice of the backbone, held-out pairs, estimates, the result."""

@@ -1,60 +1,81 @@
-"""What `preprocess` would take: time and size, from a sample of the images."""
+"""An estimate of the time and space that `preprocess` needs, from a sample of the images."""
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from multispace.data.annotations import read_collection
 from multispace.data.cache.manifest import NAME
 from multispace.data.cache.reader import Cache
-from multispace.errors import OptionError
+from multispace.errors import OptionError, brief
+from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import cores
-from multispace.pipeline.extraction.workers import Rows, batch_size, lanes
-from multispace.pipeline.preprocess import PreprocessOptions, chosen_backbone
+from multispace.pipeline.extraction.workers import Extracted, batch_size, extracted_batches
+from multispace.pipeline.preparation.backbone_choice import chosen_backbone
+from multispace.pipeline.preprocess import PreprocessOptions
+
+DIGEST_BYTES = 32  # stored beside each vector
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The work that is left, and what it would take here, in seconds and bytes.
+    """The remaining work of `preprocess`, and the time and space that it needs here.
 
-    ``failing`` names the images of the sample that could not be read.
+    :param images: images with captions
+    :param held: images that have features already
+    :param absent: images without a file
+    :param sample: images that were extracted on trial
+    :param rate: images per second
+    :param seconds: time for all remaining images
+    :param bytes: size of their features
+    :param free: free bytes on the disk
+    :param failing: image of the sample -> reason why it cannot be read
     """
 
     images: int
     held: int
     absent: int
     sample: int
-    rate: float  # images a second
+    rate: float
     seconds: float
     bytes: int
     free: int
     bottleneck: str
     failing: dict[str, str]
 
-    def lines(self) -> list[str]:
-        """Say it."""
-        return [
-            f"{self.images} images: {self.held} have a vector already, {self.absent} have no file",
-            f"{self.rate:.1f} images/s ({self.sample} tried, {len(self.failing)} of them "
-            f"unreadable); {self.bottleneck}",
-            f"the others take about {_clock(self.seconds)} and {self.bytes / 1e6:.1f} MB "
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def render(self) -> str:
+        """Return the estimate as lines of text."""
+        bottleneck = f"; {self.bottleneck}" if self.bottleneck else ""
+        lines = [
+            f"{self.images} images: {self.held} have features already, {self.absent} have no file",
+            f"{self.rate:.1f} images/s in a sample of {self.sample}, of which "
+            f"{len(self.failing)} cannot be read{bottleneck}",
+            f"remaining images: about {_clock(self.seconds)} and {self.bytes / 1e6:.1f} MB "
             f"({self.free / 1e9:.1f} GB free)",
-            *(f"unreadable: {key}: {reason}" for key, reason in self.failing.items()),
+            *(f"cannot be read: {brief(k)}: {brief(why)}" for k, why in self.failing.items()),
             "nothing was written",
         ]
+        return "\n".join(lines)
 
 
 def estimate(options: PreprocessOptions) -> Estimate:
-    """Try a sample of the images that have no vector yet; write nothing.
+    """Extract a sample of the images that have no features yet, and write nothing.
 
-    :raises OptionError: the options ask for no extraction in this process.
+    :raises OptionError: the options request no extraction in this process.
     """
     if options.images is None or options.ray is not None or len(options.caches) > 1:
         raise OptionError(
-            "--dry-run: tries one backbone in this process; give --images, one --backbone, no --ray"
+            "tries one backbone in this process",
+            where="--dry-run",
+            hint="give --images, one --backbone, and no --ray",
         )
     collection = read_collection(options.annotations, options.split)
     cache = Cache.open(options.cache) if (options.cache / NAME).exists() else None
@@ -62,34 +83,42 @@ def estimate(options: PreprocessOptions) -> Estimate:
     keys = sorted({image.key for image in collection.images})
     held = set(cache.rows) if cache else set()
     wanted = [key for key in keys if key not in held]
-    here = [(key, options.images / key) for key in wanted if (options.images / key).exists()]
-    workers = options.workers or cores()
-    count = min(len(here), 4 * batch_size(backbone.device) * workers)
-    sample = [here[i * len(here) // count] for i in range(count)]
-    rows = Rows()
-    began = time.perf_counter()
-    with lanes([sample], backbone, workers) as made:
-        for batch in made:
-            rows.add(batch)
-    took = time.perf_counter() - began
-    rate = count / took if count else 0.0
-    row = backbone.dimension * np.dtype(options.dtype).itemsize + 32
-    names = max((len(key.encode()) for key, _ in here), default=0)
+    present = [(key, options.images / key) for key in wanted if (options.images / key).exists()]
+    sample, seconds = _try_sample(present, backbone, options.workers or cores())
+    tried = len(sample.keys) + len(sample.failures)
+    rate = tried / seconds if tried else 0.0
+    vector = backbone.dimension * np.dtype(options.dtype).itemsize + DIGEST_BYTES
+    longest_key = max((len(key.encode()) for key, _ in present), default=0)
     return Estimate(
         images=len(keys),
         held=len(keys) - len(wanted),
-        absent=len(wanted) - len(here),
-        sample=count,
+        absent=len(wanted) - len(present),
+        sample=tried,
         rate=rate,
-        seconds=len(here) / rate if rate else 0.0,
-        bytes=len(here) * (row + names),
-        free=shutil.disk_usage(_existing(options.cache)).free,
-        bottleneck=str(rows.effort),
-        failing=rows.failures,
+        seconds=len(present) / rate if rate else 0.0,
+        bytes=len(present) * (vector + longest_key),
+        free=shutil.disk_usage(_nearest_folder(options.cache)).free,
+        bottleneck=str(sample.timings),
+        failing=sample.failures,
     )
 
 
-def _existing(folder: Path) -> Path:
+def _try_sample(
+    images: list[tuple[str, Path]], backbone: Backbone, workers: int
+) -> tuple[Extracted, float]:
+    """Extract images that are evenly spread; return them and the seconds that it took."""
+    count = min(len(images), 4 * batch_size(backbone.device) * workers)
+    sample = [images[i * len(images) // count] for i in range(count)]
+    extracted = Extracted()
+    started = time.perf_counter()
+    with extracted_batches([sample], backbone, workers) as batches:
+        for batch in batches:
+            extracted.add(batch)
+    return extracted, time.perf_counter() - started
+
+
+def _nearest_folder(folder: Path) -> Path:
+    """Return ``folder``, or the nearest folder above it that exists."""
     return next(
         place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
     )

@@ -1,55 +1,87 @@
-"""What a cache holds out of training: pairs of words, and the images that show them."""
+"""The pairs that a cache excludes from training, and the images that show them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.data.annotations import Collection
 from multispace.data.cache.encoded_captions import Captions, load_captions
 from multispace.data.cache.listed_file import Entry, check_entry
 from multispace.data.cache.writer import CacheWriter
-from multispace.data.held_out import HELD_OUT, HeldOut, hold_out, read_split_file
+from multispace.data.held_out import HELD_OUT_SPLITS, HeldOut, hold_out, read_split_file
 from multispace.errors import OptionError
 
 TRAIN = "train"
 
 
-def held_out_of(
-    collection: Collection, writer: CacheWriter, said: Sequence[str], split_file: Path | None
-) -> tuple[Collection, HeldOut | None, dict[str, dict[str, int]]]:
-    """Move images out of training: what the command says, else what the cache was made with.
+@dataclass(frozen=True)
+class Exclusion:
+    """Result of excluding pairs from training.
 
-    :param said: pairs such as "black dog"
-    :return: the collection with its splits changed, what is held out, and how many images
-        each pair moved, by split
-    :raises OptionError: the cache holds out something else, or nothing is left to train on.
+    :param collection: with its images moved to held-out splits
+    :param held_out: the record of what is held out, if anything is
+    :param counts: pair -> held-out split -> images that were moved there
     """
-    asked, ids = None, None
+
+    collection: Collection
+    held_out: HeldOut | None = None
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def exclude_pairs(
+    collection: Collection, writer: CacheWriter, pairs: Sequence[str], split_file: Path | None
+) -> Exclusion:
+    """Move images that show held-out pairs out of training.
+
+    By default these are the pairs that the collection or the cache was made with.
+
+    :param pairs: requested pairs, such as "black dog"
+    :param split_file: a published split file that lists the images
+    :raises OptionError: the cache holds out something else, or no training image is left.
+    """
+    requested, ids = None, None
     if split_file is not None:
-        asked, ids = read_split_file(split_file)
-    elif pairs := said or collection.held_out:
-        asked = HeldOut(tuple(pairs))
-    if entries := writer.manifest.captions:
-        entry = entries.get(TRAIN) or next(iter(entries.values()))
-        held = captions_of(writer, entry).held_out
-        if (asked or held) != held or (held and held.split_file and ids is None):
-            raise OptionError(
-                f"{writer.root}: was made with {held or 'nothing'} held out, asked for is "
-                f"{asked or 'no split file'}; give the same, or use another --cache"
-            )
-        asked = held
-    if asked is None:
-        return collection, None, {}
-    moved, counts = hold_out(collection, asked, ids)
-    if ids is not None and HELD_OUT.keys() & set(collection.splits) and moved == collection:
+        requested, ids = read_split_file(split_file)
+    elif asked := pairs or collection.held_out:
+        requested = HeldOut(tuple(asked))
+    if writer.manifest.captions:
+        requested = _recorded(writer, requested, ids is not None)
+    if requested is None:
+        return Exclusion(collection)
+    moved, counts = hold_out(collection, requested, ids)
+    if ids is not None and HELD_OUT_SPLITS.keys() & set(collection.splits) and moved == collection:
         raise OptionError(
-            f"{split_file}: none of its images is in {collection.source}; "
-            "give the annotations of MS-COCO, whose ids it has"
+            f"none of its images is in {collection.source}",
+            where=split_file,
+            hint="give the annotations of MS-COCO, whose ids it has",
         )
     if collection.split(TRAIN) and not moved.split(TRAIN):
-        raise OptionError(f"{collection.source}: every training image shows {asked}; hold out less")
-    return moved, asked, counts
+        raise OptionError(
+            f"every training image shows {requested}",
+            where=collection.source,
+            hint="hold out fewer pairs",
+        )
+    return Exclusion(moved, requested, counts)
+
+
+def _recorded(writer: CacheWriter, requested: HeldOut | None, listed: bool) -> HeldOut | None:
+    """Return what the cache was made with, which a request must not contradict.
+
+    :param listed: whether a split file lists the images
+    """
+    entries = writer.manifest.captions
+    entry = entries.get(TRAIN) or next(iter(entries.values()))
+    recorded = captions_of(writer, entry).held_out
+    if (requested or recorded) != recorded or (recorded and recorded.split_file and not listed):
+        raise OptionError(
+            f"was made with {recorded or 'nothing'} held out, asked for is "
+            f"{requested or 'no split file'}",
+            where=writer.root,
+            hint="give the same, or use another --cache",
+        )
+    return recorded
 
 
 def captions_of(writer: CacheWriter, entry: Entry) -> Captions:
-    """Return the captions that a manifest lists, whatever their vocabulary."""
+    """Return the captions that a manifest lists, for any vocabulary."""
     return load_captions(check_entry(writer.root, entry), None)

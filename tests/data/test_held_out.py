@@ -23,7 +23,7 @@ PUBLISHED = DATA / "coco" / "compositional_splits" / "dataset_splits_1.json"
 
 @pytest.fixture
 def collection(tmp_path):
-    """Pictures of which some are of a black dog, in words that occur only there."""
+    """Images of which some are of a black dog, in words that occur only there."""
     folder = make_collection(tmp_path / "collection")
     for split in ("train", "val", "test"):
         file = folder / f"{split}.json"
@@ -93,7 +93,7 @@ def test_other_annotations_do_not_replace_what_was_held_out(collection, cache):
 
 def test_a_vocabulary_that_a_killed_run_left_is_made_again(collection, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("multispace.pipeline.preprocess._encode", lambda *_: None)
+        patch.setattr("multispace.data.cache.writer.CacheWriter.put_captions", lambda *_: None)
         preprocess(ask(cache, collection))
     assert "puppy" in Cache.open(cache).vocabulary().words
     preprocess(ask(cache, collection, hold_out=("black dog",)))

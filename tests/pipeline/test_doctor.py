@@ -12,7 +12,7 @@ from multispace.pipeline.metrics.java import JavaError
 
 
 def named(findings):
-    return {finding.name: finding for finding in findings}
+    return {finding.name: finding for finding in findings.findings}
 
 
 def call(*arguments):
@@ -21,7 +21,7 @@ def call(*arguments):
 
 def test_what_is_here_is_said(tmp_path):
     found = named(examine(tmp_path / "not" / "yet"))
-    assert {"device", "precision", "threads", "C++ compiler", "Java", "cache folder",
+    assert {"device", "precision", "workers", "C++ compiler", "Java", "cache folder",
             "free space"} < found.keys()  # fmt: skip
     assert found["device"].value.startswith(("cpu (", "cuda ("))
     assert found["cache folder"].works
@@ -64,6 +64,6 @@ def test_a_folder_of_images_is_looked_through(tmp_path, broken, status):
         (tmp_path / "c.png").write_bytes(b"")
     result = call(tmp_path)
     assert result.exit_code == status
-    assert "1 fine as they are\n1 converted: grey to RGB\n" in result.stdout
+    assert "1 need no conversion\n1 converted: grey to RGB\n" in result.stdout
     assert ("  c.png: empty file\n" in result.stdout) == broken
     assert json.loads(call(tmp_path, "--json").stdout)["plain"] == 1

@@ -12,7 +12,7 @@ from support.paths import ROOT
 from support.tiny import SPLITS, make_cache, make_collection, options
 
 import multispace.pipeline.extraction.workers
-import multispace.pipeline.preprocess
+import multispace.pipeline.preparation.backbone_choice
 from multispace.data.annotations import read_collection
 from multispace.data.cache.reader import Cache
 from multispace.errors import CacheError, OptionError, PipelineError, VocabularyError, WeightsError
@@ -65,7 +65,7 @@ def test_the_first_training_split_makes_the_vocabulary(collection, cache):
     second = preprocess(options(cache, collection, "val"))
     assert (first.vocabulary_made, second.vocabulary_made) == (True, False)
     assert first.words == second.words == len("an image this is all red green blue".split())
-    assert second.splits["val"]["unknown"] == 0
+    assert second.splits["val"].unknown == 0
 
 
 def test_a_validation_split_alone_makes_no_vocabulary(collection, cache):
@@ -128,7 +128,7 @@ def test_unreadable_images_are_named_and_tried_again(collection, cache):
     assert summary.skipped["missing image"] == ["train-005.png: no such file"]
     assert summary.skipped["unreadable image"][0].startswith("train-003.png: not a readable")
     assert json.loads((cache / "skipped.json").read_text()) == summary.skipped
-    assert summary.splits["train"]["with_vectors"] == SPLITS["train"] - 2
+    assert summary.splits["train"].with_vectors == SPLITS["train"] - 2
     broken.write_bytes(whole)
     (collection / "away.png").rename(collection / "images" / "train-005.png")
     repaired = preprocess(options(cache, collection))
@@ -157,7 +157,7 @@ def test_a_collection_without_a_split_is_for_training_when_it_is_the_first(colle
     (collection / "train.json").rename(collection / "pictures.json")
     named = dict(annotations=collection / "pictures.json", split=None)
     summary = preprocess(options(cache, collection, **named))
-    assert "taken as split 'train'" in summary.notes[-1]
+    assert "read as split 'train'" in summary.notes[-1]
     (collection / "val.json").rename(collection / "others.json")
     with pytest.raises(OptionError, match="give --split NAME"):
         preprocess(options(cache, collection, annotations=collection / "others.json", split=None))
@@ -234,14 +234,14 @@ def test_a_grid_and_mirror_images_are_recorded_and_kept_by_later_calls(collectio
 
 def test_compilation_is_recorded_as_numeric_detail(collection, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        multispace.pipeline.preprocess,
+        multispace.pipeline.preparation.backbone_choice,
         "compile_backbone",
         lambda made, batch: (replace(made, compiled="inductor"), "compiled"),
     )
     noted = preprocess(options(cache, collection, compile="on")).notes
     preprocess(options(tmp_path / "plain", collection))
     compiled, plain = Cache.open(cache).spec, Cache.open(tmp_path / "plain").spec
-    assert noted == ["resnet18: compiled"]
+    assert noted == ("resnet18: compiled",)
     assert compiled.versions == {**plain.versions, "compiled": "inductor"}
     assert compiled.fingerprint == plain.fingerprint
 
@@ -250,12 +250,12 @@ KILL = """
 import os, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 import multispace.data.cache.writer as writer
-import multispace.pipeline.extraction.workers as lanes
+import multispace.pipeline.extraction.workers as workers
 from support.tiny import options
 from pathlib import Path
 from multispace.pipeline.preprocess import preprocess
 place, count = {place!r}, {count}
-module = dict(decode=lanes, write_shard=writer, write_manifest=writer)[place]
+module = dict(decode=workers, write_shard=writer, write_manifest=writer)[place]
 real = getattr(module, place)
 def dies(*args, **kwargs):
     global count

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multispace.pipeline.preprocess import PreprocessOptions, Summary, preprocess
+from multispace.pipeline.preparation.summary import Summary
+from multispace.pipeline.preprocess import PreprocessOptions, preprocess
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220)}
 SPLITS = {"train": 12, "val": 4, "test": 4}

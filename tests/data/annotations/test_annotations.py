@@ -133,8 +133,8 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
         ("caption without image", "annotations[2]"),
         ("empty caption", "annotations[3]"),
         ("wrong encoding", "annotations[5]"),
-        ("picture without captions", "lonely.jpg"),
-        ("picture without captions", "blank.jpg"),
+        ("image without captions", "lonely.jpg"),
+        ("image without captions", "blank.jpg"),
     ]
     assert collection.notes == ("1 captions went with the images that were skipped",)
 
@@ -222,7 +222,7 @@ def test_single_bad_karpathy_entries_are_skipped_and_named(tmp_path):
         ("duplicate image name", "0.jpg"),
         ("unsafe image name", "'/abs.jpg'"),
         ("empty caption", "images[4].sentences[0]"),
-        ("picture without captions", "3.jpg"),
+        ("image without captions", "3.jpg"),
         ("duplicate caption id", "0"),
     ]
 
@@ -278,8 +278,8 @@ def test_flickr_with_lists(tmp_path):
         ("c.jpg", "val"),
     ]
     assert kinds(collection) == [
-        ("picture in two splits", "b.jpg"),
-        ("picture without captions", "'missing.jpg'"),
+        ("image in two splits", "b.jpg"),
+        ("image without captions", "'missing.jpg'"),
         ("caption without image", "d.jpg.1"),
     ]
     assert len(collection.notes) == 2
@@ -311,7 +311,7 @@ def test_single_bad_flickr_lines_are_skipped_and_named(tmp_path):
         ("empty caption", "line 8"),
         ("unsafe image name", "'../x.jpg'"),
         ("empty caption", "line 11"),
-        ("picture without captions", "e.jpg"),
+        ("image without captions", "e.jpg"),
     ]
 
 

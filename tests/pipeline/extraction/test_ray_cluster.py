@@ -19,13 +19,14 @@ from support.tiny import make_collection
 from support.tiny import options as tiny_options
 
 import multispace.data.cache.writer
-import multispace.pipeline.extraction.extract
+import multispace.pipeline.extraction.backbone_spec
 from multispace.cli import main
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.errors import OptionError, PipelineError
 from multispace.model.backbone.resnet import load_backbone
-from multispace.pipeline.extraction.extract import describe, extract
+from multispace.pipeline.extraction.backbone_spec import spec_of
+from multispace.pipeline.extraction.extract import extract
 from multispace.pipeline.preprocess import preprocess
 
 ray = pytest.importorskip("ray")
@@ -160,7 +161,7 @@ def test_addresses_that_lead_nowhere(collection, tmp_path):
             preprocess(options(tmp_path, collection, ray=f"127.0.0.1:{port}"))
     assert not (tmp_path / "cache.json").exists()
     for wrong in ("here", "ray://here:1", "here:port", ":1"):
-        with pytest.raises(OptionError, match=f"--ray {wrong}: give auto, or HOST:PORT"):
+        with pytest.raises(OptionError, match=f"--ray {wrong}: .*give auto, or HOST:PORT"):
             preprocess(options(tmp_path, collection, ray=wrong))
 
 
@@ -220,16 +221,16 @@ def test_few_shards_are_out_at_a_time(connected, collection, tmp_path, monkeypat
 
     made = backbone()
     with connect("auto") as cluster:
-        cluster.extract(parts, made, describe(made, "float16"), store)
+        cluster.extract(parts, made, spec_of(made, "float16"), store)
     assert stored == list(images(collection, 12))
     assert max(out) <= AHEAD * 3
     assert out[-1] == 0
 
 
 def _versions(collection, tmp_path, monkeypatch):
-    real = multispace.pipeline.extraction.extract.metadata.version
+    real = multispace.pipeline.extraction.backbone_spec.metadata.version
     monkeypatch.setattr(
-        multispace.pipeline.extraction.extract.metadata,
+        multispace.pipeline.extraction.backbone_spec.metadata,
         "version",
         lambda n: "9.9" if n == "pillow" else real(n),
     )
@@ -250,7 +251,7 @@ def _gpu(collection, tmp_path, monkeypatch):
 
 
 def _images(collection, tmp_path, monkeypatch):
-    """Pictures in a folder that only this process sees."""
+    """Images in a folder that only this process sees."""
     folder = os.open(collection / "images", os.O_RDONLY)
     return backbone(), {f"train-{n:03d}.png": Path(f"/proc/self/fd/{folder}/train-{n:03d}.png")
                         for n in (1, 2)}  # fmt: skip
@@ -259,8 +260,8 @@ def _images(collection, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        (_versions, r"node [\d.]+ \(\w{8}\): makes other vectors: pillow: 9\.9 and "),
-        (_weights, r"node .*weights_sha256: \w{64} and \w{64} \(here and there\)"),
+        (_versions, r"node [\d.]+ \(\w{8}\): extracts other features: pillow: 9\.9 and "),
+        (_weights, r"node .*weights_sha256: \w{64} and \w{64} \(driver and node\)"),
         (_device, r"node .*: --device mps: not usable here"),
         (_gpu, "no node of the cluster has 1 CPU and 1 GPU"),
         (_images, r"node .*train-001\.png: no such file; the images must be at the same path"),
@@ -275,7 +276,7 @@ def test_a_worker_that_would_make_other_rows_is_refused(
         write_cache(tmp_path) as writer,
         pytest.raises(PipelineError, match=message) as caught,
     ):
-        extract(writer, wanted, made, shard_size=SIZE, elsewhere=cluster.extract)
+        extract(writer, wanted, made, shard_size=SIZE, remote=cluster.extract)
     assert "\n" not in str(caught.value)
     assert not writer.digests
     assert not writer.manifest.failures

@@ -13,7 +13,13 @@ from multispace.model.backbone.resnet import load_backbone
 from multispace.model.backbone.torchvision_compat import models
 from multispace.model.backbone.weights import random_state
 from multispace.pipeline.extraction import workers as module
-from multispace.pipeline.extraction.workers import BATCH, Effort, Rows, batches, lanes
+from multispace.pipeline.extraction.workers import (
+    BATCH,
+    Extracted,
+    Timings,
+    extracted_batches,
+    split_into_batches,
+)
 
 REAL = DATA / "coco" / "images_val2014"
 
@@ -32,19 +38,19 @@ def images(tmp_path_factory):
 
 
 def made(parts, network, workers=2):
-    rows = Rows()
-    with lanes(parts, network, workers) as running:
+    rows = Extracted()
+    with extracted_batches(parts, network, workers) as running:
         for batch in running:
             rows.add(batch)
     return rows
 
 
-def test_no_batch_goes_across_two_parts():
+def test_no_batch_spans_two_shards():
     parts = [[(str(n), Path()) for n in range(count)] for count in (BATCH + 1, 0, BATCH, 1)]
-    assert [len(batch) for batch in batches(parts, BATCH)] == [BATCH, 1, BATCH, 1]
+    assert [len(batch) for batch in split_into_batches(parts, BATCH)] == [BATCH, 1, BATCH, 1]
 
 
-def test_rows_come_in_order_whatever_the_number_of_lanes(images):
+def test_rows_come_in_order_for_any_number_of_workers(images):
     network = backbone()
     one, three = (made([images] * 3, network, workers) for workers in (1, 3))
     assert one.keys == three.keys == [key for key, _ in images] * 3
@@ -74,7 +80,7 @@ def test_a_failure_leaves_its_neighbours_as_they_are(images, tmp_path):
     assert made([[bad]], network).features == []
 
 
-def test_a_lane_computes_with_one_thread_and_the_caller_keeps_its_own(images):
+def test_a_worker_computes_with_one_thread_and_the_caller_keeps_its_own(images):
     seen = []
 
     class Watching(torch.nn.Module):
@@ -99,18 +105,18 @@ def test_few_batches_are_ahead_of_the_one_that_is_taken(images, monkeypatch):
     read = []
     real = module.read_bytes
     monkeypatch.setattr(module, "read_bytes", lambda path: read.append(path) or real(path))
-    with lanes([images[:1]] * 50, backbone(), 2) as running:
+    with extracted_batches([images[:1]] * 50, backbone(), 2) as running:
         next(running)
-    assert len(read) <= 5  # two a lane, and the one that took the first's place
+    assert len(read) <= 5  # two per worker, and the one that replaced the first
 
 
 def test_the_bottleneck_is_named_with_its_share():
-    effort = Effort()
-    assert str(effort) == ""
-    effort.add(Effort(disk=1, decoding=2, network=7))
-    assert str(effort) == "bottleneck: network (70%)"
-    effort.add(Effort(decoding=10))
-    assert str(effort) == "bottleneck: decoding (60%)"
+    timings = Timings()
+    assert str(timings) == ""
+    timings.add(Timings(disk=1, decoding=2, network=7))
+    assert str(timings) == "bottleneck: network (70%)"
+    timings.add(Timings(decoding=10))
+    assert str(timings) == "bottleneck: decoding (60%)"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the COCO images are not here")

@@ -34,7 +34,7 @@ def test_an_estimate_counts_what_is_left_and_writes_nothing(collection, tmp_path
     assert expected.rate > 0
     assert expected.seconds == pytest.approx(11 / expected.rate)
     assert expected.bottleneck.startswith("bottleneck: ")
-    assert expected.lines()[-1] == "nothing was written"
+    assert expected.render().splitlines()[-1] == "nothing was written"
 
 
 def test_what_the_cache_holds_is_not_counted_again(collection, tmp_path):
@@ -45,7 +45,7 @@ def test_what_the_cache_holds_is_not_counted_again(collection, tmp_path):
     assert (expected.held, expected.sample, expected.seconds) == (SPLITS["train"], 0, 0)
 
 
-def test_the_command_says_it(collection, tmp_path):
+def test_the_command_prints_it(collection, tmp_path):
     asked = ["preprocess", "--dry-run", "--annotations", str(collection / "train.json"), "--images",
              str(collection / "images"), "--cache", str(tmp_path / "new"), "--backbone", "resnet18",
              "--weights", "random", "--resize", "32", "--crop", "32"]  # fmt: skip
