@@ -1,9 +1,9 @@
-"""Cross entropy of a linear layer's output, which is never held for all tokens at once.
+"""Cross entropy of a linear layer's output, computed for a few tokens at a time.
 
-Logits of all tokens would be the largest tensor of training by far (tokens x words), written
-and read several times. Here they exist for a few tokens at a time, in the processor's cache,
-and their gradients are made on the spot: where the loss is a plain sum, the backward pass has
-nothing left to do but to multiply by a number.
+The logits of all tokens (tokens x words) would be by far the largest tensor of training, written
+and read several times. Here the logits of a few tokens exist at a time, in the processor's
+cache, and the forward pass already computes their gradients. The loss is a plain sum, so the
+backward pass only multiplies these gradients by a number.
 """
 
 from typing import Any
@@ -12,34 +12,35 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROWS = 256  # tokens whose logits exist at a time
-COLUMNS = 1024  # words of one matrix product: into wider rows it runs at two thirds of the speed
-ALIGN = 64  # numbers; rows that begin at odd places cost a fifth of the speed
-GPU_ROWS = 8192  # a GPU wants large products, and has the memory
+ROWS = 256  # tokens whose logits exist at the same time
+COLUMNS = 1024  # words per matrix product; with wider rows it runs at two thirds of the speed
+ALIGN = 64  # numbers; unaligned rows cost a fifth of the speed
+GPU_ROWS = 8192  # a GPU needs large products, and has the memory for them
 
 
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Return cross entropy and negative log likelihood, summed over tokens, in nats.
+    """Return the cross entropy and the negative log likelihood, summed over tokens, in nats.
 
-    They are those of ``F.linear(hidden, weight, bias)``, with softmax in float32. The cross
-    entropy is against 1 - smoothing on the target and smoothing / V on every word (Szegedy
-    2016, section 7); without smoothing both are the same number. Gradients pass only through the
-    first. Products run in the type of autocast, if that is on.
+    The logits are ``F.linear(hidden, weight, bias)``; the softmax runs in float32. The target
+    distribution of the cross entropy has 1 - smoothing on the target word plus smoothing / V on
+    every word (Szegedy 2016, section 7). Without smoothing both results are equal. Only the
+    first result has a gradient. Under autocast, products run in its type.
 
     :param hidden: (N, H)
     :param weight: (V, H)
     :param bias: (V,)
     :param targets: int64 (N,)
-    :return: two scalars, float32
+    :param smoothing: label smoothing, in [0, 1)
+    :returns: two float32 scalars
     """
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):
         hidden = hidden.to(torch.get_autocast_dtype(kind))
-    learns = torch.is_grad_enabled()
+    needs_gradient = torch.is_grad_enabled()
     with torch.autocast(kind, enabled=False):
-        return _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing, learns)
+        return _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing, needs_gradient)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -51,20 +52,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor,
         targets: Tensor,
         smoothing: float,
-        learns: bool,
+        needs_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         words, dtype = len(weight), hidden.dtype
         w, b = weight.to(dtype), bias.to(dtype)
         on_cpu = hidden.device.type == "cpu"
         rows, columns = (ROWS, COLUMNS) if on_cpu else (GPU_ROWS, words)
-        # In a short type the weights' gradient cannot be summed up in place: fewer, larger parts.
-        group = rows * (8 if on_cpu and dtype != torch.float32 else 1) if learns else rows
+        # A 16-bit type does not allow summing the weights' gradient in place: use larger parts.
+        group = rows * (8 if on_cpu and dtype != torch.float32 else 1) if needs_gradient else rows
         width = -(-words // ALIGN) * ALIGN
         logits = hidden.new_full((min(rows, len(hidden)), width), -torch.inf)
         errors = hidden.new_empty(min(group, len(hidden)), width)
-        d_hidden = torch.empty_like(hidden) if learns else None
-        d_weight = torch.zeros_like(weight) if learns else None
-        d_bias = torch.zeros_like(bias) if learns else None
+        d_hidden = torch.empty_like(hidden) if needs_gradient else None
+        d_weight = torch.zeros_like(weight) if needs_gradient else None
+        d_bias = torch.zeros_like(bias) if needs_gradient else None
         entropy, nll = (torch.zeros((), device=hidden.device) for _ in range(2))
 
         for begin in range(0, len(hidden), group):
@@ -77,12 +78,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     torch.addmm(b[block], hidden[start:stop], w[block].T, out=part[:, block])
                 log_p = part.log_softmax(-1, dtype=torch.float32)  # (n, width)
                 target = targets[start:stop, None]
-                plain = -log_p.gather(1, target).sum()
-                nll += plain
-                entropy += (1 - smoothing) * plain
+                batch_nll = -log_p.gather(1, target).sum()
+                nll += batch_nll
+                entropy += (1 - smoothing) * batch_nll
                 if smoothing:
                     entropy -= smoothing / words * log_p[:, :words].sum()
-                if learns:  # the cross entropy's gradient by the logits
+                if needs_gradient:  # gradient of the cross entropy with respect to the logits
                     error = log_p.exp_()
                     minus = error.new_full((len(target), 1), smoothing - 1)
                     error.scatter_add_(1, target, minus)
@@ -92,12 +93,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     d_bias += error[:, :words].sum(0)
                     errors[start - begin : stop - begin] = error
             if d_hidden is not None and d_weight is not None:
-                made = errors[: end - begin, :words]
-                torch.mm(made, w, out=d_hidden[begin:end])
+                part_errors = errors[: end - begin, :words]
+                torch.mm(part_errors, w, out=d_hidden[begin:end])
                 if dtype == weight.dtype:
-                    d_weight.addmm_(made.T, hidden[begin:end])
+                    d_weight.addmm_(part_errors.T, hidden[begin:end])
                 else:
-                    d_weight += made.T @ hidden[begin:end]
+                    d_weight += part_errors.T @ hidden[begin:end]
         ctx.save_for_backward(*(d for d in (d_hidden, d_weight, d_bias) if d is not None))
         ctx.mark_non_differentiable(nll)
         return entropy, nll

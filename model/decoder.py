@@ -1,8 +1,8 @@
 """The caption decoder: a recurrent network that reads [condition ; word] at every step.
 
-The condition (what is known of the image) is the same at every step, so its part of the input
-product is computed once a caption, and the words' part in one product for all steps. That is the
-cell over the concatenation, with its input matrix split in two.
+The condition is a vector computed from the image and the latents. It is the same at every step.
+The input matrix is therefore split in two: the condition's product is computed once per caption,
+and the words' product once for all steps. The result equals the cell over the concatenation.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from multispace.model.recurrent import CELLS, States
 
 
 class State(NamedTuple):
-    """Where a caption stands between two words."""
+    """The decoder's state between two words of B captions."""
 
-    layers: tuple[States, ...]  # the lowest first; (B, H) each
-    condition: Tensor  # the condition's part of the lowest layer's gates, (B, gates * H)
+    layers: tuple[States, ...]  # the first layer first; (B, H) each
+    condition: Tensor  # the condition's part of the first layer's gates, (B, gates * H)
 
     def select(self, rows: Tensor) -> "State":
         """Return the states of ``rows``, int64 (n,)."""
@@ -28,12 +28,21 @@ class State(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Word probabilities given a condition and the words so far.
+    """Word logits given a condition and the previous words.
 
-    :param dropout: share of the units of word vectors, and of each layer's outputs, left out
-    :param word_dropout: share of the words read, but for BOS, that training replaces by
-        ``unknown``, so that the condition is worth heeding, Bowman 2016
-    :param tie: the output matrix is the embedding's, Press & Wolf 2017; both sizes must be alike
+    :param words: size V of the vocabulary
+    :param condition: size C of the condition
+    :param embedding: size of word vectors
+    :param hidden: units H of each layer
+    :param dropout: fraction of the units of word vectors, and of each layer's outputs, that
+        training sets to zero
+    :param cell: ``lstm`` or ``gru``
+    :param layers: number of recurrent layers
+    :param tie: use the embedding as the output matrix, Press & Wolf 2017; needs ``embedding``
+        equal to ``hidden``
+    :param word_dropout: fraction of the input words except BOS that training replaces by
+        ``unknown``, so that the decoder relies more on the condition, Bowman 2016
+    :param unknown: id of the word <unk>
     """
 
     def __init__(
@@ -59,7 +68,7 @@ class Decoder(nn.Module):
         self.recurrent_gates = nn.Linear(hidden, gates, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, words)
-        # A layer above the lowest reads the outputs of the one below.
+        # Each further layer reads the outputs of the layer below.
         self.upper_gates = nn.ModuleList(nn.Linear(hidden, gates) for _ in range(layers - 1))
         self.upper_recurrent_gates = nn.ModuleList(
             nn.Linear(hidden, gates, bias=bias) for _ in range(layers - 1)
@@ -69,7 +78,7 @@ class Decoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.1)
         for read, recurrent in ((self.word_gates, self.recurrent_gates), *self._upper()):
             self.cell.initialise(read, recurrent)
-        if tie:  # one parameter under one name, so that a checkpoint holds it once
+        if tie:  # remove the parameter, so that a checkpoint stores the shared matrix once
             self.output.register_parameter("weight", None)
 
     @property
@@ -82,43 +91,47 @@ class Decoder(nn.Module):
         return self._logits(self.outputs(condition, inputs, batch_sizes))
 
     def outputs(self, condition: Tensor, inputs: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        """Return what the logits are made from, under teacher forcing.
+        """Return the outputs of the last layer under teacher forcing.
 
         :param condition: (B, C)
-        :param inputs: int64 (N,), packed step by step as in a batch, those of step 0 all BOS
-        :param active: captions that have a token at each step, not rising
-        :return: (N, H)
+        :param inputs: words packed step by step as in a batch, int64 (N,); BOS at step 0
+        :param batch_sizes: number of captions that have a token at each step, never increasing
+        :returns: (N, H)
         """
         if self.training and self.word_dropout:
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
             dropped[: batch_sizes[0]] = False
             inputs = inputs.masked_fill(dropped, self.unknown)
-        # A batch repeats its words: each distinct one goes through the product once. Dropout is
-        # then alike for all places of a word in the batch, as Gal & Ghahramani 2016 propose.
-        distinct, place = inputs.unique(return_inverse=True)
-        gates = self.word_gates(self.dropout(self.embedding(distinct))).index_select(0, place)
-        constant = self.condition_gates(condition)
+        # A batch repeats words, so each distinct word is multiplied once. Dropout is then the
+        # same for all occurrences of a word in the batch, as in Gal & Ghahramani 2016.
+        distinct, index = inputs.unique(return_inverse=True)
+        gates = self.word_gates(self.dropout(self.embedding(distinct)))  # (distinct, gates * H)
+        gates = gates.index_select(0, index)  # (N, gates * H)
+        constant = self.condition_gates(condition)  # (B, gates * H)
         outputs = self.dropout(self.cell.run(gates, batch_sizes, self.recurrent_gates, constant))
         for read, recurrent in self._upper():
             outputs = self.dropout(self.cell.run(read(outputs), batch_sizes, recurrent))
         return outputs
 
     def start(self, condition: Tensor) -> State:
-        """Return the state before the first word. (B, C) -> B states"""
-        zeros = condition.new_zeros(len(condition), self.recurrent_gates.in_features)
+        """Return the state before the first word.
+
+        :param condition: (B, C)
+        """
+        zeros = condition.new_zeros(len(condition), self.recurrent_gates.in_features)  # (B, H)
         layers = ((zeros,) * self.cell.states,) * (1 + len(self.upper_gates))
         return State(layers, self.condition_gates(condition))
 
     def step(self, state: State, words: Tensor) -> tuple[State, Tensor]:
-        """Read one word each and return the new state and the logits of the next.
+        """Read one word per caption.
 
         :param words: int64 (B,)
-        :return: state, (B, V)
+        :returns: the new state, and the logits of the next words (B, V)
         """
-        gates = self.word_gates(self.embedding(words)) + state.condition
-        lowest, *above = state.layers
-        layers = [self.cell.step(gates, lowest, self.recurrent_gates)]
-        for (read, recurrent), layer in zip(self._upper(), above, strict=True):
+        gates = self.word_gates(self.embedding(words)) + state.condition  # (B, gates * H)
+        first, *upper = state.layers
+        layers = [self.cell.step(gates, first, self.recurrent_gates)]
+        for (read, recurrent), layer in zip(self._upper(), upper, strict=True):
             layers.append(self.cell.step(read(layers[-1][0]), layer, recurrent))
         return State(tuple(layers), state.condition), self._logits(layers[-1][0])
 

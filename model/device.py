@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and in which precision."""
+"""Devices and the precision of their arithmetic."""
 
 import os
 from collections.abc import Mapping
@@ -9,57 +9,60 @@ import torch
 from multispace.errors import ModelError
 from multispace.model.options import PRECISIONS
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, and in how many
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # CPU quota of a container: microseconds per period
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` takes a GPU where there is one.
+    """Return the device called ``name``.
 
-    :raises ModelError: the device is unknown or not there.
+    :param name: a device name of torch, or ``auto`` for a GPU if there is one
+    :raises ModelError: the device is unknown or unavailable
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # names that torch knows need not compute
+        torch.zeros(1, device=device).item()  # a known name may still be unusable
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ModelError(f"--device {name}: not usable here ({reason}); use cpu") from error
+        raise ModelError(
+            f"not usable here ({reason})", where=f"--device {name}", hint="use cpu"
+        ) from error
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the arithmetic type called ``name``.
 
-    ``auto`` takes bfloat16 only where the hardware multiplies it natively: elsewhere it is
-    emulated, many times slower than float32.
+    ``auto`` takes bfloat16 only if the hardware supports it. Emulated bfloat16 is many times
+    slower than float32.
 
-    :raises ModelError: the name is unknown.
+    :raises ModelError: the name is unknown
     """
     if name == "auto":
         return torch.bfloat16 if native_bfloat16(device) else torch.float32
     if name not in PRECISIONS:
-        raise ModelError(f"--precision {name}: use one of {', '.join(PRECISIONS)}")
+        raise ModelError(f"use one of {', '.join(PRECISIONS)}", where=f"--precision {name}")
     return getattr(torch, name)
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Say whether the hardware multiplies bfloat16 itself."""
+    """Return whether the hardware multiplies bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
-        # Older releases of torch cannot tell; float32 is never wrong.
-        able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+        # Older releases of torch do not report capabilities; float32 is always right.
+        capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
 
 
 def cores() -> int:
-    """Return how many cores this process may use, within a container's quota."""
-    able = getattr(os, "sched_getaffinity", None)
-    count = len(able(0)) if able else os.cpu_count() or 1
+    """Return how many cores this process may use, considering a container's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
     if QUOTA.is_file():
-        most, _, period = QUOTA.read_text().partition(" ")
-        if most.isdecimal():
-            count = min(count, -(-int(most) // int(period)))
+        quota, _, period = QUOTA.read_text().partition(" ")
+        if quota.isdecimal():
+            count = min(count, -(-int(quota) // int(period)))
     return max(count, 1)

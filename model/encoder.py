@@ -1,4 +1,4 @@
-"""A recurrent reader of captions, for posteriors that see the words."""
+"""A recurrent caption encoder, for posteriors that read the caption."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,27 +10,27 @@ from multispace.model.recurrent import CELLS
 
 
 class Words(NamedTuple):
-    """Captions packed step by step, as a batch has them."""
+    """B captions packed step by step, as in a batch; N words in all."""
 
-    inputs: Tensor  # int64 (N,), those of step 0 all BOS
-    batch_sizes: Sequence[int]  # captions that have a token at each step, not rising
+    inputs: Tensor  # int64 (N,); the words of step 0 are all BOS
+    batch_sizes: Sequence[int]  # captions that have a token at each step, never increasing
 
     def captions(self) -> Tensor:
-        """Return which caption each token is of, int64 (N,)."""
-        place = torch.arange(self.batch_sizes[0], device=self.inputs.device)
-        return torch.cat([place[:count] for count in self.batch_sizes])
+        """Return the caption that each word belongs to, int64 (N,)."""
+        captions = torch.arange(self.batch_sizes[0], device=self.inputs.device)
+        return torch.cat([captions[:count] for count in self.batch_sizes])
 
     def ends(self) -> Tensor:
-        """Return where the last token of each caption stands among the N, int64 (B,)."""
+        """Return the position of each caption's last word among the N, int64 (B,)."""
         captions = self.captions()
-        places = torch.arange(len(captions), device=captions.device)
+        positions = torch.arange(len(captions), device=captions.device)
         return torch.zeros_like(captions[: self.batch_sizes[0]]).scatter_reduce(
-            0, captions, places, "amax", include_self=False
+            0, captions, positions, "amax", include_self=False
         )
 
 
 class Encoder(nn.Module):
-    """Captions to vectors: the output of a recurrent layer when it has read the last word."""
+    """Captions to vectors: the output of a recurrent layer after the last word."""
 
     def __init__(self, *, embedding: int, hidden: int, cell: str = "lstm") -> None:
         super().__init__()
@@ -42,10 +42,11 @@ class Encoder(nn.Module):
         self.cell.initialise(self.gates, self.recurrent_gates)
 
     def forward(self, embedding: nn.Embedding, words: Words) -> Tensor:
-        """Return a vector a caption, (B, H).
+        """Encode captions.
 
         :param embedding: word vectors, those of the decoder
+        :returns: one vector per caption, (B, H)
         """
-        distinct, place = words.inputs.unique(return_inverse=True)
-        gates = self.gates(embedding(distinct)).index_select(0, place)
+        distinct, index = words.inputs.unique(return_inverse=True)
+        gates = self.gates(embedding(distinct)).index_select(0, index)  # (N, gates * H)
         return self.cell.run(gates, words.batch_sizes, self.recurrent_gates)[words.ends()]

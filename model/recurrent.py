@@ -1,7 +1,7 @@
-"""The recurrent cells of the decoder, over captions packed step by step.
+"""The recurrent cells, applied to captions in the order of torch's ``PackedSequence``.
 
-A cell holds no weights. It is given the input's part of its gates, already multiplied, and the
-map of its own output (``recurrent``), and turns them into the next state.
+A cell holds no weights. Its caller multiplies the input with the input weights and passes the
+result, together with the layer that multiplies the cell's own output (``recurrent``).
 """
 
 from abc import ABC, abstractmethod
@@ -10,20 +10,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from multispace.model.lstm import lstm
-
-States = tuple[Tensor, ...]  # what a cell carries between two steps, (n, H) each; output first
+States = tuple[Tensor, ...]  # the state between two steps, (n, H) each; the output comes first
 
 
 class Cell(ABC):
-    """One kind of recurrent cell."""
+    """A kind of recurrent cell."""
 
-    gates: int  # the gates are (n, gates * H)
-    states: int
-    recurrent_bias: bool  # whether ``recurrent`` needs a bias beside that of the input's part
+    gates: int  # number of gates; their pre-activations are (n, gates * H)
+    states: int  # number of tensors in the state
+    recurrent_bias: bool  # whether ``recurrent`` has a bias in addition to that of the input
 
     def initialise(self, inputs: nn.Linear, recurrent: nn.Linear) -> None:
-        """Set what a layer begins with: an orthogonal recurrent matrix, and biases of 0."""
+        """Initialise the weights of a layer: an orthogonal recurrent matrix, biases of 0."""
         nn.init.orthogonal_(recurrent.weight)
         for bias in (inputs.bias, recurrent.bias):
             if bias is not None:
@@ -34,6 +32,7 @@ class Cell(ABC):
         """Return the state after one step.
 
         :param inputs: the input's part of the gates, (n, gates * H)
+        :param state: (n, H) each
         """
 
     def run(
@@ -43,14 +42,19 @@ class Cell(ABC):
         recurrent: nn.Linear,
         constant: Tensor | None = None,
     ) -> Tensor:
-        """Return the outputs of all steps of a packed batch, from a state of zeros.
+        """Return the outputs of all steps of a packed batch, starting from a state of zeros.
+
+        Under autocast only the products are in its type; gates and states are float32.
 
         :param inputs: the input's part of the gates, (N, gates * H)
-        :param active: captions that have a token at each step, not rising
-        :param constant: a part of the gates that is alike at all steps, (B, gates * H)
-        :return: (N, H)
+        :param batch_sizes: number of captions that have a token at each step, never increasing
+        :param constant: a part of the gates that is the same at every step, (B, gates * H)
+        :returns: (N, H)
         """
-        zeros = inputs.new_zeros(batch_sizes[0], recurrent.in_features)
+        if torch.is_autocast_enabled(inputs.device.type):
+            inputs = inputs.float()
+            constant = None if constant is None else constant.float()
+        zeros = inputs.new_zeros(batch_sizes[0], recurrent.in_features)  # (B, H)
         state: States = (zeros,) * self.states
         outputs = []
         for count, part in zip(batch_sizes, inputs.split(list(batch_sizes)), strict=True):
@@ -60,43 +64,33 @@ class Cell(ABC):
                 part = part + constant
             state = self.step(part, state, recurrent)
             outputs.append(state[0])
-        return torch.cat(outputs)
+        return torch.cat(outputs)  # (N, H)
 
 
 class LSTM(Cell):
-    """Long short-term memory with a forget gate, Gers 2000. Gates: in, forget, new, out."""
+    """Long short-term memory with a forget gate, Gers 2000. Gates: input, forget, cell, output."""
 
     gates, states, recurrent_bias = 4, 2, False
 
     def initialise(self, inputs: nn.Linear, recurrent: nn.Linear) -> None:
-        """Begin by remembering: the forget gate's bias is 1, Jozefowicz 2015."""
+        """Initialise the weights, with a forget gate bias of 1, Jozefowicz 2015."""
         super().initialise(inputs, recurrent)
         with torch.no_grad():
             inputs.bias.chunk(4)[1].fill_(1.0)
 
     def step(self, inputs: Tensor, state: States, recurrent: nn.Linear) -> States:
-        """Return (output, memory), (n, H) each."""
+        """Return (output, cell state), (n, H) each."""
         output, memory = state
-        enter, keep, new, show = (inputs + recurrent(output)).chunk(4, dim=1)
-        memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
-        return show.sigmoid() * memory.tanh(), memory
-
-    def run(
-        self,
-        inputs: Tensor,
-        batch_sizes: Sequence[int],
-        recurrent: nn.Linear,
-        constant: Tensor | None = None,
-    ) -> Tensor:
-        """Return the same as step after step, with a backward pass that is written out."""
-        return lstm(inputs, constant, recurrent.weight, batch_sizes)
+        input_, forget, cell, out = (inputs + recurrent(output)).chunk(4, dim=1)  # (n, H) each
+        memory = forget.sigmoid() * memory + input_.sigmoid() * cell.tanh()
+        return out.sigmoid() * memory.tanh(), memory
 
 
 class GRU(Cell):
-    """Gated recurrent unit, Cho 2014, in the form of cuDNN. Gates: reset, update, new.
+    """Gated recurrent unit, Cho 2014, in cuDNN's form. Gates: reset, update, new.
 
-    The reset gate acts on the product with the output, and so on the bias in it: the recurrent
-    map needs a bias of its own.
+    The reset gate multiplies the recurrent product including its bias, so the recurrent layer
+    needs a bias of its own.
     """
 
     gates, states, recurrent_bias = 3, 1, True
@@ -104,7 +98,7 @@ class GRU(Cell):
     def step(self, inputs: Tensor, state: States, recurrent: nn.Linear) -> States:
         """Return (output,), (n, H)."""
         (output,) = state
-        reset_in, update_in, new_in = inputs.chunk(3, dim=1)
+        reset_in, update_in, new_in = inputs.chunk(3, dim=1)  # (n, H) each
         reset_own, update_own, new_own = recurrent(output).chunk(3, dim=1)
         update = (update_in + update_own).sigmoid()
         new = (new_in + (reset_in + reset_own).sigmoid() * new_own).tanh()

@@ -230,7 +230,7 @@ def _samples(
             run.vocabulary,
             width=options.beam,
             length_penalty=options.length_penalty,
-            sample=True,
+            latents="sample",
         )
         for _ in range(options.samples)
     ]

@@ -1,1 +1,1 @@
-"""The image network: a ResNet, its weights and its compilation."""
+"""The image network: a ResNet and its weights."""

@@ -1,7 +1,7 @@
 """The image network: a torchvision ResNet without its classifier.
 
-:func:`load_backbone` finds the weights, refuses any that do not fit, and folds the batch norms
-into the convolutions, which leaves the function as it was and nearly doubles the speed.
+:func:`load_backbone` loads weights, refuses any that do not fit, and folds the batch norms into
+the convolutions. Folding computes the same function at nearly twice the speed.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,15 @@ from multispace.model.backbone.weights import (
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 POOLS = ("average", "grid")
 POOLING = "global average"
-STRIDE = 32  # pixels between the places of a ResNet's last map
+STRIDE = 32  # input pixels per cell of a ResNet's last feature map
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """From an RGB image to the network's input, to the bit as torchvision's presets do it."""
+    """The steps from an RGB image to the network's input.
+
+    The result equals that of torchvision's presets bit for bit.
+    """
 
     resize: int
     crop: int
@@ -43,7 +46,7 @@ class Preparation:
     std: tuple[float, ...]
 
     def cut(self, image: Image.Image) -> np.ndarray:
-        """Return the middle of the resized image, uint8 (crop, crop, 3)."""
+        """Return the center crop of the resized image, uint8 (crop, crop, 3)."""
         resized = functional.resize(
             image,
             self.resize,
@@ -53,34 +56,37 @@ class Preparation:
         return np.array(functional.center_crop(resized, self.crop))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Return the network's input of what :meth:`cut` gave.
+        """Convert crops to the network's input.
 
-        :param pixels: uint8 (..., crop, crop, 3)
-        :return: float32 (..., 3, crop, crop), the channels last in memory
+        :param pixels: crops as :meth:`cut` returns them, uint8 (..., crop, crop, 3)
+        :returns: float32 (..., 3, crop, crop), in channels-last memory format
         """
         mean, std = (torch.tensor(v, device=pixels.device) for v in (self.mean, self.std))
         return pixels.float().div_(255).sub_(mean).div_(std).movedim(-1, -3)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Return the input for one image, float32 (3, crop, crop)."""
+        """Convert one image to the network's input, float32 (3, crop, crop)."""
         return self.normalise(torch.from_numpy(self.cut(image)))
 
 
-class Places(nn.Module):
-    """In place of the pooling: the last map itself, its places row by row."""
+class Grid(nn.Module):
+    """A replacement for the pooling layer that keeps every cell of the last feature map."""
 
-    def forward(self, last: Tensor) -> Tensor:
-        """:param last: (B, D, H, W); returned as (B, H, W, D)."""
-        return last.permute(0, 2, 3, 1)
+    def forward(self, maps: Tensor) -> Tensor:
+        """Move the channels last, so that flattening gives one vector per cell, row by row.
+
+        :param maps: (B, D, H, W)
+        :returns: (B, H, W, D)
+        """
+        return maps.permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network with all that its features depend on.
+    """A frozen network, with everything that its features depend on.
 
-    ``pooling`` is as the feature spec has it; with
-    ``flip`` a vector is the mean of an image's and its mirror image's. ``compiled`` names the
-    compiler of the network's kernels, if they are compiled.
+    :param pooling: the pooling in the words of the feature spec
+    :param flip: whether a vector is the mean over the image and its mirror image
     """
 
     architecture: str
@@ -93,14 +99,13 @@ class Backbone:
     precision: torch.dtype
     pooling: str = POOLING
     flip: bool = False
-    compiled: str = ""
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return pooled features of prepared images.
+        """Return the features of prepared images.
 
         :param images: float32 (B, 3, crop, crop)
-        :return: float32 (B, dimension), on the CPU
+        :returns: float32 (B, dimension), on the CPU
         """
         batch = images.to(self.device, self.precision, memory_format=torch.channels_last)
         features = self.network(batch).float()
@@ -111,21 +116,21 @@ class Backbone:
 
     @torch.inference_mode()
     def of_pixels(self, pixels: Tensor) -> Tensor:
-        """Return pooled features of images that :meth:`Preparation.cut` cut out.
+        """Return the features of crops as :meth:`Preparation.cut` returns them.
 
-        Bytes travel to the device, a quarter of the floats that are made of them there.
+        The conversion to float happens on the device: a byte is a quarter of the transfer.
 
         :param pixels: uint8 (B, crop, crop, 3)
-        :return: float32 (B, dimension), on the CPU
+        :returns: float32 (B, dimension), on the CPU
         """
         return self(self.prepare.normalise(pixels.to(self.device, non_blocking=True)))
 
 
 @dataclass(frozen=True)
 class Together:
-    """Backbones that see the same pixels, so that images are decoded once for all of them.
+    """Several backbones that read the same pixels, so that each image is decoded only once.
 
-    :raises WeightsError: they want their images prepared differently.
+    :raises WeightsError: the backbones need different preparations.
     """
 
     backbones: tuple[Backbone, ...]
@@ -135,22 +140,23 @@ class Together:
         for other in others:
             if other.prepare != first.prepare:
                 raise WeightsError(
-                    f"--backbone {first.architecture},{other.architecture}: these weights want "
-                    "their images prepared differently; extract one after the other"
+                    "these weights need their images prepared differently",
+                    where=f"--backbone {first.architecture},{other.architecture}",
+                    hint="extract one after the other",
                 )
 
     @property
     def prepare(self) -> Preparation:
-        """What all of them have in common."""
+        """The preparation that all backbones share."""
         return self.backbones[0].prepare
 
     @property
     def device(self) -> torch.device:
-        """Where all of them are."""
+        """The device that all backbones are on."""
         return self.backbones[0].device
 
     def of_pixels(self, pixels: Tensor) -> Tensor:
-        """Return the features of all, one beside the other, float32 (B, sum of dimensions)."""
+        """Return the features of all backbones side by side, float32 (B, sum of dimensions)."""
         return torch.cat([backbone.of_pixels(pixels) for backbone in self.backbones], 1)
 
 
@@ -165,21 +171,26 @@ def load_backbone(
     pool: str = "average",
     flip: bool = False,
 ) -> Backbone:
-    """Make a backbone ready to run.
+    """Load a backbone that is ready to run.
 
+    :param architecture: one of ``ARCHITECTURES``
     :param weights: ``imagenet`` (IMAGENET1K_V1), another name that torchvision knows, a local
         ``.pth``, ``.pt`` or ``.safetensors`` file, ``package:NAME/FILE`` (a file inside an
-        installed package), ``random`` or ``random:SEED``.
-    :param resize: shorter side in pixels, in place of the weights' own.
-    :param crop: side of the middle square in pixels, in place of the weights' own.
-    :param pool: ``average``, or ``grid``: the last map's vectors, place by place, row by row.
-    :param flip: take the mean of an image's vector and its mirror image's.
-    :raises WeightsError: the architecture or weights are unknown, unreadable, or do not fit.
+        installed package), ``random`` or ``random:SEED``
+    :param precision: type of the network's weights and arithmetic
+    :param resize: length of the shorter side in pixels; by default that of the weights
+    :param crop: side of the center crop in pixels; by default that of the weights
+    :param pool: ``average``, or ``grid`` for the vectors of all cells of the last feature map,
+        row by row
+    :param flip: average the vectors of an image and its mirror image
+    :raises WeightsError: the architecture or weights are unknown, unreadable, or do not fit
     """
     if architecture not in ARCHITECTURES:
-        raise WeightsError(f"--backbone {architecture}: use one of {', '.join(ARCHITECTURES)}")
+        raise WeightsError(
+            f"use one of {', '.join(ARCHITECTURES)}", where=f"--backbone {architecture}"
+        )
     if pool not in POOLS:
-        raise WeightsError(f"--pool {pool}: use one of {', '.join(POOLS)}")
+        raise WeightsError(f"use one of {', '.join(POOLS)}", where=f"--pool {pool}")
     kinds = models.get_model_weights(architecture)
     chosen = kinds["IMAGENET1K_V1"]
     if weights == "imagenet" or weights in kinds.__members__:
@@ -190,13 +201,13 @@ def load_backbone(
         state = random_state(architecture, weights)
     else:
         state = read_state(locate(weights, kinds.__members__))
-    with torch.device("meta"):  # shapes only: the state brings the numbers
+    with torch.device("meta"):  # shapes only; load_state_dict assigns the tensors
         network = models.get_model(architecture, weights=None)
     dimension = network.fc.in_features
     network.fc = nn.Identity()
     prepare, pooling = _preparation(chosen.transforms, resize, crop), POOLING
     if pool == "grid":
-        network.avgpool = Places()
+        network.avgpool = Grid()
         side = -(-prepare.crop // STRIDE)
         pooling = f"grid {side} x {side}, row by row"
         dimension *= side * side
@@ -219,7 +230,7 @@ def load_backbone(
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it, all through ``module``."""
+    """Fold each batch norm into the convolution before it, recursively."""
     previous: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous and isinstance(previous[1], nn.Conv2d):
@@ -236,7 +247,8 @@ def _preparation(preset: Callable[[], Any], resize: int | None, crop: int | None
     crop = min(own.crop_size[0], resize) if crop is None else crop
     if not 1 <= crop <= resize:
         raise WeightsError(
-            f"--crop {crop} and --resize {resize}: the crop must be from 1 to the resize"
+            "the crop must be at least 1 and at most the resize",
+            where=f"--crop {crop} and --resize {resize}",
         )
     return Preparation(
         resize=resize,

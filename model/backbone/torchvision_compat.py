@@ -1,9 +1,9 @@
-"""torchvision's models and transforms, importable beside any build of torch.
+"""torchvision's models and transforms, importable with any build of torch.
 
-torchvision's wheels are built against CUDA. Beside a CPU build of torch the compiled part cannot
-load, and the import then fails because it attaches metadata to two operators that are not there
-("operator torchvision::nms does not exist"). Models and transforms need neither, so the two are
-declared here, without a kernel, only where they are missing.
+torchvision's wheels are built for CUDA. With a CPU build of torch their compiled library does not
+load, and ``import torchvision`` then fails: it attaches metadata to two operators that do not
+exist ("operator torchvision::nms does not exist"). Models and transforms need neither operator.
+This module declares the two, without an implementation, where they are missing.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import torch
 def _declare_missing_operators() -> None:
     package = importlib.util.find_spec("torchvision")
     if package is None or not package.submodule_search_locations:
-        return  # the import below says so
+        return  # the import below raises
     for library in Path(package.submodule_search_locations[0]).glob("_C.*"):
         try:
             torch.ops.load_library(library)

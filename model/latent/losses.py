@@ -1,8 +1,9 @@
-"""The losses: what is paid for the latent space beside the words (`model.cross_entropy`).
+"""The terms of the training loss that depend on the KL of the latents.
 
-Every term is in nats a caption (a batch mean), so that reconstruction and KL are comparable.
-The KL of the categoricals is analytic though their samples are relaxed, so the capacity
-objective is not a strict bound on the likelihood.
+Every term is a batch mean in nats per caption, like the reconstruction
+(`model.cross_entropy`), so that the terms are comparable. The KL of categorical variables is
+analytic although their samples are relaxed. The capacity objective is therefore not a strict
+bound on the likelihood.
 """
 
 from typing import NamedTuple
@@ -11,37 +12,38 @@ from torch import Tensor
 
 
 class Loss(NamedTuple):
-    """One batch's terms; scalars, in nats a caption."""
+    """The terms of the loss of one batch; scalars, in nats per caption."""
 
-    total: Tensor  # what training descends: with smoothed targets, free bits and weights
-    reconstruction: Tensor  # the negative log likelihood, never smoothed
-    kl_z: Tensor  # batch mean, summed over dimensions; 0 where a system has no z
-    kl_c: Tensor  # batch mean, summed over variables; 0 where a system has no c
+    total: Tensor  # the training objective, with label smoothing, free bits and weights
+    reconstruction: Tensor  # the negative log likelihood, without label smoothing
+    kl_z: Tensor  # batch mean, summed over dimensions; 0 for systems without z
+    kl_c: Tensor  # batch mean, summed over variables; 0 for systems without c
 
 
 def capacity_penalty(kl: Tensor, target: float, weight: float) -> Tensor:
     """Return weight * |KL - C|, Dupont 2018, equation 7.
 
-    The absolute value is outside the batch mean: rows of 0 and 2 C cost nothing together.
+    The absolute value is taken of the batch mean: captions with a KL of 0 and of 2 C together
+    cost nothing.
 
     :param kl: batch mean, in nats ()
-    :param target: capacity C, in nats
+    :param target: the capacity C, in nats
     """
     return weight * (kl - target).abs()
 
 
 def batch_kl(kl: Tensor) -> Tensor:
-    """Sum over dimensions, mean over the batch. (B, n) -> ()"""
+    """Return the sum over dimensions, averaged over the batch. (B, n) -> ()"""
     return kl.sum(-1).mean()
 
 
-def free_bits(kl: Tensor, least: float) -> Tensor:
-    """Return the KL with free bits for each dimension: sum_j max(least, batch mean KL_j). ()
+def free_bits(kl: Tensor, minimum: float) -> Tensor:
+    """Return the KL with free bits per dimension, sum_j max(minimum, KL_j). ()
 
-    Kingma 2016, with every dimension a group of its own. Below ``least`` a dimension
-    gets no gradient; the batch mean is inside the maximum.
+    Kingma 2016, with each dimension in a group of its own. A dimension whose batch mean is below
+    the minimum has no gradient.
 
-    :param kl: batch means, in nats (n,)
-    :param least: lambda, in nats a dimension
+    :param kl: batch means by dimension, in nats (n,)
+    :param minimum: lambda, in nats per dimension
     """
-    return kl.clamp(min=least).sum()
+    return kl.clamp(min=minimum).sum()

@@ -1,6 +1,6 @@
-"""What a system believes about images, and how the decoder is told."""
+"""The posterior over the latents of images, and the decoder's condition made from latents."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,37 +13,48 @@ from multispace.model.partition import WHOLE, Partition
 
 @dataclass(frozen=True)
 class Posterior:
-    """The latents of B images; a channel that a system lacks is None.
+    """The distributions of the latents h = [z ; c] of B images. A missing channel is None.
 
-    The prior of z is N(0, I). Where it is to lie elsewhere, z is what is left when the prior's
-    mean and deviation are taken out, and :meth:`condition` puts them back; the KL is the same.
-    A variable of K categories is read as sqrt(K) times its one-hot vector, whose entries have
-    then a mean square of 1, like those of z: read as it is, what a category says would be
-    learnt so much later than what z says that the decoder does without it.
+    The prior of z is N(0, I). A system whose prior is N(center, std^2 I) stores the standardised
+    z, for which the KL is the same; :meth:`condition` maps z back.
+
+    :meth:`condition` multiplies the one-hot vector of a variable with K categories by sqrt(K).
+    Its entries then have a mean square of 1, like those of z. Without this factor the decoder
+    learns to read c so much later than z that it ignores c.
+
+    :param z: q(z), (B, D)
+    :param c: q(c), (B, sum of sizes)
+    :param center: mean of the prior of z, (B, D); None for 0
+    :param std: std of the prior of z
+    :param image: vector that the decoder reads in addition to the latents, (B, P)
     """
 
     z: DiagonalGaussian | None = None
     c: Categoricals | None = None
-    centre: Tensor | None = None  # (B, D): the decoder reads centre + deviation z in place of z
+    center: Tensor | None = None
     std: float = 1.0
-    image: Tensor | None = None  # (B, P): what the decoder reads beside [z ; c]
+    image: Tensor | None = None
 
     def condition(self, latents: Tensor) -> Tensor:
-        """Return what the decoder reads when the latents are these. [z ; c] (B, L) -> (B, C)"""
-        sizes = [p.shape[-1] for p in self.c.log_probabilities] if self.c else []
+        """Return the decoder's condition for given latents.
+
+        :param latents: [z ; c], (B, L)
+        :returns: [z ; sqrt(K) c ; image], (B, C)
+        """
+        sizes = self.c.sizes if self.c else []
         z, *variables = latents.split([latents.shape[-1] - sum(sizes), *sizes], dim=-1)
-        if self.centre is not None:
-            z = self.centre + self.std * z
+        if self.center is not None:
+            z = self.center + self.std * z
         parts = [z, *(size**0.5 * c for size, c in zip(sizes, variables, strict=True))]
         return torch.cat(parts if self.image is None else [*parts, self.image], dim=-1)
 
-    def relaxed(self, temperature: float, partition: Partition = WHOLE) -> Tensor:
-        """Draw a condition as in training: c softened so that gradients pass. (B, C)"""
+    def relaxed_latents(self, temperature: float, partition: Partition = WHOLE) -> Tensor:
+        """Draw [z ; c] as in training, with c relaxed so that it has a gradient. (B, L)"""
         z = self.z.sample(partition) if self.z else None
-        return self.condition(_join(z, self.c.sample(temperature, partition) if self.c else None))
+        return _join(z, self.c.sample(temperature, partition) if self.c else None)
 
     def sample(self) -> Tensor:
-        """Draw a condition as in use: c one-hot. (B, C)"""
+        """Draw the condition of a sample of [z ; c], with c one-hot. (B, C)"""
         z = self.z.sample() if self.z else None
         return self.condition(_join(z, self.c.one_hot_sample() if self.c else None))
 
@@ -52,56 +63,68 @@ class Posterior:
         return self.condition(self.latents())
 
     def latents(self) -> Tensor:
-        """Return [z ; c] as in use: the mean of z and the one-hot arg max of c. (B, L)"""
+        """Return [z ; c] with the mean of z and the one-hot arg max of c. (B, L)"""
         return _join(self.z.mode() if self.z else None, self.c.mode() if self.c else None)
 
     def prior_sample(self) -> Tensor:
-        """Draw [z ; c] from N(0, I) and from the uniform one-hot vectors. (B, L)"""
-        z = c = None
-        if self.z:
-            rows, size = self.z.mean.shape
-            z = DiagonalGaussian.prior_sample(rows, size, like=self.z.mean)
-        if self.c:
-            parts = self.c.log_probabilities
-            sizes = [p.shape[-1] for p in parts]
-            c = Categoricals.prior_sample(len(parts[0]), sizes, like=parts[0])
-        return _join(z, c)
+        """Draw [z ; c] from the priors, with c one-hot. (B, L)"""
+        z = self.z.prior_sample() if self.z else None
+        return _join(z, self.c.prior_sample() if self.c else None)
+
+    def without(
+        self, latents: Tensor, channels: Collection[str], rows: Tensor | None = None
+    ) -> Tensor:
+        """Set channels of the latents to zero.
+
+        :param latents: [z ; c], (B, L)
+        :param channels: ``z``, ``c`` or both
+        :param rows: the images concerned, bool (B, 1); None for all
+        :returns: (B, L)
+        """
+        size = latents.shape[-1] - (sum(self.c.sizes) if self.c else 0)
+        columns = torch.arange(latents.shape[-1], device=latents.device)
+        dropped = torch.zeros_like(columns, dtype=torch.bool)
+        if "z" in channels:
+            dropped |= columns < size
+        if "c" in channels:
+            dropped |= columns >= size
+        return latents.masked_fill(dropped if rows is None else dropped & rows, 0.0)
 
     def kl_z(self) -> Tensor:
-        """Batch mean KL of z, in nats. ()"""
+        """Return the batch mean of the KL of z to its prior, in nats. ()"""
         return batch_kl(self.z.kl()) if self.z else torch.zeros(())
 
     def kl_c(self) -> Tensor:
-        """Batch mean KL of c, in nats. ()"""
+        """Return the batch mean of the KL of c to its prior, in nats. ()"""
         return batch_kl(self.c.kl()) if self.c else torch.zeros(())
 
     def select(self, rows: Tensor) -> "Posterior":
-        """Return those of ``rows``, int64 (n,); a row may come more than once."""
+        """Return the posteriors of ``rows``, int64 (n,); a row may occur more than once."""
         return Posterior(
             z=DiagonalGaussian(self.z.mean[rows], self.z.log_variance[rows]) if self.z else None,
-            c=Categoricals(tuple(p[rows] for p in self.c.log_probabilities)) if self.c else None,
-            centre=None if self.centre is None else self.centre[rows],
+            c=self.c.select(rows) if self.c else None,
+            center=None if self.center is None else self.center[rows],
             std=self.std,
             image=None if self.image is None else self.image[rows],
         )
 
     @classmethod
     def stack(cls, parts: Sequence["Posterior"]) -> "Posterior":
-        """Put those of several groups of images, by one system, on end."""
+        """Concatenate the rows of several groups of images, all of one system."""
 
-        def together(tensors: Sequence[Tensor | None]) -> Tensor | None:
-            return torch.cat(there) if (there := [t for t in tensors if t is not None]) else None
+        def joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
+            present = [tensor for tensor in tensors if tensor is not None]
+            return torch.cat(present) if present else None
 
-        mean = together([p.z.mean if p.z else None for p in parts])
-        log_variance = together([p.z.log_variance if p.z else None for p in parts])
-        variables = zip(*(p.c.log_probabilities for p in parts if p.c), strict=True)
-        log_probabilities = tuple(torch.cat(each) for each in variables)
+        mean = joined([p.z.mean if p.z else None for p in parts])
+        log_variance = joined([p.z.log_variance if p.z else None for p in parts])
+        discrete = [p.c for p in parts if p.c]
         return cls(
             None if mean is None or log_variance is None else DiagonalGaussian(mean, log_variance),
-            Categoricals(log_probabilities) if log_probabilities else None,
-            together([p.centre for p in parts]),
+            Categoricals.stack(discrete) if discrete else None,
+            joined([p.center for p in parts]),
             parts[0].std,
-            together([p.image for p in parts]),
+            joined([p.image for p in parts]),
         )
 
 

@@ -1,4 +1,4 @@
-"""Weights and targets that change with the optimizer step."""
+"""Weights, targets and rates that change with the optimizer step."""
 
 import math
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class LogisticAnnealing:
 
 @dataclass(frozen=True)
 class CyclicalAnnealing:
-    """The KL weight rises from 0 to 1 ``cycles`` times, Fu 2019.
+    """A KL weight that rises from 0 to 1 ``cycles`` times, Fu 2019.
 
-    A cycle lasts ``steps / cycles``; the weight rises in a line over the first ``rising`` of it
-    and is 1 over the rest, and 1 for good after ``steps``.
+    Each cycle takes ``steps / cycles`` steps. The weight rises linearly over the fraction
+    ``rising`` of a cycle and is 1 for the rest of it. After ``steps`` it is always 1.
     """
 
     steps: int
@@ -40,15 +40,15 @@ class CyclicalAnnealing:
 
 
 def linear_annealing(steps: int) -> CyclicalAnnealing:
-    """Return the KL weight min(step / steps, 1): one cycle that rises to its end."""
+    """Return the KL weight min(step / steps, 1): a single cycle that rises until its end."""
     return CyclicalAnnealing(steps, cycles=1, rising=1.0)
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """The Gumbel-softmax's temperature max(minimum, start exp(-rate step)), Jang 2017.
+    """The temperature of the Gumbel-softmax, max(minimum, start exp(-rate step)), Jang 2017.
 
-    Constant where the rate is 0.
+    With a rate of 0 it is constant.
     """
 
     start: float
@@ -64,12 +64,14 @@ class Temperature:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A learning rate that warms up in a line and may then decay to the last step.
+    """A learning rate with a linear warm-up and an optional decay until the last step.
 
-    With n counting the run's steps from 1 to ``steps``: rate n / warmup up to n = warmup; then
-    ``constant`` stays there; ``linear`` and ``cosine`` fall to ``minimum`` at n = ``steps``, as
-    minimum + (rate - minimum) f(p) with p = (n - warmup) / (steps - warmup) and f(p) = 1 - p or
-    (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, without restarts).
+    Step n of 1 ... ``steps`` has the rate
+
+    - rate n / warmup up to n = warmup, then
+    - ``constant``: rate,
+    - ``linear``, ``cosine``: minimum + (rate - minimum) f(p) with p = (n - warmup) / (steps -
+      warmup) and f(p) = 1 - p or (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, no restarts).
     """
 
     rate: float
@@ -79,7 +81,7 @@ class LearningRate:
     minimum: float = 0.0
 
     def __call__(self, step: int) -> float:
-        """Return the rate of the ``step``-th optimizer step, the first being 1."""
+        """Return the rate of optimizer step number ``step``; the first step is number 1."""
         if step < self.warmup:
             return self.rate * step / self.warmup
         if self.kind == "constant":
@@ -91,10 +93,10 @@ class LearningRate:
 
 @dataclass(frozen=True)
 class Capacity:
-    """A channel's target KL in nats, rising in a line and then constant, Dupont 2018.
+    """The target KL of a channel in nats: it rises linearly, then stays constant, Dupont 2018.
 
-    min((maximum - minimum) step / steps + minimum, maximum), and never above ``cap``, the most
-    that the channel can carry (:func:`categorical_cap`).
+    min((maximum - minimum) step / steps + minimum, maximum), limited to ``cap``, the largest KL
+    that the channel can have (:func:`categorical_cap`).
     """
 
     minimum: float
@@ -118,10 +120,10 @@ class Capacity:
 
     @property
     def capped(self) -> bool:
-        """Whether the maximum lies above what the channel can carry."""
+        """Whether the maximum is above the cap."""
         return self.maximum > self.cap
 
 
 def categorical_cap(sizes: Sequence[int]) -> float:
-    """Return the most nats that independent categoricals carry: the sum of log K_i."""
+    """Return the largest KL of independent categoricals to the uniform prior: sum log K_i."""
     return math.fsum(math.log(size) for size in sizes)

@@ -1,4 +1,4 @@
-"""The systems: each says what its posterior is and what its latent space costs."""
+"""The registry of the systems. Each defines the posterior of its latents and their cost."""
 
 from collections.abc import Callable
 
@@ -22,5 +22,5 @@ SYSTEMS: dict[str, Callable[[SystemOptions], Captioner]] = {
 
 
 def build(options: SystemOptions) -> Captioner:
-    """Return a new system, its weights drawn from torch's generator."""
+    """Return a new captioner with weights drawn from torch's random generator."""
     return SYSTEMS[options.system](options)

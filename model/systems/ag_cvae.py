@@ -1,4 +1,4 @@
-"""AG-CVAE: a prior that is a sum over the nouns of an image."""
+"""The AG-CVAE: a prior that is a sum over the nouns of an image."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ from multispace.model.encoder import Words
 from multispace.model.latent.distributions import DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
-from multispace.model.systems.captioner import read_features
 from multispace.model.systems.cvae import CVAE
+from multispace.model.systems.layers import feature_layer
 
 
 class AGCVAE(CVAE):
-    """A CVAE whose prior adds up, Wang 2017: N(sum_k c_k(v) m_k, sigma^2 I).
+    """A CVAE with an additive Gaussian prior N(sum_k c_k(v) m_k, std^2 I), Wang 2017.
 
-    A cluster k is a noun with a place m_k of its own, at length 1 in a random direction, and c(v)
-    says which nouns captions of the image name. Wang takes c from an object detector; here it
-    is a softmax over the features, learnt beside the captions from the nouns that they name, and
-    the captions' own loss does not move it. The posterior is told as its distance to the prior,
-    in units of sigma.
+    Each cluster k is a noun. Its m_k has length 1 and a random direction. The weights c(v) say
+    which nouns the captions of an image contain. Wang takes them from an object detector. Here
+    they are a softmax over the features that is trained, with a loss of its own, on the nouns of
+    the captions; the reconstruction does not change it. The posterior stores z relative to the
+    prior, in units of its std.
     """
 
     cluster: Tensor
@@ -26,29 +26,33 @@ class AGCVAE(CVAE):
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options)
-        self.nouns = read_features(options, options.clusters)
+        self.nouns = feature_layer(options, options.clusters)
         directions = torch.randn(options.clusters, options.z_size)
         self.register_buffer("places", directions / directions.norm(dim=-1, keepdim=True))
         self.register_buffer("cluster", torch.full((options.words,), -1))
 
     def set_clusters(self, cluster: Tensor) -> None:
-        """Set which cluster each word of the vocabulary names: int64 (V,), -1 for none."""
+        """Set the cluster of each word of the vocabulary.
+
+        :param cluster: int64 (V,); -1 for words that belong to no cluster
+        """
         self.cluster.copy_(cluster)
 
-    def _placed(self, z: DiagonalGaussian, standard: Tensor) -> Posterior:
-        nouns = self.nouns(standard).float().softmax(-1)
+    def conditional(self, z: DiagonalGaussian, standard: Tensor) -> Posterior:
+        """Return the posterior with the prior's mean and std, and the image vector."""
+        nouns = self.nouns(standard).float().softmax(-1)  # (B, clusters)
         return Posterior(
             z=z,
-            centre=nouns.detach() @ self.places,
+            center=nouns.detach() @ self.places,
             std=self.options.prior_deviation,
             image=self.embed(standard),
         )
 
-    def _aside(self, features: Tensor, words: Words) -> Tensor:
-        """Return -log c_k, averaged over the nouns k of a caption and over captions."""
-        named = self.cluster[words.inputs]
-        said = torch.zeros(len(features), len(self.places), device=features.device)
-        said[words.captions()[named >= 0], named[named >= 0]] = 1.0
-        said = said / said.sum(-1, keepdim=True).clamp(min=1)
-        found = self.nouns(self.standardise(features)).float().log_softmax(-1)
-        return -(said * found).sum(-1).mean()
+    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+        """Return -log c_k, averaged over the nouns k of a caption and over captions. ()"""
+        cluster = self.cluster[words.inputs]  # (N,)
+        named = torch.zeros(len(features), len(self.places), device=features.device)
+        named[words.captions()[cluster >= 0], cluster[cluster >= 0]] = 1.0  # (B, clusters)
+        named = named / named.sum(-1, keepdim=True).clamp(min=1)
+        log_c = self.nouns(self.standardise(features)).float().log_softmax(-1)
+        return -(named * log_c).sum(-1).mean()

@@ -1,28 +1,25 @@
-"""One Gaussian held to one capacity."""
+"""One Gaussian latent with a KL capacity."""
 
 from torch import Tensor
 
-from multispace.model.latent.losses import capacity_penalty
+from multispace.model.encoder import Words
+from multispace.model.latent.distributions import DiagonalGaussian
+from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
-from multispace.model.systems.latent import Gaussian
-from multispace.model.systems.multispace import _crowded, capacity
+from multispace.model.systems.capacities import CapacityControlled
+from multispace.model.systems.layers import gaussian_layer
 
 
-class BetaCVAE(Gaussian):
-    """One Gaussian held to one capacity, Burgess 2018: `multispace` without c."""
+class BetaCVAE(CapacityControlled):
+    """`multispace` without c: one Gaussian held at one capacity, Burgess 2018."""
+
+    has_c = False
 
     def __init__(self, options: SystemOptions) -> None:
-        super().__init__(options)
-        self.capacity_z = capacity(options.capacity_z_min, options.capacity_z_max, options)
+        super().__init__(options, condition=options.z_size)
+        self.z_parameters = gaussian_layer(options)
 
-    def warnings(self) -> list[str]:
-        """Say so where z is asked for more than it should carry."""
-        return _crowded(self.options)
-
-    def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return gamma_z |KL - C(step)|."""
-        return capacity_penalty(kl_z, self.capacity_z(step), self.options.gamma_z)
-
-    def schedule(self, step: int) -> dict[str, float]:
-        """Return the target and its weight."""
-        return {"capacity_z": self.capacity_z(step), "gamma_z": self.options.gamma_z}
+    def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
+        """Return q(z | v)."""
+        parameters = self.z_parameters(self.standardise(features))  # (B, 2 z_size)
+        return Posterior(z=DiagonalGaussian.from_parameters(parameters))

@@ -1,27 +1,30 @@
-"""What all systems share: an image's features become a condition, a condition becomes words."""
+"""The base class of the systems: image features to a condition, a condition to words."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from multispace.errors import ModelError
 from multispace.model.cross_entropy import linear_cross_entropy
 from multispace.model.decoder import Decoder
 from multispace.model.encoder import Words
 from multispace.model.latent.losses import Loss, free_bits
 from multispace.model.latent.posterior import Posterior
-from multispace.model.latent.schedules import (
-    Temperature,
-)
+from multispace.model.latent.schedules import Temperature
 from multispace.model.options import SystemOptions
 from multispace.model.partition import WHOLE, Partition
 
+Latents = Literal["mode", "sample", "left-out"]
+
 
 class Captioner(nn.Module):
-    """A captioner: features to a condition, a condition to words."""
+    """A captioning model. A subclass defines the posterior of the latents and its cost."""
 
-    reads_captions = False  # whether the posterior in training sees the caption
+    reads_captions = False  # whether the posterior in training reads the caption
+    dropped_channels: tuple[str, ...] = ()  # latents that latent dropout leaves out
     feature_mean: Tensor
     feature_deviation: Tensor
 
@@ -46,43 +49,69 @@ class Captioner(nn.Module):
         )
 
     def set_feature_moments(self, mean: Tensor, std: Tensor) -> None:
-        """Set what features are standardised with: (D,) each, of the training images."""
+        """Set the moments that features are standardised with.
+
+        :param mean: over the training images, (D,)
+        :param std: over the training images, (D,)
+        """
         self.feature_mean.copy_(mean)
         self.feature_deviation.copy_(std)
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Return features of mean 0 and, over the training images, length 1 on average. (B, D)
+        """Standardise features and divide them by sqrt(D). (B, D)
 
-        Were each feature of deviation 1, a step of Adam would move a sum over D of them by up to
-        D times the learning rate, and an early step would drive the LSTM into saturation.
+        Over the training images the result has mean 0 and a mean squared length of 1. With
+        features of std 1 a step of Adam would change a sum over D features by up to D times the
+        learning rate, and an early step would saturate the LSTM.
         """
-        centred = (features.float() - self.feature_mean) / self.feature_deviation
-        return centred / math.sqrt(self.options.feature_size)
+        centered = (features.float() - self.feature_mean) / self.feature_deviation
+        return centered / math.sqrt(self.options.feature_size)
 
     def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
-        """Return what the latent space holds for images, features (B, D).
+        """Return the distribution of the latents.
 
-        :param words: a caption of each, for systems that read them (``reads_captions``); without
-            them such a system returns what it has in use, its prior
+        :param features: (B, D)
+        :param words: one caption per image, for systems whose posterior reads captions
+            (``reads_captions``). Without captions such a system returns the distribution that it
+            uses for new images, its prior.
         """
         raise NotImplementedError
 
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return what the batch mean KLs cost at an optimizer step, in nats. ()"""
+        """Return the cost of the batch mean KLs at an optimizer step, in nats. ()"""
         raise NotImplementedError
 
     def schedule(self, step: int) -> dict[str, float]:
-        """Return the weights and targets in force at an optimizer step, by name."""
+        """Return the weights and targets of an optimizer step, by name."""
         raise NotImplementedError
 
     def warnings(self) -> list[str]:
-        """Return what is odd about the options, a line each."""
+        """Return warnings about the options, one line each."""
         return []
 
-    def condition(self, features: Tensor, *, sample: bool = False) -> Tensor:
-        """Return the decoder's condition in use, (B, C): the posterior's mode, or a draw."""
+    def condition(self, features: Tensor, latents: Latents = "mode") -> Tensor:
+        """Return the decoder's condition for new images.
+
+        :param features: (B, D)
+        :param latents: the mode of the latents, a sample, or none at all (``left-out``)
+        :returns: (B, C)
+        :raises ModelError: the system was not trained with latent dropout, and the latents are to
+            be left out
+        """
         posterior = self.posterior(features)
-        return posterior.sample() if sample else posterior.mode()
+        if latents == "sample":
+            return posterior.sample()
+        if latents == "left-out":
+            if not (self.dropped_channels and self.options.latent_dropout):
+                raise ModelError(
+                    f"{self.options.system} was trained without latent dropout and needs its "
+                    "latents",
+                    hint="use the mode or samples",
+                )
+            return posterior.condition(
+                posterior.without(posterior.latents(), self.dropped_channels)
+            )
+        return posterior.mode()
 
     def loss(
         self,
@@ -93,14 +122,18 @@ class Captioner(nn.Module):
         step: int,
         partition: Partition = WHOLE,
     ) -> Loss:
-        """Return the training loss of a packed batch at an optimizer step.
+        """Return the loss of a packed batch at an optimizer step.
 
         :param features: (B, D)
-        :param inputs: int64 (N,), and ``targets`` and ``active``, as in ``multispace.data.batches``
-        :param partition: which captions of the batch these are; the terms are those of all
+        :param inputs: words packed step by step, int64 (N,); BOS at step 0
+        :param targets: the next word of each input, int64 (N,)
+        :param batch_sizes: number of captions that have a token at each step, never increasing
+        :param step: number of optimizer steps done
+        :param partition: the part of the batch that these captions are. The terms of the loss
+            are those of the whole batch.
         """
         words = Words(inputs, batch_sizes)
-        condition, posterior = self._drawn(features, words, step, partition)
+        condition, posterior = self.draw_condition(features, words, step, partition)
         options, captions = self.options, len(condition)
         entropy, nats = linear_cross_entropy(
             self.decoder.outputs(condition, inputs, batch_sizes),
@@ -109,46 +142,35 @@ class Captioner(nn.Module):
             targets,
             smoothing=options.label_smoothing if self.training else 0.0,
         )
-        entropy, nats, kl_z, kl_c, aside = partition.means(
+        entropy, nats, kl_z, kl_c, auxiliary = partition.means(
             entropy / captions,
             nats / captions,
             posterior.kl_z(),
             posterior.kl_c(),
-            self._aside(features, words),
+            self.auxiliary_loss(features, words),
         )
-        paid_z = kl_z
+        charged_z = kl_z
         if posterior.z and options.free_bits:
             (dimensions,) = partition.means(posterior.z.kl().mean(0))
-            paid_z = free_bits(dimensions, options.free_bits)
-        return Loss(entropy + self.penalty(paid_z, kl_c, step) + aside, nats, kl_z, kl_c)
+            charged_z = free_bits(dimensions, options.free_bits)
+        total = entropy + self.penalty(charged_z, kl_c, step) + auxiliary
+        return Loss(total, nats, kl_z, kl_c)
 
-    def _drawn(
+    def draw_condition(
         self, features: Tensor, words: Words, step: int, partition: Partition
     ) -> tuple[Tensor, Posterior]:
-        """Return the condition as training has it, (B, C), and what it is drawn from."""
+        """Draw the condition of a training step from the posterior.
+
+        :returns: the condition (B, C), and the posterior
+        """
         posterior = self.posterior(features, words)
-        return posterior.relaxed(self.temperature(step), partition), posterior
+        latents = posterior.relaxed_latents(self.temperature(step), partition)
+        if self.training and self.dropped_channels and self.options.latent_dropout:
+            uniform = partition.draw(latents[:, :1].detach(), Tensor.uniform_)
+            dropped = uniform < self.options.latent_dropout  # (B, 1)
+            latents = posterior.without(latents, self.dropped_channels, dropped)
+        return posterior.condition(latents), posterior
 
-    def _aside(self, features: Tensor, words: Words) -> Tensor:
-        """Return what else is learnt beside captions and their price: a batch mean. ()"""
+    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+        """Return the batch mean of a further loss, besides captions and KL, in nats. ()"""
         return features.new_zeros((), dtype=torch.float32)
-
-
-def read_features(options: SystemOptions, size: int, spread: float = 1.0) -> nn.Linear:
-    """Return a linear map of standardised features, its outputs of deviation 0.6 ``spread``."""
-    linear = nn.Linear(options.feature_size, size)
-    nn.init.uniform_(linear.weight, -spread, spread)
-    nn.init.zeros_(linear.bias)
-    return linear
-
-
-def read_gaussian(options: SystemOptions) -> nn.Linear:
-    """Return a map of standardised features to means and log variances of z, side by side.
-
-    Means begin at a deviation of 0.6. With as much noise, or more, the decoder hardly begins to
-    use z; what it has learnt to use, a price on the KL takes from it slowly.
-    """
-    linear = read_features(options, 2 * options.z_size)
-    with torch.no_grad():
-        linear.bias[options.z_size :] = 2 * math.log(options.first_deviation)
-    return linear

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from multispace.data.cache.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from multispace.model.beam_search import Marks, beam
-from multispace.model.systems.captioner import Captioner
+from multispace.model.systems.captioner import Captioner, Latents
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: images x beam
@@ -19,19 +19,19 @@ def caption_features(
     *,
     width: int = 1,
     length_penalty: float = 0.0,
-    sample: bool = False,
+    latents: Latents = "mode",
 ) -> list[str]:
     """Return one caption a row.
 
     :param features: (N, D)
     :param width: of the beam; 1 is greedy
-    :param sample: draw the latent from the posterior in place of its mode; the draws come from
-        torch's generator
+    :param latents: the mode of the latents, a sample, or none at all (``left-out``); samples
+        come from torch's generator
     """
     device = system.feature_mean.device
     captions = []
     for part in features.split(max(1, ROWS // width)):
-        condition = system.condition(part.to(device), sample=sample)
+        condition = system.condition(part.to(device), latents)
         captions += caption_conditions(
             system, condition, vocabulary, width=width, length_penalty=length_penalty
         )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multispace.model.beam_search import Marks, beam, greedy, sample
+from multispace.model.beam_search import Marks, beam
 from multispace.model.decoder import Decoder, State
 
 MARKS = Marks()
@@ -102,11 +102,8 @@ ONE_IMAGE = torch.zeros(1, 1)
 def test_width_one_is_a_naive_greedy_loop(seed):
     decoder, conditions = make(seed)
     expected = [naive_greedy(decoder, condition, 10) for condition in conditions]
-    for found in (
-        beam(decoder, conditions, marks=MARKS, width=1, max_words=10),
-        greedy(decoder, conditions, marks=MARKS, max_words=10),
-    ):
-        assert [strip(row) for row in found] == expected
+    found = beam(decoder, conditions, marks=MARKS, width=1, max_words=10)
+    assert [strip(row) for row in found] == expected
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -145,7 +142,7 @@ def test_images_do_not_change_each_other(width, length_penalty):
 
 def test_a_wider_beam_finds_what_greed_misses():
     chain = Chain({BOS: {A: 0.6, B: 0.4}, A: {A: 0.4, B: 0.3, EOS: 0.3}, B: {EOS: 1.0}})
-    assert strip(greedy(chain, ONE_IMAGE, marks=MARKS, max_words=2)[0]) == [A, A]
+    assert strip(beam(chain, ONE_IMAGE, marks=MARKS, width=1, max_words=2)[0]) == [A, A]
     assert strip(beam(chain, ONE_IMAGE, marks=MARKS, width=2, max_words=2)[0]) == [B, EOS]
 
 
@@ -172,10 +169,9 @@ def test_marks_are_never_produced(marks):
     never = {marks.pad, marks.bos, marks.unk}
     torch.manual_seed(0)
     for found in (
-        greedy(decoder, conditions, marks=marks),
+        beam(decoder, conditions, marks=marks, width=1),
         beam(decoder, conditions, marks=marks, width=4),
         beam(decoder, conditions, marks=marks, width=4, length_penalty=1.0),
-        sample(decoder, conditions, marks=marks),
     ):
         for row in found.tolist():
             words = row[: row.index(marks.eos)] if marks.eos in row else row
@@ -187,54 +183,15 @@ def test_marks_are_never_produced(marks):
 def test_captions_keep_to_the_limit(max_words):
     endless = Chain({BOS: {A: 1.0}, A: {B: 1.0}, B: {A: 1.0}})
     for found in (
-        greedy(endless, ONE_IMAGE, marks=MARKS, max_words=max_words),
+        beam(endless, ONE_IMAGE, marks=MARKS, width=1, max_words=max_words),
         beam(endless, ONE_IMAGE, marks=MARKS, width=3, max_words=max_words),
-        sample(endless, ONE_IMAGE, marks=MARKS, max_words=max_words),
     ):
         assert found.tolist() == [[A, B, A][:max_words]]
 
 
 def test_the_search_stops_when_all_have_ended():
     brief = Chain({BOS: {A: 1.0}, A: {EOS: 1.0}})
-    for found in (
-        beam(brief, ONE_IMAGE, marks=MARKS, width=3),
-        sample(brief, ONE_IMAGE, marks=MARKS),
-    ):
-        assert found.tolist() == [[A, EOS]]
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_sampled_words_follow_the_probabilities(temperature):
-    torch.manual_seed(0)
-    n, p = 20_000, torch.tensor([0.5, 0.3, 0.2])
-    chain = Chain({BOS: dict(zip((A, B, EOS), p.tolist(), strict=True)), A: {EOS: 1}, B: {EOS: 1}})
-    found = sample(chain, torch.zeros(n, 1), marks=MARKS, temperature=temperature)
-    shares = found[:, 0].bincount(minlength=WORDS)[[A, B, EOS]] / n
-    expected = p ** (1 / temperature)
-    expected /= expected.sum()
-    assert ((shares - expected).abs() < 5 * (expected * (1 - expected) / n).sqrt()).all()
-    assert set(found[:, 1].tolist()) == {EOS, PAD}
-    assert torch.equal(found[:, 1] == PAD, found[:, 0] == EOS)
-
-
-def test_sampled_captions_follow_the_decoder_word_by_word():
-    decoder, conditions = make()
-    torch.manual_seed(0)
-    n = 5000
-    found = sample(decoder, conditions[:1].expand(n, -1), marks=MARKS, max_words=2)
-    firsts = log_probabilities(decoder, conditions[0], []).exp()
-    word = next(w for w in firsts.argsort(descending=True).tolist() if w != EOS)
-    seconds = found[found[:, 0] == word, 1]
-    expected = log_probabilities(decoder, conditions[0], [word]).exp()
-    shares = seconds.bincount(minlength=WORDS) / len(seconds)
-    allowance = 5 * (expected * (1 - expected) / len(seconds)).sqrt() + 1e-9
-    assert ((shares - expected).abs() < allowance).all()
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
-def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(ValueError, match=f"temperature is {temperature}"):
-        sample(HESITANT, ONE_IMAGE, marks=MARKS, temperature=temperature)
+    assert beam(brief, ONE_IMAGE, marks=MARKS, width=3).tolist() == [[A, EOS]]
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7])

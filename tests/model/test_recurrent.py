@@ -22,6 +22,20 @@ def test_a_step_is_that_of_torchs_cell(name, theirs):
 
 
 @pytest.mark.parametrize("name", CELLS)
+def test_under_autocast_only_products_are_in_its_type(name):
+    torch.manual_seed(0)
+    cell, batch_sizes = CELLS[name], [4] * 20
+    recurrent = nn.Linear(HIDDEN, cell.gates * HIDDEN, bias=cell.recurrent_bias)
+    inputs = torch.randn(sum(batch_sizes), cell.gates * HIDDEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = cell.run(inputs, batch_sizes, recurrent)
+    expected = cell.run(inputs, batch_sizes, recurrent)
+    assert outputs.dtype == torch.float32
+    torch.testing.assert_close(outputs, expected, rtol=0.03, atol=0.01)
+    assert not torch.equal(outputs, expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_a_run_is_its_steps_with_the_constant_part_in_each(name):
     torch.manual_seed(0)
     cell, batch_sizes = CELLS[name], [3, 3, 1]

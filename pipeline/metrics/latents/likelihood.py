@@ -73,13 +73,13 @@ def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: i
         drawn, ratio = [], torch.zeros(batch.captions, device=batch.features.device)
         if posterior.z is not None:
             z = posterior.z.sample()
-            prior = -0.5 * (z.square() + math.log(2 * math.pi))
+            prior = posterior.z.prior_log_density(z)
             ratio = ratio + (prior - posterior.z.log_density(z)).sum(-1)
             drawn.append(z)
         if posterior.c is not None:
             c = posterior.c.one_hot_sample()
-            uniform = -sum(math.log(p.shape[-1]) for p in posterior.c.log_probabilities)
-            ratio = ratio + uniform - posterior.c.log_probability(c).sum(-1)
+            prior = posterior.c.prior_log_probability(c)
+            ratio = ratio + (prior - posterior.c.log_probability(c)).sum(-1)
             drawn.append(c)
         condition = posterior.condition(torch.cat(drawn, -1))
         weights.append(ratio - caption_nll(decoder, condition, batch))

@@ -30,7 +30,7 @@ def whole() -> Posterior:
 
 def test_the_condition_is_moved_and_scaled_z_then_c_then_the_image(whole):
     z, cs, image = whole.mode().split((Z, K + 2, 2), -1)
-    torch.testing.assert_close(z, whole.centre + 0.5 * whole.z.mean)
+    torch.testing.assert_close(z, whole.center + 0.5 * whole.z.mean)
     torch.testing.assert_close(cs.square().sum(-1), torch.full((ROWS,), K + 2.0))
     assert torch.equal((cs > 0).float(), whole.c.mode())
     assert torch.equal(image, whole.image)
@@ -40,10 +40,10 @@ def test_the_condition_is_moved_and_scaled_z_then_c_then_the_image(whole):
 
 def test_the_kl_to_a_prior_elsewhere_is_that_of_z_to_the_standard_one(whole):
     q = Normal(
-        whole.centre + whole.std * whole.z.mean,
+        whole.center + whole.std * whole.z.mean,
         whole.std * (whole.z.log_variance / 2).exp(),
     )
-    kl = kl_divergence(q, Normal(whole.centre, whole.std)).sum(-1).mean()
+    kl = kl_divergence(q, Normal(whole.center, whole.std)).sum(-1).mean()
     torch.testing.assert_close(whole.kl_z(), kl)
 
 
@@ -69,7 +69,7 @@ def test_parts_on_end_are_the_whole(whole, has):
     one = Posterior(
         whole.z if "z" in has else None,
         whole.c if "c" in has else None,
-        whole.centre if has == "zc" else None,
+        whole.center if has == "zc" else None,
         whole.std,
         whole.image,
     )

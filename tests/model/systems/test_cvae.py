@@ -56,7 +56,7 @@ def test_in_use_z_comes_from_the_prior_and_the_image_is_read(name, features):
     mode = system.condition(features)
     torch.testing.assert_close(mode[:, Z:], system.embed(system.standardise(features)))
     rows = features[:1].expand(20_000, -1)
-    draws = system.condition(rows, sample=True)[:, :Z]
+    draws = system.condition(rows, "sample")[:, :Z]
     assert ((draws.mean(0) - mode[0, :Z]).abs() < 5 * 1.5 / math.sqrt(20_000)).all()
     expected = 1.5 * (0.1 if name == "ag-cvae" else 1.0)
     assert draws.std(0).mean().item() == pytest.approx(expected, rel=0.02)
@@ -68,14 +68,14 @@ def test_the_prior_of_ag_cvae_lies_where_its_nouns_do(features):
     share = system.nouns(system.standardise(features)).softmax(-1)
     expected = sum(share[:, k, None] * system.places[k] for k in range(3))
     torch.testing.assert_close(system.condition(features)[:, :Z], expected)
-    assert not system.posterior(features).centre.requires_grad
+    assert not system.posterior(features).center.requires_grad
 
 
 def test_nouns_are_learnt_from_the_captions_that_name_them(features, words):
     system = make("ag-cvae")
     found = system.nouns(system.standardise(features)).log_softmax(-1)
     expected = -((found[0, 0] + found[0, 1]) / 2 + found[1, 0]) / 3
-    torch.testing.assert_close(system._aside(features, words), expected)
+    torch.testing.assert_close(system.auxiliary_loss(features, words), expected)
     targets = torch.zeros_like(words.inputs)
     terms = system.loss(features, words.inputs, targets, words.batch_sizes, 0)
     paid = terms.reconstruction + system.penalty(terms.kl_z, terms.kl_c, 0)

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from multispace.data.cache.vocabulary import UNK
 from multispace.errors import ModelError, OptionError
 from multispace.model import options, systems
-from multispace.model.beam_search import Marks, greedy
+from multispace.model.beam_search import Marks, beam
 from multispace.model.encoder import Words
 from multispace.model.latent.losses import Loss
 from multispace.model.options import SystemOptions
@@ -136,11 +136,11 @@ def test_the_mode_is_the_mean_of_z_and_the_likeliest_c(batch):
 
 
 @pytest.mark.parametrize("name", ["latent", "multispace", "beta-cvae"])
-def test_samples_differ_and_centre_on_the_posterior_of_the_image(name, batch):
+def test_samples_differ_and_center_on_the_posterior_of_the_image(name, batch):
     system = make(name)
     rows = batch.features[:1].expand(20_000, -1)
     with torch.no_grad():
-        draws = system.condition(rows, sample=True)
+        draws = system.condition(rows, "sample")
         one = system.standardise(rows[:1])
         mean, log_variance = system.z_parameters(one).chunk(2, -1)
     assert not torch.equal(draws[0], draws[1])
@@ -159,7 +159,7 @@ def test_samples_differ_and_centre_on_the_posterior_of_the_image(name, batch):
 
 def test_base_has_nothing_to_sample(batch):
     with pytest.raises(ModelError, match=r"base has no latent space .* use another system"):
-        make("base").condition(batch.features, sample=True)
+        make("base").condition(batch.features, "sample")
 
 
 def test_standardised_features_are_of_mean_0_and_of_length_1_on_average():
@@ -224,7 +224,7 @@ def test_the_total_is_the_reconstruction_and_the_penalty(name, batch):
     terms = loss(system, batch, step=2000)
     penalty = system.penalty(terms.kl_z, terms.kl_c, 2000)
     if isinstance(system, AGCVAE):
-        penalty += system._aside(batch.features, Words(batch.inputs, batch.batch_sizes))
+        penalty += system.auxiliary_loss(batch.features, Words(batch.inputs, batch.batch_sizes))
     torch.testing.assert_close(terms.total, terms.reconstruction + penalty)
 
 
@@ -232,7 +232,8 @@ def test_the_reconstruction_is_that_of_the_drawn_condition(batch):
     system = make("multispace")
     reconstruction = loss(system, batch).reconstruction
     torch.manual_seed(1)
-    condition = system.posterior(batch.features).relaxed(system.options.temperature)
+    posterior = system.posterior(batch.features)
+    condition = posterior.condition(posterior.relaxed_latents(system.options.temperature))
     c = condition[:, 7:]
     assert (c > 0).all()  # soft, in training
     logits = system.decoder(condition, batch.inputs, batch.batch_sizes)
@@ -439,7 +440,8 @@ def test_three_captions_can_be_learnt_by_heart(name):
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()
-    assert torch.equal(greedy(system.decoder, system.condition(features), marks=MARKS), captions)
+    condition = system.condition(features)
+    assert torch.equal(beam(system.decoder, condition, marks=MARKS, width=1), captions)
 
 
 @pytest.mark.parametrize("name", NAMES)
