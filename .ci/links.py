@@ -5,7 +5,6 @@ when it starts with a folder of the repository, as in `model/decoder.py`.
 """
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -44,9 +43,8 @@ def faults(file: Path) -> list[str]:
 
 
 def main() -> None:
-    """Check every Markdown file that git tracks."""
-    listed = subprocess.check_output(["git", "ls-files", "-z", "*.md"], cwd=ROOT, text=True)
-    files = [ROOT / name for name in listed.split("\0") if name]
+    """Check every Markdown file at the top and under ``docs``."""
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     found = [fault for file in files for fault in faults(file)]
     for fault in found:
         print(fault, file=sys.stderr)
