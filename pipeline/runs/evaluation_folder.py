@@ -11,8 +11,9 @@ import numpy as np
 
 from multispace.data.files import write_json
 from multispace.errors import PipelineError
-from multispace.pipeline.metrics.captions.corpus import Floats, ImageScores
-from multispace.pipeline.metrics.captions.diversity import NAMES
+from multispace.pipeline.metrics.captions.diversity import COLUMNS
+from multispace.pipeline.metrics.captions.image_scores import ImageScores
+from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.score import PER_IMAGE_FILE, SCORES_FILE
 
 RECORD = "evaluation.json"
@@ -59,7 +60,7 @@ class Scored:
     corpus: dict[str, float]
     images: ImageScores
     captions: dict[str, float]  # CAPTIONS of the single captions
-    samples: Floats | None  # diversity.NAMES of each image's samples (P, 6), where there are any
+    samples: Floats | None  # diversity.COLUMNS of each image's samples (P, 6), where there are any
 
 
 def evaluation_folder(run: Path, split: str, checkpoint: str) -> Path:
@@ -117,7 +118,7 @@ def read_evaluation(run: Path, split: str, checkpoint: str) -> Scored:
 
 def _samples(entries: Sequence[Mapping[str, Any]]) -> Floats:
     ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
-    return np.array([[entry[name] for name in NAMES] for entry in ordered], float)
+    return np.array([[entry[name] for name in COLUMNS] for entry in ordered], float)
 
 
 def _read(path: Path) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from multispace.data.files import write_json
 from multispace.pipeline.metrics.captions import diversity
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
-from multispace.pipeline.metrics.captions.corpus import ImageScores
+from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.runs.evaluation_folder import Record, evaluation_folder
 from multispace.pipeline.score import write_scores
 from multispace.pipeline.training.train_options import TrainOptions
@@ -53,7 +53,7 @@ def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, *
     ))  # fmt: skip
     found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
     if record.samples:
-        names = dict.fromkeys(diversity.NAMES, good + 0.25)
+        names = dict.fromkeys(diversity.COLUMNS, good + 0.25)
         found["per_image"] = [{"image_id": i, **names} for i in range(IMAGES)]
     write_json(folder / "diversity.json", found)
     record.save(folder)

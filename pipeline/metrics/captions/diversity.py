@@ -1,6 +1,6 @@
 """How much captions differ: the N samples of an image, and the single captions of a split.
 
-Captions are tokens joined by single spaces, those of ``coco_metrics.tokenize``.
+Captions are tokens joined by single spaces, as :func:`ptb.tokenize` returns them.
 """
 
 from collections import Counter
@@ -9,28 +9,27 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispace.pipeline.metrics.captions.cider import ORDERS, Cider, Ngram, ngrams
-from multispace.pipeline.metrics.captions.corpus import bleu, with_guesses
+from multispace.pipeline.metrics.captions.bleu import bleu, with_totals
+from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.captions.ngrams import ORDERS, Ngram, ngrams
+from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
-Floats = NDArray[np.float64]
-
-NAMES = ("Div-1", "Div-2", "mBLEU-4", "self-CIDEr", "unique", "novel")
+COLUMNS = ("Div-1", "Div-2", "mBLEU-4", "self-CIDEr", "unique", "novel")
 ROUNDING = 1e-12  # eigenvalues below this are 0
 NOTES = (
     "tokens are those of the metrics: Penn Treebank, lower case, without punctuation",
     "distinct: different captions over the split; words: different words in use",
-    "novel: share of the captions that no training caption equals, token by token",
+    "novel: fraction of the captions that are not among the training captions, token by token",
 )
 SAMPLE_NOTES = (
-    "Div-n: different n-grams over words of an image's samples; unique: different samples over "
-    "samples of an image; both, like all below, averaged over images",
+    "Div-n: different n-grams divided by words of an image's samples; unique: different samples "
+    "divided by samples of an image; both, like all below, averaged over images",
     "mBLEU-4: pycocoevalcap's sentence BLEU-4 of each sample against the others of its image; "
-    "low is diverse",
+    "lower is more diverse",
     "self-CIDEr (Wang & Chan 2019): -log_N (sqrt l_1 / sum_i sqrt l_i), l the eigenvalues, largest "
-    "first, of the N x N matrix of CIDEr between an image's samples; 0 for equal, 1 for unlike "
-    "captions",
+    "first, of the N x N matrix of CIDEr between an image's samples; 0 for equal captions, 1 for "
+    "captions that have nothing in common",
     "document frequencies of CIDEr: the references of the images of this split",
 )
 
@@ -57,8 +56,9 @@ def sample_summary(
 ) -> tuple[dict[str, Any], Floats]:
     """Describe the N samples of each of P images.
 
-    :param kernels: of the samples of each image, by :meth:`Cider.kernel`
-    :return: each of NAMES averaged over images, and the words in use; NAMES by image (P, 6)
+    :param kernels: CIDEr between the samples of each image, by :meth:`TfIdf.kernel`
+    :returns: each of COLUMNS averaged over images, and the number of different words; COLUMNS of
+        each image (P, 6)
     """
     each = np.array(
         [
@@ -73,15 +73,17 @@ def sample_summary(
             for captions, kernel in zip(samples, kernels, strict=True)
         ]
     )
-    means = dict(zip(NAMES, each.mean(0).tolist(), strict=True))
+    means = dict(zip(COLUMNS, each.mean(0).tolist(), strict=True))
     words = _words([caption for captions in samples for caption in captions])
     return {**means, "words": words}, each
 
 
 def div(captions: Sequence[str], order: int) -> float:
-    """Return the different n-grams of ``order`` over all words of an image's captions.
+    """Return the number of different n-grams divided by the words of an image's captions.
 
-    Where no caption holds a word it is 0.
+    It is 0 where no caption holds a word.
+
+    :param order: n
     """
     words = sum(len(caption.split()) for caption in captions)
     different = {gram for caption in captions for gram in ngrams(caption)[order - 1]}
@@ -92,7 +94,7 @@ def sibling_bleu(captions: Sequence[str]) -> Floats:
     """Return sentence BLEU-4 of each of two or more captions against the others. (N,)"""
     counts = [sum(ngrams(caption), Counter[Ngram]()) for caption in captions]
     lengths = [len(caption.split()) for caption in captions]
-    # The most that the others hold of an n-gram is one of its two highest counts.
+    # The highest count among the others is one of the two highest counts among all.
     first: Counter[Ngram] = Counter()
     second: Counter[Ngram] = Counter()
     for count in counts:
@@ -110,14 +112,14 @@ def sibling_bleu(captions: Sequence[str]) -> Floats:
         siblings = lengths[:row] + lengths[row + 1 :]
         nearest = min(siblings, key=lambda other: (abs(other - lengths[row]), other))
         rows.append([lengths[row], nearest, *matches])
-    return bleu(with_guesses(np.array(rows, float)))[:, 3]
+    return bleu(with_totals(np.array(rows, float)))[:, 3]
 
 
 def self_cider(kernel: Floats) -> float:
     """Return self-CIDEr (Wang & Chan 2019) of a matrix of CIDEr between captions. (N, N), N > 1
 
-    It is -log_N (sqrt l_1 / sum_i sqrt l_i) with the eigenvalues l, l_1 the largest: 0 where the
-    captions are one, 1 where none is like another. Where all weights are 0 it is 0.
+    It is -log_N (sqrt l_1 / sum_i sqrt l_i) with the eigenvalues l, l_1 the largest: 0 where all
+    captions are equal, 1 where no two have anything in common. It is 0 where all weights are 0.
     """
     values = np.linalg.eigvalsh(kernel)
     roots = np.sqrt(np.where(values > ROUNDING, values, 0.0))
@@ -127,20 +129,24 @@ def self_cider(kernel: Floats) -> float:
 
 
 def consensus(kernel: Floats) -> int:
-    """Return which caption is most like the others, in the mean; the first of equals.
+    """Return the index of the caption with the highest mean CIDEr to the others; ties: the first.
 
-    The re-ranking of Devlin 2015 among an image's own samples, without captions of neighbours.
+    This is the re-ranking of Devlin 2015 among an image's own samples, without captions of
+    neighbours.
 
     :param kernel: CIDEr between captions (N, N), N > 1
     """
-    # sums of equal likenesses in another order may differ in their last digits
+    # Sums of equal numbers in another order may differ in their last digits.
     return int(np.argmax(np.round(kernel.sum(1) - np.diag(kernel), 9)))
 
 
 def kernels(samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Floats]:
-    """Return CIDEr between the samples of each image; ``references`` weigh the n-grams."""
-    cider = Cider(references)
-    return [cider.kernel(captions) for captions in samples]
+    """Return CIDEr between the samples of each image. (N, N) per image
+
+    :param references: of each image, for the document frequencies
+    """
+    weights = TfIdf(references)
+    return [weights.kernel(captions) for captions in samples]
 
 
 def _words(captions: Sequence[str]) -> int:

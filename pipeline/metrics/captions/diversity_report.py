@@ -1,4 +1,4 @@
-"""What `evaluate` says of the diversity of a system's captions and of its samples."""
+"""Diversity of a system's captions and samples, as `evaluate` reports it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from multispace.pipeline.metrics.captions import diversity, oracle
-from multispace.pipeline.metrics.captions.coco_metrics import ImageId, score_captions, tokenize
+from multispace.pipeline.metrics.captions.coco_metrics import score_captions
+from multispace.pipeline.metrics.captions.metric import Floats, ImageId
+from multispace.pipeline.metrics.captions.ptb import tokenize
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """The content of ``diversity.json``, and the samples that the consensus chose."""
+    """Content of ``diversity.json``, and the sample of each image that the consensus chose."""
 
     report: dict[str, Any]
     consensus: dict[ImageId, str]
@@ -26,46 +28,54 @@ def diversity_of(
     training: Sequence[str],
     metrics: Sequence[str],
 ) -> Diversity:
-    """Describe the single captions of a split and, where there are, the samples of each image.
+    """Describe the single captions of a split and, where there are any, the samples.
 
     :param captions: of each image
     :param samples: of each image, two or more; or empty
     :param references: of each image
-    :param training: what is not novel
-    :param metrics: by which the oracle chooses, and the consensus is scored
-
-    Raises JavaError.
+    :param training: the training captions; other captions are novel
+    :param metrics: metrics of which the oracle takes the best, and that score the consensus
+    :raises JavaError: a Java program fails.
     """
     cited = [references[image_id] for image_id in samples]
     groups = [training, list(captions.values()), *cited, *samples.values()]
     tokens = iter(tokenize([text for group in groups for text in group]))
-    seen, own, *rest = ([*islice(tokens, len(group))] for group in groups)
-    trained = frozenset(seen)
-    report: dict[str, Any] = {"captions": diversity.caption_summary(own, trained)}
+    trained, own, *rest = ([*islice(tokens, len(group))] for group in groups)
+    seen = frozenset(trained)
+    report: dict[str, Any] = {"captions": diversity.caption_summary(own, seen)}
     if not samples:
         return Diversity({**report, "notes": list(diversity.NOTES)}, {})
 
     known, drawn = rest[: len(samples)], rest[len(samples) :]
     kernels = diversity.kernels(drawn, known)
-    summary, each = diversity.sample_summary(drawn, kernels, trained)
+    summary, each = diversity.sample_summary(drawn, kernels, seen)
     single = oracle.score_samples(known, drawn, metrics)
     chosen = {
         image_id: texts[diversity.consensus(kernel)]
         for (image_id, texts), kernel in zip(samples.items(), kernels, strict=True)
     }
-    report["samples"] = {"n": len(drawn[0]), **summary}
-    report["oracle"] = {
-        "best": {name: float(scores.max(1).mean()) for name, scores in single.items()},
-        "mean": {name: float(scores.mean()) for name, scores in single.items()},
-    }
-    report["consensus"] = score_captions(references, chosen, metrics).corpus if metrics else {}
-    notes = (*diversity.NOTES, *diversity.SAMPLE_NOTES, *oracle.NOTES, oracle.CONSENSUS_NOTE)
-    report["notes"] = list(notes)
     best = {f"best {name}": scores.max(1) for name, scores in single.items()}
-    table = np.column_stack([each, *best.values()])
-    names = (*diversity.NAMES, *best)
-    report["per_image"] = [
-        {"image_id": image_id, **dict(zip(names, row, strict=True))}
-        for image_id, row in zip(samples, table.tolist(), strict=True)
-    ]
+    notes = (*diversity.NOTES, *diversity.SAMPLE_NOTES, *oracle.NOTES, oracle.CONSENSUS_NOTE)
+    report |= {
+        "samples": {"n": len(drawn[0]), **summary},
+        "oracle": {
+            "best": {name: float(scores.max(1).mean()) for name, scores in single.items()},
+            "mean": {name: float(scores.mean()) for name, scores in single.items()},
+        },
+        "consensus": score_captions(references, chosen, metrics).corpus if metrics else {},
+        "notes": list(notes),
+        "per_image": _per_image(list(samples), each, best),
+    }
     return Diversity(report, chosen)
+
+
+def _per_image(
+    images: Sequence[ImageId], each: Floats, best: Mapping[str, Floats]
+) -> list[dict[str, Any]]:
+    """Return an entry per image with its diversity (P, 6) and its best scores (P,)."""
+    names = (*diversity.COLUMNS, *best)
+    table = np.column_stack([each, *best.values()])
+    return [
+        {"image_id": image_id, **dict(zip(names, row, strict=True))}
+        for image_id, row in zip(images, table.tolist(), strict=True)
+    ]

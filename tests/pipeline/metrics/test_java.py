@@ -169,3 +169,14 @@ def test_nothing_outlives_the_block(fake_java, descendants, error):
     except KeyboardInterrupt:
         assert error
     assert descendants.are_gone()
+
+
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"])
+def test_the_users_options_are_kept_without_those_about_the_locale(
+    fake_java, monkeypatch, variable
+):
+    asked = "-Xmx9g -Duser.language.format=de '-Duser.extensions=nu-arab' -Duser.home=/h -Dx=1"
+    monkeypatch.setenv(variable, asked)
+    fake_java(f'echo "${variable}"')
+    with program() as running:
+        assert running.finish([])[0].split() == ["-Xmx9g", "-Duser.home=/h", "-Dx=1"]

@@ -13,8 +13,9 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from multispace.errors import OptionError, PipelineError
-from multispace.pipeline.metrics.captions import coco_metrics as coco
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, tokenize
+from multispace.pipeline.metrics.captions import ptb
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
+from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.java import JavaError, find_java
 
 # Lower case and free of punctuation: the tokens are the captions themselves.
@@ -42,7 +43,11 @@ def scored() -> Scores:
         patch.setenv("LC_ALL", "de_DE.UTF-8")
         patch.setenv("LANG", "de_DE.UTF-8")
         for variable in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
-            patch.setenv(variable, "-Duser.language=de -Duser.country=DE")
+            patch.setenv(
+                variable,
+                "-Duser.language=de -Duser.country=DE "
+                "-Duser.language.format=de '-Duser.country.format=DE'",
+            )
         return score_captions(REFERENCES, HYPOTHESES)
 
 
@@ -197,9 +202,9 @@ def test_tokens_are_pycocoevalcaps(monkeypatch, tmp_path):
         "It's John's dogs' 'toys' & more | less [sic] {x}",
     ]
     # its tokeniser writes beside itself, so a copy of it runs
-    package = Path(coco.PTB_JAR).parent
+    package = Path(ptb.PTB_JAR).parent
     shutil.copy(package / "ptbtokenizer.py", tmp_path / "their_tokenizer.py")
-    (tmp_path / coco.PTB_JAR.name).symlink_to(coco.PTB_JAR)
+    (tmp_path / ptb.PTB_JAR.name).symlink_to(ptb.PTB_JAR)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PATH", f"{find_java().parent}:{os.environ['PATH']}")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
@@ -210,10 +215,10 @@ def test_tokens_are_pycocoevalcaps(monkeypatch, tmp_path):
 
 def test_nothing_is_printed_and_nothing_written_into_the_package(capfd):
     # a file that came and went changes the folder's time too
-    before = coco.PTB_JAR.parent.stat().st_mtime_ns
+    before = ptb.PTB_JAR.parent.stat().st_mtime_ns
     score_captions({1: ["a dog"]}, {1: "a dog"}, ("bleu", "rouge", "cider"))
     assert capfd.readouterr() == ("", "")
-    assert coco.PTB_JAR.parent.stat().st_mtime_ns == before
+    assert ptb.PTB_JAR.parent.stat().st_mtime_ns == before
 
 
 def test_an_image_without_references_is_named():
@@ -222,9 +227,16 @@ def test_an_image_without_references_is_named():
             score_captions(references, {1: "a dog", "x.jpg": "a cat"})
 
 
-def test_an_image_with_wordless_references_is_named():
-    with pytest.raises(PipelineError, match=r"'x\.jpg' has no reference caption with a word"):
-        score_captions({1: ["a dog"], "x.jpg": ["...", "!"]}, {1: "a", "x.jpg": "b"}, ("bleu",))
+def test_references_without_a_word_are_scored_as_pycocoevalcap_does():
+    references = {1: ["a dog runs"], "x.jpg": ["...", ""], 3: ["a red bus"]}
+    hypotheses = {1: "a dog runs", "x.jpg": "a cat", 3: "a blue bus"}
+    scores = score_captions(references, hypotheses)
+    gts = {1: ["a dog runs"], "x.jpg": ["", ""], 3: ["a red bus"]}
+    res = {image_id: [caption] for image_id, caption in hypotheses.items()}
+    assert scores.corpus["CIDEr"] == Cider().compute_score(gts, res)[0]
+    assert scores.corpus["Bleu_2"] == Bleu(4).compute_score(gts, res, verbose=0)[0][1]
+    assert list(scores.per_image["x.jpg"].values()) == pytest.approx([0] * 7, abs=1e-9)
+    assert scores.notes == ("1 of 3 images have no reference with a word",)
 
 
 def test_no_captions_are_refused():
@@ -270,5 +282,5 @@ def test_separators_stay_out_of_meteors_lines(monkeypatch, tmp_path):
 
 def test_lost_lines_of_the_tokeniser_are_noticed(monkeypatch, tmp_path):
     fake_java(monkeypatch, tmp_path, "read line; exec cat")
-    with pytest.raises(JavaError, match="gave 1 lines for 2 captions"):
+    with pytest.raises(JavaError, match="returned 1 lines for 2 captions"):
         score_captions({1: ["a dog"]}, {1: "a dog"}, ("bleu",))

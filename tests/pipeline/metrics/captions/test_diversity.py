@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
-from multispace.pipeline.metrics.captions.cider import Cider
 from multispace.pipeline.metrics.captions.diversity import (
-    NAMES,
+    COLUMNS,
     caption_summary,
     consensus,
     div,
@@ -13,6 +12,7 @@ from multispace.pipeline.metrics.captions.diversity import (
     self_cider,
     sibling_bleu,
 )
+from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 REFERENCES = [["a dog runs on grass", "the dog runs"], ["a red bus stops"], ["two cats sleep here"]]
 UNLIKE = ["dog runs on grass", "red bus stops today", "two cats sleep here"]
@@ -42,7 +42,7 @@ def test_mbleu_is_pycocoevalcaps():
 
 
 def test_self_cider_is_0_for_equal_and_1_for_unlike_captions():
-    cider = Cider(REFERENCES)
+    cider = TfIdf(REFERENCES)
     assert self_cider(cider.kernel(["a dog runs on grass"] * 4)) == pytest.approx(0, abs=1e-6)
     assert cider.kernel(UNLIKE) == pytest.approx(np.eye(3))
     assert self_cider(cider.kernel(UNLIKE)) == pytest.approx(1)
@@ -61,7 +61,7 @@ def test_self_cider_by_hand():
 
 def test_consensus_is_the_most_like_the_others():
     captions = ["two cats sleep here", "a dog runs on grass", "a dog runs", "the dog runs on grass"]
-    assert consensus(Cider(REFERENCES).kernel(captions)) == 1
+    assert consensus(TfIdf(REFERENCES).kernel(captions)) == 1
     assert consensus(np.ones((3, 3))) == 0
 
 
@@ -69,10 +69,10 @@ def test_summary_of_samples():
     samples = [["a dog runs on grass"] * 2, ["a red bus stops", "two cats sleep here"]]
     known = REFERENCES[:2]
     summary, each = sample_summary(samples, kernels(samples, known), {"a red bus stops"})
-    assert list(summary) == [*NAMES, "words"]
-    assert each[:, NAMES.index("unique")].tolist() == [0.5, 1.0]
-    assert each[:, NAMES.index("novel")].tolist() == [1.0, 0.5]
-    assert each[:, NAMES.index("self-CIDEr")] == pytest.approx([0, 1], abs=1e-6)
+    assert list(summary) == [*COLUMNS, "words"]
+    assert each[:, COLUMNS.index("unique")].tolist() == [0.5, 1.0]
+    assert each[:, COLUMNS.index("novel")].tolist() == [1.0, 0.5]
+    assert each[:, COLUMNS.index("self-CIDEr")] == pytest.approx([0, 1], abs=1e-6)
     assert summary["mBLEU-4"] == pytest.approx(0.5, abs=1e-3)
     assert summary["Div-1"] == (5 / 10 + 8 / 8) / 2
     assert summary["words"] == 12

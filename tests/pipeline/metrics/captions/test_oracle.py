@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider as TheirCider
 
-from multispace.pipeline.metrics.captions.cider import Cider
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
-from multispace.pipeline.metrics.captions.oracle import rouge, score_samples
+from multispace.pipeline.metrics.captions.oracle import score_samples
+from multispace.pipeline.metrics.captions.rouge import rouge
+from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 REFERENCES = [
     ["a dog runs on the grass", "the brown dog is running on a lawn", "a dog"],
@@ -35,9 +36,9 @@ def test_rouge_and_cider_are_pycocoevalcaps_on_many_captions():
     texts = [" ".join(random.choice(list("abcdef"), size=n)) for n in random.integers(1, 14, 160)]
     gts = {n: texts[4 * n + 1 : 4 * n + 4] for n in range(40)}
     res = {n: [texts[4 * n]] for n in range(40)}
-    cider = Cider(list(gts.values()))
+    weights = TfIdf(list(gts.values()))
     _, each = TheirCider().compute_score(gts, res)
-    assert [cider.scores(res[n], gts[n])[0] for n in gts] == pytest.approx(list(each), rel=1e-9)
+    assert [weights.cider_d(res[n], gts[n])[0] for n in gts] == pytest.approx(list(each), rel=1e-9)
     known = score_captions(gts, {n: text for n, (text,) in res.items()}, ("rouge",))
     own = [values["ROUGE_L"] for values in known.per_image.values()]
     assert [rouge(res[n], gts[n])[0] for n in gts] == pytest.approx(own, rel=1e-12)
@@ -61,8 +62,7 @@ def test_the_best_is_at_least_the_mean_and_equal_for_equal_samples():
 
 
 def test_the_likeness_of_captions_is_cider_without_its_penalty_on_lengths():
-    cider = Cider(REFERENCES)
-    kernel = cider.kernel(SAMPLES[0])
+    kernel = TfIdf(REFERENCES).kernel(SAMPLES[0])
     assert kernel == pytest.approx(kernel.T)
     assert np.diag(kernel) == pytest.approx([1, 0.5, 0.75])  # a caption of two words has no triples
     assert np.linalg.eigvalsh(kernel).min() > -1e-12

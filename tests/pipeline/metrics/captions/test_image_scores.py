@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
-from multispace.pipeline.metrics.captions import corpus
+from multispace.pipeline.metrics.captions.bleu import bleu, with_totals
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
-from multispace.pipeline.metrics.captions.corpus import ImageScores
+from multispace.pipeline.metrics.captions.image_scores import ImageScores
+from multispace.pipeline.metrics.captions.meteor import meteor
 
 REFERENCES = {
     1: ["a dog runs on the green grass", "the brown dog is running"],
@@ -60,7 +61,7 @@ def test_bleu_of_sums_is_pycocoevalcaps_on_many_captions():
     known, _ = Bleu(4).compute_score(gts, res, verbose=0)
     scores = score_captions(gts, {n: text for n, (text,) in res.items()}, ("bleu",))
     statistics = np.array([s["bleu"] for s in scores.statistics.values()], float)
-    assert corpus.bleu(corpus.with_guesses(statistics).sum(0)) == pytest.approx(known, rel=1e-12)
+    assert bleu(with_totals(statistics).sum(0)) == pytest.approx(known, rel=1e-12)
     assert known[3] > 0.01
 
 
@@ -72,7 +73,7 @@ def test_meteor_by_hand():
     row[20:] = 2, 4, 4
     precision, recall = (0.75 * 3 + 0.25) / (0.75 * 4 + 0.25), (0.75 * 3 + 0.25) / (0.75 * 4 + 0.5)
     mean = precision * recall / (0.85 * precision + 0.15 * recall)
-    assert corpus.meteor(row) == pytest.approx(mean * (1 - 0.6 * (2 / 4) ** 0.2))
+    assert meteor(row) == pytest.approx(mean * (1 - 0.6 * (2 / 4) ** 0.2))
 
 
 def test_scores_without_statistics_are_left_out():

@@ -1,0 +1,36 @@
+"""The caption metrics by their names on the command line."""
+
+from collections.abc import Sequence
+
+from multispace.errors import OptionError
+from multispace.pipeline.metrics.captions.bleu import BleuMetric
+from multispace.pipeline.metrics.captions.cider import CiderMetric
+from multispace.pipeline.metrics.captions.meteor import MeteorMetric
+from multispace.pipeline.metrics.captions.metric import Metric
+from multispace.pipeline.metrics.captions.rouge import RougeMetric
+
+# The order is that of the scores in files and tables.
+REGISTRY: dict[str, Metric] = {
+    metric.option: metric
+    for metric in (
+        BleuMetric(),
+        MeteorMetric(),
+        RougeMetric(),
+        CiderMetric(),
+    )
+}
+METRICS = tuple(REGISTRY)
+NAMES = tuple(name for metric in REGISTRY.values() for name in metric.names)
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Check that ``metrics`` names one or more of METRICS.
+
+    :raises OptionError: it does not.
+    """
+    hint = f"the metrics are {', '.join(METRICS)}"
+    if not metrics:
+        raise OptionError("no metric is given", where="--metrics", hint=hint)
+    for metric in metrics:
+        if metric not in METRICS:
+            raise OptionError(f"unknown metric {metric!r}", where="--metrics", hint=hint)

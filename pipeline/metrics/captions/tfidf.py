@@ -1,0 +1,74 @@
+"""CIDEr's TF-IDF vectors of captions, for many captions of an image at once."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.captions.ngrams import ORDERS, ngrams
+
+SIGMA = 6.0  # std of CIDEr-D's length penalty, in words
+
+
+class TfIdf:
+    """TF-IDF vectors of captions, with the document frequencies of ``references``.
+
+    A document is the references of one image. An n-gram that is in none of them counts as if it
+    were in one (Vedantam 2015, as in pycocoevalcap).
+
+    :param references: of each image, as tokens
+    """
+
+    def __init__(self, references: Sequence[Sequence[str]]) -> None:
+        self._documents = Counter(
+            gram
+            for captions in references
+            for gram in {g for caption in captions for order in ngrams(caption) for g in order}
+        )
+        self._log_images = float(np.log(len(references)))
+
+    def vectors(self, captions: Sequence[str]) -> tuple[Floats, ...]:
+        """Return one matrix for each of the 4 orders, a row per caption. (N, G_order)"""
+        counts = [ngrams(caption) for caption in captions]
+        found = []
+        for order in range(ORDERS):
+            place = {gram: i for i, gram in enumerate({g for c in counts for g in c[order]})}
+            matrix = np.zeros((len(captions), len(place)))
+            for row, count in zip(matrix, counts, strict=True):
+                for gram, times in count[order].items():
+                    row[place[gram]] = times
+            documents = np.array([max(1, self._documents[gram]) for gram in place], float)
+            found.append(matrix * (self._log_images - np.log(documents)))
+        return tuple(found)
+
+    def kernel(self, captions: Sequence[str]) -> Floats:
+        """Return the similarity of each pair of captions: CIDEr / 10, from 0 to 1. (N, N)
+
+        It is the mean over the orders of the cosines (CIDEr, not CIDEr-D), so the matrix is
+        symmetric and has no negative eigenvalue.
+        """
+        kernel = np.zeros((len(captions), len(captions)))
+        for matrix in self.vectors(captions):
+            rows = _over(matrix, np.linalg.norm(matrix, axis=1, keepdims=True))
+            kernel += rows @ rows.T / ORDERS
+        return kernel
+
+    def cider_d(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
+        """Return CIDEr-D of each of N captions of an image, as pycocoevalcap does. (N,)"""
+        count = len(captions)
+        texts = [*captions, *references]
+        cosines = np.zeros((count, len(references)))
+        for matrix in self.vectors(texts):
+            hypotheses, known = matrix[:count, None], matrix[None, count:]
+            clipped = (np.minimum(hypotheses, known) * known).sum(-1)
+            norms = np.linalg.norm(matrix, axis=1)
+            cosines += _over(clipped, norms[:count, None] * norms[count:]) / ORDERS
+        # pycocoevalcap takes the number of pairs of words as the length.
+        lengths = np.array([max(0, len(text.split()) - 1) for text in texts], float)
+        apart = lengths[:count, None] - lengths[count:]
+        return 10 * (cosines * np.exp(-(apart**2) / (2 * SIGMA**2))).mean(1)
+
+
+def _over(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
