@@ -146,8 +146,6 @@ def shapes(as_json: bool, **options: Any) -> None:
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               show_default=True, help="Of the stored vectors.")  # fmt: skip
 @click.option("--precision", default="auto", show_default=True, help="Of the network.")
-@click.option("--compile", type=click.Choice(["auto", "on", "off"]), default="auto",
-              show_default=True, help="Kernels; auto where it repays.")  # fmt: skip
 @device
 @click.option("--workers", type=int, help="Lanes that decode and compute.  [default: one a core]  "
               "With --ray: cores a task.  [default: 1]")  # fmt: skip

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from multispace.model.backbone.compilation import cpp_compiler
 from multispace.model.device import choose_device, choose_precision, cores, native_bfloat16
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import package_version
@@ -72,17 +71,11 @@ def examine(cache: Path) -> Examination:
     precision = str(choose_precision("auto", device)).removeprefix("torch.")
     native = "bfloat16 and float32" if native_bfloat16(device) else "float32"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    compiler = cpp_compiler()
     findings = (
         Finding("version", f"{package_version()}, torch {torch.__version__}"),
         Finding("device", f"{device} ({name}{_instruction_sets(device)})"),
         Finding("precision", f"{precision} with --precision auto; native: {native}"),
         Finding("workers", f"{cores()} by default, on {os.cpu_count()} cores"),
-        Finding("C++ compiler", str(compiler))
-        if compiler
-        else Finding(
-            "C++ compiler", "none", hint="install g++ to use `multispace preprocess --compile on`"
-        ),
         _java(),
         *(_extra(extra, module) for extra, module in (("ray", "ray"), ("s3", "s3fs"))),
         *_folder(cache),

@@ -17,7 +17,7 @@ from multispace.data.language.pairs import Pair
 from multispace.errors import DataError, OptionError, PipelineError, VocabularyError
 from multispace.model.backbone.resnet import ARCHITECTURES, Backbone
 from multispace.pipeline.extraction.extract import RemoteExtraction, changed_images, extract
-from multispace.pipeline.preparation.backbone_choice import chosen_backbone, compiled_if_faster
+from multispace.pipeline.preparation.backbone_choice import chosen_backbone
 from multispace.pipeline.preparation.exclusions import (
     TRAIN,
     Exclusion,
@@ -49,7 +49,6 @@ class PreprocessOptions:
     dtype: str = "float16"
     device: str = "auto"
     precision: str = "auto"
-    compile: str = "auto"
     workers: int | None = None
     captions_only: bool = False
     hold_out: Sequence[str] = ()  # pairs such as "black dog"; none means: as the cache has it
@@ -76,8 +75,6 @@ class PreprocessOptions:
             raise OptionError(f"--backbone {self.backbone}: one only with --captions-only or --ray")
         if self.images is not None and not self.images.is_dir():
             raise OptionError(f"--images {self.images}: not a folder")
-        if self.compile not in ("auto", "on", "off"):
-            raise OptionError(f"--compile {self.compile}: use auto, on or off")
         if self.shard_size < 1:
             raise OptionError(f"--shard-size {self.shard_size}: it must be at least 1")
         if self.min_count is not None and self.min_count < 1:
@@ -115,7 +112,6 @@ class _Features:
     added: int = 0
     vectors: int = 0
     failures: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def preprocess(options: PreprocessOptions) -> Summary:
@@ -271,11 +267,7 @@ def _extract(
         if any(key not in writer.digests for writer, _ in caches)
     }
     before = sum(len(writer.digests) for writer, _ in caches)
-    compiled = [
-        (writer, *compiled_if_faster(backbone, options.compile, len(missing)))
-        for writer, backbone in caches
-    ]
-    (writer, backbone), *others = [(writer, backbone) for writer, backbone, _ in compiled]
+    (writer, backbone), *others = caches
     extract(
         writer,
         missing,
@@ -293,7 +285,6 @@ def _extract(
         added=vectors - before,
         vectors=vectors,
         failures={key: failures[key] for key in files if key in failures},
-        notes=tuple(note for _, _, note in compiled if note is not None),
     )
 
 
@@ -347,7 +338,7 @@ def _summary(
         vectors=features.vectors,
         skipped=skipped,
         held_out=last.exclusion.counts,
-        notes=(*collection.notes, *features.notes),
+        notes=collection.notes,
     )
 
 

@@ -172,7 +172,9 @@ def fit(
             )
         if not torch.isfinite(tensor).all():
             raise WeightsError(
-                f"{name} is not finite: the file is damaged", where=weights, hint="download it again"
+                f"{name} is not finite: the file is damaged",
+                where=weights,
+                hint="download it again",
             )
         fitted[name] = tensor.to(like.dtype)
     if unexpected := sorted(name for name in bare if not name.startswith("fc.")):

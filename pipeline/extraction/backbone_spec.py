@@ -4,14 +4,11 @@ from importlib import metadata
 
 from multispace.data.cache.spec import FeatureSpec, Transform
 from multispace.data.images import DECODING
-from multispace.model.backbone.compilation import compile_backbone
 from multispace.model.backbone.resnet import POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.options import PRECISIONS
-from multispace.pipeline.extraction.workers import batch_size
 
 MIRRORED = ", mean with the mirror image"
-COMPILED = "compiled"  # key in the spec's versions if the kernels were compiled
 LIBRARIES = ("torch", "torchvision", "pillow", "numpy")
 
 
@@ -38,26 +35,20 @@ def spec_of(backbone: Backbone, dtype: str) -> FeatureSpec:
         weights=backbone.weights,
         dtype=dtype,
         precision=str(backbone.precision).removeprefix("torch."),
-        versions={
-            **{library: metadata.version(library) for library in LIBRARIES},
-            **({COMPILED: backbone.compiled} if backbone.compiled else {}),
-        },
+        versions={library: metadata.version(library) for library in LIBRARIES},
     )
 
 
-def backbone_of(
-    spec: FeatureSpec, *, weights: str | None = None, device: str, compiled: bool = False
-) -> Backbone:
+def backbone_of(spec: FeatureSpec, *, weights: str | None = None, device: str) -> Backbone:
     """Load the backbone that a spec describes; the caller compares fingerprints.
 
     :param spec: of extracted features; imported ones have no backbone
     :param weights: current location of the weights, if it is not the one in the spec
-    :param compiled: compile the backbone if the spec's was compiled
     """
     assert spec.transform is not None, "imported vectors have no backbone"
     place = choose_device(device)
     precision = spec.precision if spec.precision in PRECISIONS else "auto"
-    backbone = load_backbone(
+    return load_backbone(
         spec.architecture,
         weights or spec.weights,
         device=place,
@@ -67,6 +58,3 @@ def backbone_of(
         pool="average" if spec.pooling == POOLING else "grid",
         flip=spec.decode.endswith(MIRRORED),
     )
-    if compiled and COMPILED in spec.versions:
-        return compile_backbone(backbone, batch_size(place))[0]
-    return backbone

@@ -245,7 +245,7 @@ def extract_shard(job: Job, shard: ShardImages) -> tuple[str, Extracted]:
 @functools.cache  # once per process
 def _backbone(spec: str, weights: str, device: str) -> Backbone:
     described = FeatureSpec.from_json(json.loads(spec), "the driver's")
-    return backbone_of(described, weights=weights, device=device, compiled=True)
+    return backbone_of(described, weights=weights, device=device)
 
 
 def _differences(spec: FeatureSpec, other: FeatureSpec) -> list[str]:

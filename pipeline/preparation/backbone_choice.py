@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING
 
 from multispace.data.cache.spec import FeatureSpec
 from multispace.errors import OptionError
-from multispace.model.backbone.compilation import compile_backbone, repays
 from multispace.model.backbone.resnet import POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision
 from multispace.pipeline.extraction.backbone_spec import MIRRORED
-from multispace.pipeline.extraction.workers import batch_size
 
 if TYPE_CHECKING:
     from multispace.pipeline.preprocess import PreprocessOptions
@@ -43,15 +41,3 @@ def chosen_backbone(
         pool=options.pool or pool,
         flip=flip if options.flip is None else options.flip,
     )
-
-
-def compiled_if_faster(backbone: Backbone, choice: str, images: int) -> tuple[Backbone, str | None]:
-    """Return the backbone, compiled if asked for, and a note about the compilation.
-
-    :param choice: on, off, or auto, which compiles if the time for compiling is regained
-    :param images: number of images to extract
-    """
-    if choice == "off" or (choice == "auto" and not repays(backbone, images)):
-        return backbone, None
-    backbone, line = compile_backbone(backbone, batch_size(backbone.device))
-    return backbone, f"{backbone.architecture}: {line}"

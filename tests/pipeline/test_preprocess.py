@@ -172,7 +172,6 @@ def test_a_collection_without_a_split_is_for_training_when_it_is_the_first(colle
         ({"workers": 0}, "--workers 0"),
         ({"min_count": 0}, "--min-count 0"),
         ({"backbone": "resnet18,../x"}, "--backbone ../x: use resnet18, "),
-        ({"compile": "yes"}, "--compile yes: use auto, on or off"),
     ],
 )
 def test_options_are_checked_together(collection, cache, change, message):
@@ -230,20 +229,6 @@ def test_a_grid_and_mirror_images_are_recorded_and_kept_by_later_calls(collectio
     for other in ({"pool": "average"}, {"flip": False}):
         with pytest.raises(CacheError, match="made otherwise"):
             preprocess(options(cache, collection, "test", **{**unsaid, **other}))
-
-
-def test_compilation_is_recorded_as_numeric_detail(collection, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        multispace.pipeline.preparation.backbone_choice,
-        "compile_backbone",
-        lambda made, batch: (replace(made, compiled="inductor"), "compiled"),
-    )
-    noted = preprocess(options(cache, collection, compile="on")).notes
-    preprocess(options(tmp_path / "plain", collection))
-    compiled, plain = Cache.open(cache).spec, Cache.open(tmp_path / "plain").spec
-    assert noted == ("resnet18: compiled",)
-    assert compiled.versions == {**plain.versions, "compiled": "inductor"}
-    assert compiled.fingerprint == plain.fingerprint
 
 
 KILL = """
