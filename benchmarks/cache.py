@@ -1,11 +1,10 @@
-"""Caches: verifying one, pushing and pulling it, against the plain tools on the same bytes.
+"""Speed of `cache verify`, push and pull, compared with plain tools on the same bytes.
 
-All files are in the page cache. `verify` is set against `sha256sum` over the files that the
-manifest lists; it reads and checks their contents besides, and hashes with two threads where
-`sha256sum` has one. Push and pull are set against `cp -r` and shutil.copytree of the folder;
-they check each file's digest and sync it to the disk, which a copy does not, so that a copy with
-a sync of each file is there too. The HTTP server is Python's own, in a process of its own on the
-loopback.
+All files are in the page cache. `cache verify` is compared with `sha256sum` over the files that
+the manifest lists. It also reads and checks their contents, and it hashes with two threads where
+`sha256sum` has one. Push and pull are compared with `cp -r` and shutil.copytree. They check the
+digest of each file and sync it to disk, which a copy does not do; a copy with a sync of each file
+is therefore measured as well. The HTTP server is Python's own, in another process on loopback.
 """
 
 import os
@@ -36,7 +35,7 @@ from multispace.data.maintenance.verify import verify_cache
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
 
-QUICK = {"rounds": 1, "pictures": 200}
+QUICK = {"rounds": 1, "images": 200}
 
 
 @contextmanager
@@ -72,7 +71,7 @@ def _wait(port: int, patience: float = 20.0) -> None:
 
 
 def copy_and_sync(source: Path, target: Path) -> None:
-    """Copy a folder and make every file durable."""
+    """Copy a folder and sync every file to disk."""
     shutil.copytree(source, target)
     for path in target.rglob("*"):
         if path.is_file():
@@ -83,8 +82,8 @@ def copy_and_sync(source: Path, target: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=5)
-    parser.add_argument("--pictures", type=int, default=IMAGES)
-    parser.add_argument("--scratch", type=Path, help="folder for the copies; same disk is fair")
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--scratch", type=Path, help="folder for the copies; use the same disk")
     args = parse(parser, argv, QUICK)
     root = workload(args.workloads, args.images).root
     files = [path for path in root.rglob("*") if path.is_file() and path.name != ".lock"]
@@ -109,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             def measure() -> float:
                 took = seconds(lambda: copy(target))
                 shutil.rmtree(target)
-                os.sync()  # what one leaves to write does not burden the next
+                os.sync()  # pending writes must not slow down the next contestant
                 return took
 
             return measure

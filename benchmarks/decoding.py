@@ -1,14 +1,14 @@
-"""Decoding: captions of many images at once, against a beam search of one image at a time.
+"""Speed of decoding many images at once, compared with a beam search of one image at a time.
 
-Ours is :func:`decoding.caption_features`. The other is how captioners usually search:
-image by image, the hypotheses in a Python list, one step of the decoder for those of them
-that go on. Both use the same system: `base`, untrained, with its output scaled up so that words
-differ from image to image, and one unit of its LSTM made to count the words and to bring on
-EOS, so that captions have about ten words, most of them between eight and twelve as in COCO.
+Ours is :func:`decoding.caption_features`. The other is the usual search: image by image, with
+the hypotheses in a Python list and one decoder step for the unfinished ones. Both use the same
+untrained `base`. Its output is scaled up so that words differ between images, and one unit of its
+LSTM counts words and then produces EOS, so that captions have about ten words, most of them
+between eight and twelve as in COCO.
 
-The searches must find the same captions. Sums in another order differ in their last digits, so
-that two hypotheses that are all but equal may change places: of every caption that differs, the
-table says how far apart the two are in log probability, which is then next to nothing.
+Both searches must find the same captions. Sums in another order differ in their last digits, so
+two hypotheses with almost equal scores may swap. For captions that differ, the table shows the
+difference in log probability, which must be tiny.
 """
 
 import statistics
@@ -41,16 +41,16 @@ from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import MARKS, caption_features
 from multispace.pipeline.training.train_options import TrainOptions
 
-QUICK = {"rounds": 1, "pictures": 40, "one_by_one": 10}
+QUICK = {"rounds": 1, "images": 40, "one_by_one": 10}
 WORDS_A_CAPTION = 10
-SCALE = 20.0  # of the output: an untrained one is all but uniform
-COUNTER = 40.0  # EOS's logit a unit of the counter, which rises by about 0.04 a word
-TIE = 1e-3  # nats; float32 sums of such captions differ by less than 1e-4
+SCALE = 20.0  # factor on the output weights; an untrained output is almost uniform
+COUNTER = 40.0  # weight from the counter, which rises by about 0.04 per word, to EOS
+TIE = 1e-3  # nats; float32 sums over such captions differ by less than 1e-4
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A caption under way: its words after BOS, their log probability, the state after them."""
+    """A partial caption: its words after BOS, their log probability, the state after them."""
 
     words: tuple[int, ...]
     score: float
@@ -58,7 +58,7 @@ class Hypothesis:
 
     @property
     def ended(self) -> bool:
-        """Whether EOS is there."""
+        """Whether the last word is EOS."""
         return bool(self.words) and self.words[-1] == MARKS.eos
 
 
@@ -68,8 +68,8 @@ def beam_search(system: Captioner, features: Tensor, width: int) -> tuple[int, .
     state = system.decoder.start(system.condition(features))
     beam = [Hypothesis((), 0.0, state)]
     for _ in range(MAX_WORDS):
-        going = [one for one in beam if not one.ended]
-        state, log_p = _next(system, going)
+        unfinished = [one for one in beam if not one.ended]
+        state, log_p = _next(system, unfinished)
         scores, words = log_p.topk(width)
         longer = [
             Hypothesis(
@@ -77,19 +77,19 @@ def beam_search(system: Captioner, features: Tensor, width: int) -> tuple[int, .
                 one.score + score,
                 state.select(torch.tensor([row])),
             )
-            for row, one in enumerate(going)
+            for row, one in enumerate(unfinished)
             for score, word in zip(scores[row].tolist(), words[row].tolist(), strict=True)
         ]
         ended = [one for one in beam if one.ended]
         beam = sorted([*ended, *longer], key=lambda one: one.score, reverse=True)[:width]
-        if beam[0].ended:  # the others can only lose
+        if beam[0].ended:  # scores of the others can only decrease
             break
     return beam[0].words
 
 
 @torch.inference_mode()
 def log_probability(system: Captioner, features: Tensor, words: Sequence[int]) -> float:
-    """Return what a caption is worth to the search, in nats; features (1, D)."""
+    """Return the log probability of a caption, in nats; features (1, D)."""
     here = Hypothesis((), 0.0, system.decoder.start(system.condition(features)))
     for word in words:
         state, log_p = _next(system, [here])
@@ -97,14 +97,14 @@ def log_probability(system: Captioner, features: Tensor, words: Sequence[int]) -
     return here.score
 
 
-def _next(system: Captioner, going: Sequence[Hypothesis]) -> tuple[State, Tensor]:
+def _next(system: Captioner, unfinished: Sequence[Hypothesis]) -> tuple[State, Tensor]:
     """Read the last word of each hypothesis; return states and (n, V) log probabilities."""
-    layers = zip(*(one.state.layers for one in going), strict=True)
+    layers = zip(*(one.state.layers for one in unfinished), strict=True)
     joined = State(
         tuple(tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in layers),
-        torch.cat([one.state.condition for one in going]),
+        torch.cat([one.state.condition for one in unfinished]),
     )
-    last = [one.words[-1] if one.words else MARKS.bos for one in going]
+    last = [one.words[-1] if one.words else MARKS.bos for one in unfinished]
     device = system.feature_mean.device
     state, logits = system.decoder.step(joined, torch.tensor(last, device=device))
     logits[:, [MARKS.pad, MARKS.bos, MARKS.unk]] = -torch.inf
@@ -122,7 +122,7 @@ def make_system(features: Tensor, vocabulary: Vocabulary, device: torch.device) 
     decoder, output = system.decoder, system.decoder.output
     with torch.no_grad():
         output.weight.mul_(SCALE)
-        for gate, bias in enumerate((10.0, 10.0, 0.1, 10.0)):  # cell += 0.1, and all of it shown
+        for gate, bias in enumerate((10.0, 10.0, 0.1, 10.0)):  # cell state += 0.1, output gate open
             unit = gate * decoder.recurrent_gates.in_features
             for gates in (decoder.word_gates, decoder.condition_gates, decoder.recurrent_gates):
                 gates.weight[unit] = 0.0
@@ -154,9 +154,9 @@ def _words(captions: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument(
-        "--one-by-one", type=int, default=200, help="pictures that the other search is timed on"
+        "--one-by-one", type=int, default=200, help="images that the other search is timed on"
     )
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--device", default="auto")
@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if a != b
         ]
         if gaps and max(gaps) > TIE:
-            raise AssertionError(f"beam {width}: captions differ that are {max(gaps)} nats apart")
+            raise AssertionError(f"beam {width}: differing captions are {max(gaps)} nats apart")
         milliseconds = {name: [1000 * v for v in values] for name, values in figures.items()}
         times = statistics.median(figures["other"]) / statistics.median(figures["ours"])
         rows.append(
@@ -218,10 +218,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_table(
         (
             "search",
-            "at once, ms an image",
-            "one by one, ms an image",
+            "at once, ms per image",
+            "one by one, ms per image",
             "times faster",
-            "words a caption",
+            "words per caption",
             "distinct captions",
             "captions that differ (nats apart)",
         ),

@@ -1,13 +1,13 @@
-"""Pictures to verified shards: ours, the usual loop, and the bound that the machine sets.
+"""Speed from image files to verified shards: ours, the usual loop, and the machine's bound.
 
-The images are JPEGs of COCO's size, 640 x 480: those of --images enlarged, or generated ones.
-The usual loop takes one image at a time through torchvision's own network and transform in
-float32. Ours is `preprocess`'s extraction into a new cache, and `cache verify` of it. The bound is
+The images are JPEGs of COCO's size, 640 x 480: those of --images, enlarged, or generated ones.
+The usual loop runs torchvision's network and transform on one image at a time in float32. Ours
+is the extraction of `preprocess` into a new cache, followed by `cache verify`. The bound is
 
-    cores / (core-seconds an image of the bare network + of decoding and resizing)
+    cores / (core-seconds per image of the network + of decoding and resizing)
 
-both measured here, on one core. Beside the clock's rates stand processor seconds an image: where
-other work shares the machine, only they can be compared.
+with both terms measured here, on one core. The table also shows processor seconds per image.
+Compare only these where other programs share the machine.
 """
 
 import argparse
@@ -31,7 +31,6 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.images import decode
 from multispace.data.maintenance.verify import verify_cache
-from multispace.model.backbone.compilation import compile_backbone
 from multispace.model.backbone.resnet import Backbone, load_backbone
 from multispace.model.backbone.torchvision_compat import models
 from multispace.model.backbone.weights import fit, locate, random_state, read_state
@@ -40,13 +39,13 @@ from multispace.pipeline.extraction.extract import extract
 from multispace.pipeline.extraction.workers import batch_size
 
 SIZE = (640, 480)
-QUICK = {"rounds": 1, "pictures": 16, "backbone": "resnet18", "looped": 4}
+QUICK = {"rounds": 1, "count": 8, "backbone": "resnet18", "looped": 2}
 
 Files = Mapping[str, Path]
 
 
 def make_images(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
-    """Write ``count`` JPEGs of COCO's size and return them by key."""
+    """Write ``count`` JPEGs of COCO's size; return their paths by key."""
     sources = sorted(images.rglob("*.jpg")) if images else []
     random = np.random.default_rng(0)
     files = {}
@@ -73,7 +72,7 @@ def plain_network(architecture: str, weights: str) -> nn.Module:
 
 @torch.inference_mode()
 def usual_loop(network: nn.Module, prepare: Callable, files: Files) -> np.ndarray:
-    """Return the vectors of ``files`` as public scripts make them."""
+    """Return the vectors of ``files``, computed as in common scripts."""
     vectors = []
     for path in files.values():
         image = prepare(Image.open(path).convert("RGB")).unsqueeze(0)
@@ -92,7 +91,7 @@ def to_verified_shards(backbone: Backbone, files: Files, dtype: str = "float16")
 
 
 def bare_network(backbone: Backbone) -> float:
-    """Return core-seconds an image of the network alone."""
+    """Return core-seconds per image of the network alone."""
     side = backbone.prepare.crop
     count = batch_size(backbone.device)
     pixels = torch.zeros((count, side, side, 3), dtype=torch.uint8)
@@ -100,7 +99,7 @@ def bare_network(backbone: Backbone) -> float:
 
 
 def bare_decoding(backbone: Backbone, files: Files) -> float:
-    """Return core-seconds an image of decoding and resizing alone."""
+    """Return core-seconds per image of decoding and resizing alone."""
     contents = [path.read_bytes() for path in list(files.values())[:16]]
 
     def work() -> None:
@@ -111,6 +110,7 @@ def bare_decoding(backbone: Backbone, files: Files) -> float:
 
 
 def on_one_core(work: Callable[[], object]) -> float:
+    """Return the processor seconds of ``work`` with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     began = time.process_time()
@@ -121,7 +121,7 @@ def on_one_core(work: Callable[[], object]) -> float:
 
 
 def peak_memory(args: argparse.Namespace, images: int) -> float:
-    """Return the peak memory in bytes of an extraction in a fresh process."""
+    """Return the peak memory in bytes of an extraction in a new process."""
     values = [f"--peak-of={images}", f"--backbone={args.backbone}", f"--weights={args.weights}"]
     done = subprocess.run(
         [sys.executable, __file__, *values], check=True, stdout=subprocess.PIPE, timeout=600
@@ -133,13 +133,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=3)
     parser.add_argument("--images", type=Path, help="folder of real images")
-    parser.add_argument("--pictures", type=int, default=64, help="a round, of ours")
-    parser.add_argument("--looped", type=int, default=16, help="a round, of the usual loop")
+    parser.add_argument("--count", type=int, default=64, help="images per round, ours")
+    parser.add_argument("--looped", type=int, default=16, help="images per round, usual loop")
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--weights", default="random:0", help="as `preprocess` takes them")
+    parser.add_argument("--weights", default="random:0", help="as for `preprocess`")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true", help="measure compiled kernels too")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     args = parse(parser, argv, QUICK)
     device = choose_device(args.device)
@@ -150,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         precision=choose_precision(args.precision, device),
     )
     with tempfile.TemporaryDirectory() as folder:
-        files = make_images(Path(folder), args.peak_of or args.images, args.images)
+        files = make_images(Path(folder), args.peak_of or args.count, args.images)
         if args.peak_of:
             to_verified_shards(backbone, files)
             print(json.dumps(memory()["VmHWM"]))
@@ -159,19 +158,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
-    """Measure the contestants in turn and print the tables."""
+    """Measure all contestants in alternating rounds and print the tables."""
     network = plain_network(args.backbone, args.weights)
     kinds = models.get_model_weights(args.backbone)
     loop = partial(usual_loop, network, kinds["IMAGENET1K_V1"].transforms())
     looped = dict(list(files.items())[: args.looped])
-    ours = {"ours": backbone}
-    line = "not compiled"
-    if args.compile:
-        began = time.perf_counter()
-        compiled, line = compile_backbone(backbone, batch_size(backbone.device))
-        line += f" in {time.perf_counter() - began:.0f} s"
-        if compiled.compiled:
-            ours["ours, compiled"] = compiled
     busy: dict[str, list[float]] = {}
 
     def timed(name: str, work: Callable[[Files], object], given: Files) -> float:
@@ -180,44 +171,37 @@ def compare(args: argparse.Namespace, backbone: Backbone, files: Files) -> None:
         busy.setdefault(name, []).append((time.process_time() - used) / len(given))
         return len(given) / (time.perf_counter() - began)
 
-    contestants = {"usual loop": partial(timed, "usual loop", loop, looped)}
-    for name, made in ours.items():
-        contestants[name] = partial(timed, name, partial(to_verified_shards, made), files)
-        contestants[f"network, {name}"] = partial(bare_network, made)
-    contestants["decoding"] = partial(bare_decoding, backbone, files)
-    print_machine(args, f"{cores()} workers", f"{len(files)} images", f"{args.weights}", line)
-    loop(dict(list(looped.items())[:2]))  # the first calls are slower
+    contestants = {
+        "usual loop": partial(timed, "usual loop", loop, looped),
+        "ours": partial(timed, "ours", partial(to_verified_shards, backbone), files),
+        "network": partial(bare_network, backbone),
+        "decoding": partial(bare_decoding, backbone, files),
+    }
+    print_machine(args, f"{cores()} workers", f"{len(files)} images", f"{args.weights}")
+    loop(dict(list(looped.items())[:1]))  # warm up
     bare_network(backbone)
     figures = interleave(contestants, args.rounds)
-    usual = statistics.median(figures["usual loop"])
-    usual_busy = statistics.median(busy["usual loop"])
-    decoding = statistics.median(figures["decoding"])
-    rows = [("usual loop", spread(figures["usual loop"], "{:.2f}"), "1.0", "",
-             f"{usual_busy:.4f}", "1.0", "")]  # fmt: skip
-    for name in ours:
-        rate, used = statistics.median(figures[name]), statistics.median(busy[name])
-        core_seconds = statistics.median(figures[f"network, {name}"]) + decoding
-        bound = cores() / core_seconds
-        rows.append(
-            (name, spread(figures[name], "{:.2f}"), f"{rate / usual:.2f}", f"{rate / bound:.0%}",
-             f"{used:.4f}", f"{usual_busy / used:.2f}", f"{core_seconds / used:.0%}")
-        )  # fmt: skip
-        parts = f"{core_seconds - decoding:.4f} network + {decoding:.4f} decoding"
-        rows.append((f"bound of {name}", f"{bound:.2f}", "", "", parts, "", ""))
+    middle = {name: statistics.median(values) for name, values in figures.items()}
+    seconds = {name: statistics.median(values) for name, values in busy.items()}
+    core_seconds = middle["network"] + middle["decoding"]
+    bound = cores() / core_seconds
+    parts = f"{middle['network']:.4f} network + {middle['decoding']:.4f} decoding"
     print_table(
-        ("", "pictures/s", "times the loop's", "of the bound", "processor seconds an image",
-         "the loop's through ours", "the bound's through ours"),
-        *rows,
+        ("", "images/s", "ratio to the loop", "of the bound", "processor seconds per image"),
+        ("usual loop", spread(figures["usual loop"], "{:.2f}"), "1.0", "",
+         f"{seconds['usual loop']:.4f}"),
+        ("ours", spread(figures["ours"], "{:.2f}"), f"{middle['ours'] / middle['usual loop']:.2f}",
+         f"{middle['ours'] / bound:.0%}", f"{seconds['ours']:.4f}"),
+        ("bound", f"{bound:.2f}", "", "", parts),
     )  # fmt: skip
-    expected = loop(looped)
-    table = []
-    for name, made in ours.items():
-        found = to_verified_shards(made, looped, "float32")
-        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-        cosine = (found * expected).sum(1) / lengths
-        error = abs(found - expected).mean() / abs(expected).mean()
-        table.append((name, f"{cosine.min():.7f}", f"{error:.1e}"))
-    print_table(("against torchvision in float32", "least cosine", "mean relative error"), *table)
+    expected, found = loop(looped), to_verified_shards(backbone, looped, "float32")
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = (found * expected).sum(1) / lengths
+    error = abs(found - expected).mean() / abs(expected).mean()
+    print_table(
+        ("compared with torchvision in float32", "min cosine", "mean relative error"),
+        ("ours", f"{cosine.min():.7f}", f"{error:.1e}"),
+    )
     peaks = [(f"{n:,}", f"{peak_memory(args, n) / 1e6:,.0f}") for n in
              (len(files), 4 * len(files))]  # fmt: skip
     print_table(("images", "peak memory, MB"), *peaks)

@@ -1,12 +1,12 @@
-"""Feeding: the batch pipeline alone, and the way from a cache on disk to the first batch.
+"""Speed of the batch pipeline alone, and the time from a cache on disk to the first batch.
 
-The pipeline makes every batch of an epoch and throws it away; its pace is given in tokens a
-second (EOS included) and as a multiple of that of `train base`. The first batch is reached in a
-fresh process each round, the cache's files being in the page cache: it opens the cache, loads
-the split, orders an epoch and packs its first batch; `train` takes the features' moments
-besides. Memory is the process's peak beyond the interpreter with torch and the project's modules
-loaded, set against the features' bytes. It counts the pages of the mapped shards, which the
-kernel may take back at any time; what is held at the end is given without them too.
+The pipeline makes and discards every batch of an epoch. Its speed is given in tokens per second
+(EOS included) and as a multiple of the speed of `train base`. The time to the first batch is
+measured in a new process per round, with the cache's files in the page cache: the process opens
+the cache, loads the split, orders an epoch and packs its first batch. `train` also computes the
+moments of the features. Memory is the peak of the process minus that of the interpreter with all
+modules loaded, relative to the size of the features. It includes pages of mapped shards, which
+the kernel may reclaim at any time; the memory held at the end is also given without them.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from workload import workload
 from multispace.data.batches import Pairs, feature_moments, load_pairs
 from multispace.data.cache.reader import Cache
 
-QUICK = {"rounds": 1, "pictures": 200, "batch_size": 8, "steps": 2, "warm_up": 1}
+QUICK = {"rounds": 1, "images": 200, "batch_size": 8, "steps": 2, "warm_up": 1}
 MEGABYTE = 1e6
 
 
 def first_batch(root: Path, batch_size: int, moments: bool) -> dict[str, float]:
-    """Open the cache and make a batch; return seconds and bytes. For a fresh process."""
+    """Open the cache and make a batch; return seconds and bytes. Call it in a new process."""
     before = memory()
     began, busy = time.perf_counter(), time.process_time()
     pairs = load_pairs(Cache.open(root), "train")
@@ -58,7 +58,7 @@ def first_batch(root: Path, batch_size: int, moments: bool) -> dict[str, float]:
 
 
 def in_fresh_process(root: Path, args: argparse.Namespace, moments: bool) -> dict[str, float]:
-    """Return :func:`first_batch` of a new process, and its seconds with the imports."""
+    """Return :func:`first_batch` of a new process, with its time including imports."""
     values = [f"--batch-size={args.batch_size}", f"--threads={args.threads}"]
     command = [sys.executable, __file__, f"--first-batch={root}", *values]
     began = time.time()
@@ -70,7 +70,7 @@ def in_fresh_process(root: Path, args: argparse.Namespace, moments: bool) -> dic
 
 
 def pipeline_pace(pairs: Pairs, batch_size: int) -> float:
-    """Return tokens a second of an epoch's batches, its order included."""
+    """Return the tokens per second of an epoch of batches, including its ordering."""
     began, tokens = time.perf_counter(), 0
     for captions in pairs.epoch(batch_size, 0, 0):
         tokens += pairs.batch(captions).tokens
@@ -78,8 +78,8 @@ def pipeline_pace(pairs: Pairs, batch_size: int) -> float:
 
 
 def training_pace(root: Path, args: argparse.Namespace) -> float:
-    """Return tokens a second of `train base`."""
-    from training import ours  # which loads much that the first batch does without
+    """Return the tokens per second of `train base`."""
+    from training import ours  # imported late: it loads much that the first batch does not need
 
     return ours("base", root, args)
 
@@ -87,13 +87,15 @@ def training_pace(root: Path, args: argparse.Namespace) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=5)
-    parser.add_argument("--pictures", type=int, default=IMAGES)
+    parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--training-rate", type=float, help="tokens/s, in place of measuring it")
-    parser.add_argument("--steps", type=int, default=10, help="of the measured training")
-    parser.add_argument("--warm-up", type=int, default=5, help="steps before; divides --steps")
-    parser.add_argument("--device", default="auto", help="of the measured training")
-    parser.add_argument("--precision", default="auto", help="of the measured training")
+    parser.add_argument("--training-rate", type=float, help="tokens/s; do not measure it")
+    parser.add_argument("--steps", type=int, default=10, help="steps of the training")
+    parser.add_argument(
+        "--warm-up", type=int, default=5, help="steps before them; must divide --steps"
+    )
+    parser.add_argument("--device", default="auto", help="device of the training")
+    parser.add_argument("--precision", default="auto", help="precision of the training")
     parser.add_argument("--first-batch", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--moments", action="store_true", help=argparse.SUPPRESS)
     args = parse(parser, argv, QUICK)
@@ -123,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = figures.get("training", [args.training_rate])
     times = statistics.median(figures["pipeline"]) / statistics.median(trained)
     print_table(
-        ("", "tokens/s", "times the training's"),
-        ("`train base`" + (" (as given)" if args.training_rate else ""), spread(trained), "1.0"),
+        ("", "tokens/s", "multiple of training"),
+        ("`train base`" + (" (given)" if args.training_rate else ""), spread(trained), "1.0"),
         ("batch pipeline alone", spread(figures["pipeline"]), f"{times:.1f}"),
     )
     rows = []
@@ -145,14 +147,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     print_table(
         (
-            "to the",
+            "until",
             "seconds",
             "processor seconds",
             "seconds with imports",
             "features, MB",
             "peak memory, MB",
-            "of the features",
-            "held at the end without mapped pages, of the features",
+            "ratio to the features",
+            "held at the end without mapped pages, ratio to the features",
         ),
         *rows,
     )

@@ -1,10 +1,10 @@
-"""Growth: the time of a training step and the memory of `train` as the collection grows.
+"""Time of a training step and memory of `train` as the collection grows.
 
-The claim is that a step takes as long on 400,000 captions as on 10,000. Each size has a cache of
-its own, and `train base` on it runs in a fresh process each round. A step's time is that of a
-batch of captions of mean length, by the pace that the run's own log gives. Memory is the peak of
-the process beyond its imports, with the network, the optimizer and a batch (the same at any size)
-and the features, which are held in memory: what is left after them is given too.
+The claim is that a step takes as long with 400,000 captions as with 10,000. Each size has its own
+cache, and `train base` runs on it in a new process per round. The time of a step is that of a
+batch of captions of mean length, computed from the speed in the run's log. Memory is the peak of
+the process minus that of its imports. It includes the network, the optimizer and a batch, which
+do not depend on the size, and the features, which stay in memory; the rest is given as well.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MEGABYTE = 1e6
 
 
 def one_size(root: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Train on a cache; return tokens a second and bytes. For a fresh process."""
+    """Train on a cache; return tokens per second and bytes. Call it in a new process."""
     before = memory()["VmHWM"]
     pace = ours("base", root, args)
     return {"tokens/s": pace, "peak": memory()["VmHWM"] - before}
@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options(__doc__, rounds=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="captions")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="that count")
-    parser.add_argument("--warm-up", type=int, default=5, help="steps before; divides --steps")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps")
+    parser.add_argument(
+        "--warm-up", type=int, default=5, help="steps before them; must divide --steps"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--one-size", type=Path, help=argparse.SUPPRESS)
@@ -102,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (
             "captions",
             "images",
-            "ms a step",
-            "of the first size's",
+            "ms per step",
+            "ratio to the first size",
             "peak memory, MB",
             "features, MB",
             "the rest, MB",

@@ -1,6 +1,6 @@
-"""A measurement: rounds in turn, memory, and a Markdown table with the machine above it.
+"""Measurements: alternating rounds, memory, and Markdown tables with a line on the machine.
 
-Every script imports this first: it makes the project importable from a clone.
+Every script imports this module first: it makes the project importable from a clone.
 """
 
 import argparse
@@ -19,33 +19,38 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-IMAGES = 82_783  # of MS-COCO train2014
+IMAGES = 82_783  # in MS-COCO train2014
 WORKLOADS = Path(tempfile.gettempdir()) / "multispace-workloads"
 
 
 def options(description: str, rounds: int) -> argparse.ArgumentParser:
-    """Return a parser with the options that all scripts have."""
+    """Return a parser with the options of all scripts."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=rounds, help="each figure is their median")
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="torch's threads"
+        "--rounds", type=int, default=rounds, help="each figure is the median of its rounds"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch"
     )
     parser.add_argument(
         "--workloads",
         type=Path,
         default=WORKLOADS,
-        help="folder of the generated caches; they are used again when there",
+        help="folder of the generated caches; existing ones are reused",
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run; its figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke test; its figures mean nothing")
     return parser
 
 
 def parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None, quick: Mapping[str, Any]
 ) -> argparse.Namespace:
-    """Parse; with ``--quick`` the values of ``quick`` are the defaults. Set torch's threads."""
+    """Parse the arguments and set torch's threads.
+
+    :param quick: the defaults of ``--quick``
+    """
     args = parser.parse_args(argv)
     if args.quick:
         parser.set_defaults(**quick)
@@ -57,7 +62,10 @@ def parse(
 def interleave(
     contestants: Mapping[str, Callable[[], float]], rounds: int
 ) -> dict[str, list[float]]:
-    """Call the contestants in turn, once a round, so that a busy spell meets all of them."""
+    """Call all contestants once in each round, so that other load affects all of them alike.
+
+    :returns: the figures by name, one per round
+    """
     figures: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(1, rounds + 1):
         for name, measure in contestants.items():
@@ -68,14 +76,14 @@ def interleave(
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long ``work`` takes by the clock."""
+    """Return the wall-clock time of ``work``."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def spread(values: Sequence[float], form: str = "{:,.0f}") -> str:
-    """Return the median with the least and the greatest value."""
+    """Return the median with the minimum and the maximum."""
     middle, low, high = (
         form.format(v) for v in (statistics.median(values), min(values), max(values))
     )
@@ -83,10 +91,10 @@ def spread(values: Sequence[float], form: str = "{:,.0f}") -> str:
 
 
 def memory() -> dict[str, int]:
-    """Return this process's memory in bytes, by the kernel's names (Linux).
+    """Return this process's memory in bytes, by the names of the Linux kernel.
 
-    ``VmHWM`` is the peak since the program was loaded (``ru_maxrss`` would count its parent's
-    too); ``RssAnon`` is the process's own part, ``RssFile`` pages of mapped files.
+    ``VmHWM`` is the peak since the program was loaded (``ru_maxrss`` would include that of the
+    parent process), ``RssAnon`` private memory, ``RssFile`` pages of mapped files.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = (line.split(":") for line in lines if line.startswith(("VmHWM", "VmRSS", "Rss")))
@@ -94,22 +102,22 @@ def memory() -> dict[str, int]:
 
 
 def print_machine(args: argparse.Namespace, *more: str) -> None:
-    """Print where and with what this was measured, a line."""
+    """Print one line about the machine and the settings."""
     parts = [
         f"{_processor()}, {os.cpu_count()} cores",
         f"{args.threads} threads",
         f"load {os.getloadavg()[0]:.1f} before",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
-        f"medians of {args.rounds} rounds (least to greatest)",
-        *(["--quick: THESE FIGURES SAY NOTHING"] if args.quick else []),
+        f"medians of {args.rounds} rounds (min to max)",
+        *(["--quick: THESE FIGURES MEAN NOTHING"] if args.quick else []),
         *more,
     ]
     print("; ".join(parts) + "\n")
 
 
 def print_table(*rows: Sequence[str]) -> None:
-    """Print rows, the first of which is the head, as a Markdown table."""
+    """Print rows as a Markdown table; the first one is the header."""
     head, *body = rows
     for row in (head, ["---"] * len(head), *body):
         print(f"| {' | '.join(row)} |", flush=True)
@@ -117,13 +125,14 @@ def print_table(*rows: Sequence[str]) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a device is, for the machine's line."""
+    """Return the name of a device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    able = torch.cpu.get_capabilities()
-    kinds = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(name)]
-    return f"{names[0] if names else platform.machine()} ({', '.join(kinds)})"
+    capabilities = torch.cpu.get_capabilities()
+    known = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
+    present = [name for name in known if capabilities.get(name)]
+    return f"{names[0] if names else platform.machine()} ({', '.join(present)})"

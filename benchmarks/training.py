@@ -1,12 +1,11 @@
-"""Tokens a second of `train`, against a plain PyTorch training and the machine's matrix products.
+"""Tokens per second of `train`, compared with plain PyTorch and the machine's matrix products.
 
-Ours is :func:`train.train` itself, on the workload; its own log gives the pace, which
-leaves out what comes before and after the steps. The plain training is what public tutorials
-do: a DataLoader with a padding collate, nn.LSTM over the image vector repeated beside the word
-vectors, cross entropy that ignores the padding, float32, Adam, clipping. Both have the same
-sizes, captions and batch size; the plain one gets its vectors from memory and its captions
-encoded. Tokens are real ones (EOS included, no padding) on both sides, and the first steps count
-on neither.
+Ours is :func:`train.train` on the workload. The speed comes from its log and does not include
+what happens before and after the steps. The plain training is that of public tutorials: a
+DataLoader with a padding collate function, nn.LSTM over the concatenation of image and word
+vectors, cross entropy that ignores padding, float32, Adam, gradient clipping. Both have the same
+sizes, captions and batch size. The plain training reads its vectors from memory and its captions
+encoded. Tokens do not include padding, but EOS; the first steps are not counted.
 """
 
 import argparse
@@ -46,21 +45,21 @@ from multispace.pipeline.training.train_options import TrainOptions
 
 SYSTEMS = ("base", "multispace")
 NEVER = 10**9
-FEW = 3  # batches that FLOPs are counted on; their number a token hardly differs
-SIZE, Z, C = 512, 128, 128  # units of word vectors and LSTM; of the latent channels
+FEW = 3  # batches that FLOPs are counted on; FLOPs per token hardly differ between batches
+SIZE, Z, C = 512, 128, 128  # units of word vectors and LSTM; sizes of z and c
 QUICK = {
     "rounds": 1,
     "steps": 2,
     "warm_up": 1,
     "batch_size": 8,
-    "pictures": 200,
+    "images": 200,
     "workers": 0,
     "square": 256,
 }
 
 
 def ours(system: str, cache: Path, args: argparse.Namespace) -> float:
-    """Return tokens a second of `train`: the mean of its log's lines but the first."""
+    """Return the tokens per second of `train`: the mean over the log except its first line."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         train(
@@ -77,12 +76,12 @@ def ours(system: str, cache: Path, args: argparse.Namespace) -> float:
             )
         )
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    # Each line stands for as many steps, that is, for about as many tokens.
+    # All lines stand for the same number of steps, and so for about as many tokens.
     return statistics.harmonic_mean([line["tokens_per_second"] for line in lines[1:]])
 
 
 class PlainPairs(Dataset[tuple[Tensor, Tensor]]):
-    """An image's vector and one of its captions, BOS and EOS included."""
+    """Pairs of an image vector and one of its captions, with BOS and EOS."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.features, self.rows = pairs.features, torch.from_numpy(pairs.rows)
@@ -105,7 +104,7 @@ def collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 class Plain(nn.Module):
-    """The systems' plain counterparts, of the same sizes."""
+    """Plain versions of the systems, with the same sizes."""
 
     def __init__(self, system: str) -> None:
         super().__init__()
@@ -118,14 +117,14 @@ class Plain(nn.Module):
     def forward(self, features: Tensor, captions: Tensor) -> Tensor:
         """Return the loss."""
         condition = self.image(features)
-        price = condition.new_zeros(())
+        penalty = condition.new_zeros(())
         if self.latent:
             mean, log_variance, scores = condition.split((Z, Z, C), dim=1)
             z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
             condition = torch.cat((z, F.gumbel_softmax(scores, tau=0.67)), dim=1)
             kl_z = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
             log_p = scores.log_softmax(1)
-            price = 0.05 * (kl_z - 30).abs() + 0.05 * (log_p.exp() * log_p).sum(1).mean().abs()
+            penalty = 0.05 * (kl_z - 30).abs() + 0.05 * (log_p.exp() * log_p).sum(1).mean().abs()
         words = self.embedding(captions[:, :-1])
         repeated = condition.unsqueeze(1).expand(-1, words.shape[1], -1)
         hidden, _ = self.lstm(torch.cat((repeated, words), dim=2))
@@ -133,11 +132,11 @@ class Plain(nn.Module):
         nats = F.cross_entropy(
             logits.reshape(-1, WORDS), captions[:, 1:].reshape(-1), ignore_index=PAD
         )
-        return nats + price
+        return nats + penalty
 
 
 def plain(system: str, pairs: Pairs, args: argparse.Namespace, device: torch.device) -> float:
-    """Return tokens a second of the plain training."""
+    """Return the tokens per second of the plain training."""
     torch.manual_seed(0)
     model = Plain(system).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -151,14 +150,14 @@ def plain(system: str, pairs: Pairs, args: argparse.Namespace, device: torch.dev
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        loss.item()  # printed by every tutorial; also waits for the device
+        loss.item()  # tutorials print it; it also waits for the device
         if step >= args.warm_up:
             tokens += int((captions[:, 1:] != PAD).sum())
     return tokens / (time.perf_counter() - began)
 
 
 def _plain_batches(pairs: Pairs, args: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of a plain training, the same ones each time."""
+    """Yield the batches of the plain training, the same ones in every call."""
     loader = DataLoader(
         PlainPairs(pairs),
         batch_size=args.batch_size,
@@ -175,14 +174,14 @@ def _product_flops(_total: list[int], a: list[int], b: list[int], **_: object) -
     return 2 * a[0] * a[1] * b[1]
 
 
-IN_PLACE = {torch.ops.aten.addmm_: _product_flops}  # which the counter would pass over
+IN_PLACE = {torch.ops.aten.addmm_: _product_flops}  # the counter does not know it
 
 
 def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, float]:
-    """Return FLOPs a real token of ours and of the plain training.
+    """Return the FLOPs per token of our training and of the plain one.
 
-    Of matrix products, forward and backward, a multiplication and an addition counted each, from
-    the shapes of all products in a few of the batches, and in all of the plain training's.
+    Multiplications and additions of all matrix products, forward and backward, are counted by
+    their shapes, in a few batches of ours and in all batches of the plain training.
     """
     torch.manual_seed(0)
     system_options = TrainOptions(system=system, cache=Path(), run=Path()).system_options(
@@ -196,7 +195,7 @@ def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, floa
             loss.total.backward()
             tokens += batch.tokens
     costs = {"ours": counter.get_total_flops() / tokens}
-    # On the meta device, for on others the LSTM is one operation, with nothing to count in it.
+    # On other devices than meta, the LSTM is a single operation that the counter does not know.
     model, tokens = Plain(system).to("meta"), 0
     with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
         for features, padded in _plain_batches(pairs, args):
@@ -206,17 +205,17 @@ def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, floa
 
 
 def product_rate(
-    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device, least: float = 0.5
+    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device, min_time: float = 0.5
 ) -> float:
-    """Return the FLOP/s of a matrix product of ``shape`` (m, k, n), over ``least`` seconds."""
+    """Return the FLOP/s of matrix products of ``shape`` (m, k, n) over ``min_time`` seconds."""
     m, k, n = shape
     left = torch.randn(m, k, device=device).to(dtype)
-    right = torch.randn(n, k, device=device).to(dtype).t()  # as nn.Linear has its weight
+    right = torch.randn(n, k, device=device).to(dtype).t()  # the layout of the weight of nn.Linear
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     left @ right
     wait()
     began, count = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - began) < least:
+    while (elapsed := time.perf_counter() - began) < min_time:
         left @ right
         wait()
         count += 1
@@ -226,14 +225,16 @@ def product_rate(
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pictures", type=int, default=IMAGES)
+    parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="that count")
-    parser.add_argument("--warm-up", type=int, default=5, help="steps before; divides --steps")
-    parser.add_argument("--workers", type=int, default=2, help="of the plain DataLoader")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps")
+    parser.add_argument(
+        "--warm-up", type=int, default=5, help="steps before them; must divide --steps"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="workers of the plain DataLoader")
     parser.add_argument("--square", type=int, default=2048, help="size of the square product")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto", help="of ours; the plain one is float32")
+    parser.add_argument("--precision", default="auto", help="ours; the plain training uses float32")
     args = parse(parser, argv, QUICK)
     if args.steps < args.warm_up or args.steps % args.warm_up:
         parser.error(f"--steps {args.steps}: give a multiple of --warm-up {args.warm_up}")
@@ -259,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args,
         f"{args.images:,} images, batches of {args.batch_size}, {args.steps} steps",
         f"device {device_name(device)}, ours in {precision}",
-        f"{args.workers} workers of the plain loader",
+        f"{args.workers} workers of the plain DataLoader",
     )
     figures = interleave(contestants, args.rounds)
     print_table(
@@ -299,8 +300,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "system",
             "training",
             "tokens/s",
-            "of plain",
-            "MFLOP a token",
+            "ratio to plain",
+            "MFLOP per token",
             "GFLOP/s",
             "of the product as in training",
         ),

@@ -1,8 +1,8 @@
-"""The work that is measured: a feature cache of the size of MS-COCO train2014, out of a seed.
+"""The workload of the benchmarks: a generated feature cache of the size of MS-COCO train2014.
 
-82,783 vectors of 2,048 float16; 414,113 captions of 10.5 words on average (standard deviation
-2.4, 6 to 49); 8,859 words with the special ones, their frequencies by Zipf's law. Fewer images
-have fewer captions, of the same words and lengths.
+It has 82,783 vectors of 2,048 float16 numbers and 414,113 captions of 10.5 words on average (std
+2.4, from 6 to 49). The vocabulary has 8,859 words including the special ones, with frequencies
+that follow Zipf's law. With fewer images the number of captions is proportionally smaller.
 """
 
 import argparse
@@ -43,13 +43,13 @@ SPEC = FeatureSpec(
 
 
 def workload(folder: Path, images: int = IMAGES, seed: int = 0) -> Cache:
-    """Return the cache of ``pictures`` images under ``folder``, making it if need be.
+    """Return the cache of ``images`` images under ``folder``; generate it if it does not exist.
 
-    :raises CacheError: what is there is another cache.
+    :raises CacheError: another cache is there
     """
-    recipe = {"pictures": images, "seed": seed, "words": WORDS, "features": FEATURES}
+    recipe = {"images": images, "seed": seed, "words": WORDS, "features": FEATURES}
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    root = folder / f"{images}-pictures-seed-{seed}"
+    root = folder / f"{images}-images-seed-{seed}"
     if not root.exists():
         partial = root.with_name(f".partial-{root.name}")
         shutil.rmtree(partial, ignore_errors=True)
@@ -57,7 +57,7 @@ def workload(folder: Path, images: int = IMAGES, seed: int = 0) -> Cache:
         partial.rename(root)
     cache = Cache.open(root)
     if cache.vocabulary().source_digest != digest:
-        raise CacheError(f"{root}: not the workload that its name says; delete it")
+        raise CacheError("not the workload that its name states", where=root, hint="delete it")
     return cache
 
 
@@ -69,7 +69,7 @@ def _write(root: Path, images: int, seed: int, digest: str) -> None:
     with write_cache(root) as writer:
         for start in range(0, images, SHARD):
             part = keys[start : start + SHARD]
-            # Pooled activations: never negative, most of them small.
+            # Like pooled activations: never negative, and mostly small.
             vectors = random.standard_exponential((len(part), FEATURES), np.float32)
             zeros = np.zeros((len(part), 32), np.uint8)
             writer.append(SPEC, part, zeros, 0.4 * vectors, {})
@@ -89,7 +89,7 @@ def _write(root: Path, images: int, seed: int, digest: str) -> None:
 
 def _texts(random: np.random.Generator, words: tuple[str, ...], captions: int) -> list[str]:
     lengths = SHORTEST + _gamma(random, MEAN - SHORTEST, STD, captions)
-    long = random.random(captions) < 1e-4  # a few are several sentences
+    long = random.random(captions) < 1e-4  # a few captions consist of several sentences
     lengths[long] = random.integers(20, LONGEST, long.sum())
     lengths[0] = LONGEST
     weights = 1 / np.arange(1, len(words) + 1)
@@ -108,17 +108,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=IMAGES)
+    parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workloads", type=Path, default=WORKLOADS, help="where to make it")
-    parser.add_argument("--quick", action="store_true", help="200 images")
+    parser.add_argument(
+        "--workloads", type=Path, default=WORKLOADS, help="folder to generate it in"
+    )
+    parser.add_argument("--quick", action="store_true", help="generate 200 images")
     args = parser.parse_args(argv)
     began = time.perf_counter()
     cache = workload(args.workloads, 200 if args.quick else args.images, args.seed)
     took = time.perf_counter() - began
     captions = cache.captions("train")
     lengths = np.diff(captions.offsets)
-    print(f"{cache.root}: made or found in {took:.1f} s\n")
+    print(f"{cache.root}: generated or opened in {took:.1f} s\n")
     print_table(
         ("images", "vector", "captions", "words a caption", "std", "longest", "words"),
         (
