@@ -1,4 +1,4 @@
-"""The nouns that the prior of `ag-cvae` is a sum over."""
+"""The nouns that the prior of `ag-cvae` sums over."""
 
 from collections import Counter
 
@@ -12,18 +12,23 @@ from multispace.data.language.phrases import LEXICON
 from multispace.data.language.words import bare
 
 
-def noun_clusters(vocabulary: Vocabulary, pairs: Pairs, most: int) -> Tensor:
-    """Return the cluster that each word of the vocabulary names, int64 (V,), -1 for none.
+def noun_clusters(vocabulary: Vocabulary, pairs: Pairs, clusters: int) -> Tensor:
+    """Return the cluster of each word of the vocabulary.
 
-    A cluster is a noun of :mod:`language.nouns` with its plural, without its synonyms; the
-    ``most`` that the captions of ``pairs`` name most often are kept, the commonest first. Where
-    they name fewer, the clusters that are left stay empty.
+    A cluster is a noun of the lexicon in singular and plural, without synonyms. Cluster 0 is the
+    most frequent noun in the captions, and so on.
+
+    :param pairs: the training captions
+    :param clusters: number of clusters; if the captions contain fewer nouns, the last clusters
+        stay empty
+    :returns: int64 (V,); -1 for words that belong to no cluster
     """
     nouns = [LEXICON.nouns.get(bare(word)) for word in vocabulary.words]
     counts = np.bincount(pairs.captions.tokens, minlength=len(nouns))
-    said: Counter[str] = Counter()
+    frequency: Counter[str] = Counter()
     for noun, count in zip(nouns, counts.tolist(), strict=True):
         if noun is not None:
-            said[noun] += count
-    cluster = {noun: place for place, (noun, _) in enumerate(said.most_common(most))}
+            frequency[noun] += count
+    frequent = frequency.most_common(clusters)
+    cluster = {noun: number for number, (noun, _) in enumerate(frequent)}
     return torch.tensor([-1 if noun is None else cluster.get(noun, -1) for noun in nouns])
