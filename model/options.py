@@ -10,8 +10,10 @@ from multispace.fields import (
     check_use,
     check_values,
     declared_options,
+    fill_defaults,
     flag,
     option,
+    option_by_system,
     required,
     shown_value,
 )
@@ -35,6 +37,7 @@ class SystemKind:
 # Parts of systems. An option that belongs to a part is refused for systems without the part.
 Z, C, CONDITIONAL, NOUNS = "z", "c", "conditional prior", "noun clusters"
 ANNEALED, CAPACITY_Z, CAPACITY_C = "annealed KL", "capacity of z", "capacity of c"
+LATENT_DROPOUT = "latent dropout"
 
 # A new system is one entry here, and one in the registry of `multispace.model.systems`.
 SYSTEM_KINDS = {
@@ -52,6 +55,14 @@ SYSTEM_KINDS = {
         frozenset({Z, CONDITIONAL, NOUNS, ANNEALED}),
     ),
     "beta-cvae": SystemKind("one Gaussian latent with a KL capacity", frozenset({Z, CAPACITY_Z})),
+    "joint": SystemKind(
+        "multispace with a posterior of c that reads the caption, and a learnt prior of c",
+        frozenset({Z, C, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
+    ),
+    "joint-cvae": SystemKind(
+        "joint with a posterior of z that reads the caption; the decoder reads the image too",
+        frozenset({Z, C, CONDITIONAL, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
+    ),
 }
 SYSTEMS = tuple(SYSTEM_KINDS)
 
@@ -94,13 +105,18 @@ class ModelOptions:
         "fraction of each target that training spreads over all words", 0.0,
         min=0, exclusive_max=1, group=DECODER,
     )  # fmt: skip
-    z_size: int = option(
-        "dimensions of the continuous latent z", 128, min=1, users=users(Z), group=SPACE,
-        common=True,
+    z_size: int = option_by_system(
+        "dimensions of the continuous latent z", 128, {"joint": 256},
+        min=1, users=users(Z), group=SPACE, common=True,
     )  # fmt: skip
-    categories: tuple[int, ...] = option(
+    categories: tuple[int, ...] = option_by_system(
         "sizes of the categorical variables: 128, or 16x8 for eight of 16, or 10,4", (128,),
-        metavar="SIZES", users=users(C), group=SPACE, common=True,
+        {"joint": (16,) * 8}, metavar="SIZES", users=users(C), group=SPACE, common=True,
+    )  # fmt: skip
+    latent_dropout: float = option(
+        "fraction of the training captions for which the decoder sees zeros in place of c, or of "
+        "z and c in joint-cvae", 0.5,
+        min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE, common=True,
     )  # fmt: skip
     first_deviation: float = option(
         "std of the posterior of z at step 0; its means then have a std of 0.6", 0.2,
@@ -156,23 +172,25 @@ class ModelOptions:
         "factor on the KL weight, which then rises to this value", 1.0,
         min=0, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
-    gamma_z: float = option(
-        "weight of |KL_z - C_z|", 0.02, min=0, users=users(CAPACITY_Z), group=MULTISPACE
-    )
-    gamma_c: float = option(
-        "weight of |KL_c - C_c|", 0.05, min=0, users=users(CAPACITY_C), group=MULTISPACE
-    )
-    capacity_z_max: float = option(
-        "C_z, the target of KL_z in nats", 150.0, min=0, users=users(CAPACITY_Z),
-        group=MULTISPACE, common=True,
+    gamma_z: float = option_by_system(
+        "weight of |KL_z - C_z|", 0.02, {"joint-cvae": 1.0},
+        min=0, users=users(CAPACITY_Z), group=MULTISPACE,
+    )  # fmt: skip
+    gamma_c: float = option_by_system(
+        "weight of |KL_c - C_c|", 0.05, {"joint": 1.0, "joint-cvae": 1.0},
+        min=0, users=users(CAPACITY_C), group=MULTISPACE,
+    )  # fmt: skip
+    capacity_z_max: float = option_by_system(
+        "C_z, the target of KL_z in nats", 150.0, {"joint": 300.0, "joint-cvae": 0.0},
+        min=0, users=users(CAPACITY_Z), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_z_min: float | None = option(
         "C_z at step 0, if it is to rise to --capacity-z-max", None,
         min=0, users=users(CAPACITY_Z), group=MULTISPACE,
     )  # fmt: skip
-    capacity_c_max: float = option(
-        "C_c, the target of KL_c in nats", 4.5, min=0, users=users(CAPACITY_C),
-        group=MULTISPACE, common=True,
+    capacity_c_max: float = option_by_system(
+        "C_c, the target of KL_c in nats", 4.5, {"joint": 5.0, "joint-cvae": 1.5},
+        min=0, users=users(CAPACITY_C), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_c_min: float | None = option(
         "C_c at step 0, if it is to rise to --capacity-c-max", None,
@@ -184,9 +202,11 @@ class ModelOptions:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
+        if self.system in SYSTEMS:
+            fill_defaults(self, self.system)
         check_values(self)
         check_use(self, self.system)
-        if not self.categories or min(self.categories) < 2:
+        if self.categories is not None and (not self.categories or min(self.categories) < 2):
             raise OptionError(
                 "each variable needs 2 or more categories",
                 where=f"--categories {shown_value(self.categories)}",

@@ -36,6 +36,8 @@ class Option:
     :param group: the heading that it stands under
     :param common: whether a help that is split shows it on its first page
     :param default_text: what help shows in place of the default
+    :param defaults: the default by system, for an option that some systems default otherwise;
+        ``""`` is the default of all others, and the field's own default is None
     :param users: the systems that use it; None means every one
     :param requires: another option, and those of its values that give this one a meaning; with
         any other value this option must keep its default
@@ -54,6 +56,7 @@ class Option:
     group: str = ""
     common: bool = False
     default_text: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     users: tuple[str, ...] | None = None
     requires: tuple[str, ...] = ()
 
@@ -74,6 +77,39 @@ def option(help: str, default: Any, **declared: Any) -> Any:
     :param declared: parameters of :class:`Option`
     """
     return field(default=default, metadata={OPTION: Option(help=help, **declared)})
+
+
+def option_by_system(help: str, default: Any, others: Mapping[str, Any], **declared: Any) -> Any:
+    """Return a dataclass field that declares an option whose default depends on the system.
+
+    :func:`fill_defaults` sets the default when the system is known.
+
+    :param default: of all systems that are not in ``others``
+    :param others: defaults of single systems, by name
+    """
+    texts = [f"{shown_value(value)} for {system}" for system, value in others.items()]
+    text = ", ".join([shown_value(default), *texts])
+    defaults = {**others, "": default}
+    return option(help, None, default_text=text, defaults=defaults, **declared)
+
+
+def default_of(known: Field[Any], system: str) -> Any:
+    """Return the default of an option in ``system``."""
+    declared = known.metadata.get(OPTION)
+    if declared is None or not declared.defaults:
+        return known.default
+    return declared.defaults.get(system, declared.defaults[""])
+
+
+def fill_defaults(options: Any, system: str) -> None:
+    """Set the options that were not given and whose default depends on the system.
+
+    Options that the system does not use stay None.
+    """
+    for known, declared in declared_options(options):
+        unset = declared.defaults and getattr(options, known.name) is None
+        if unset and declared.used_by(system):
+            object.__setattr__(options, known.name, default_of(known, system))
 
 
 def required(help: str, **declared: Any) -> Mapping[str, Any]:
@@ -157,7 +193,8 @@ def check_use(options: Any, system: str | None = None) -> None:
     named = {known.name: known for known, _ in declared_options(options)}
     for known, declared in declared_options(options):
         value = getattr(options, known.name)
-        if known.default is MISSING or value == known.default:
+        usual = known.default if system is None else default_of(known, system)
+        if known.default is MISSING or value in (usual, known.default):
             continue
         if system is not None and not declared.used_by(system):
             raise unused_option(known, value, system)

@@ -8,6 +8,8 @@ from multispace.model.systems.base import Base
 from multispace.model.systems.beta_cvae import BetaCVAE
 from multispace.model.systems.captioner import Captioner
 from multispace.model.systems.cvae import CVAE
+from multispace.model.systems.joint import Joint
+from multispace.model.systems.joint_cvae import JointCVAE
 from multispace.model.systems.latent import Latent
 from multispace.model.systems.multispace import Multispace
 
@@ -18,6 +20,8 @@ SYSTEMS: dict[str, Callable[[SystemOptions], Captioner]] = {
     "cvae": CVAE,
     "ag-cvae": AGCVAE,
     "beta-cvae": BetaCVAE,
+    "joint": Joint,
+    "joint-cvae": JointCVAE,
 }
 
 

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from multispace.model.encoder import Words
-from multispace.model.latent.distributions import DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
 from multispace.model.systems.cvae import CVAE
@@ -38,11 +37,12 @@ class AGCVAE(CVAE):
         """
         self.cluster.copy_(cluster)
 
-    def conditional(self, z: DiagonalGaussian, standard: Tensor) -> Posterior:
-        """Return the posterior with the prior's mean and std, and the image vector."""
+    def posterior(self, features: Tensor, words: Words | None = None) -> Posterior:
+        """Return q(z | v, w); without captions, the prior."""
+        standard = self.standardise(features)
         nouns = self.nouns(standard).float().softmax(-1)  # (B, clusters)
         return Posterior(
-            z=z,
+            z=self.gaussian(standard, words),
             center=nouns.detach() @ self.places,
             std=self.options.prior_deviation,
             image=self.embed(standard),

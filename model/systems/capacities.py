@@ -18,7 +18,7 @@ class CapacityControlled(Captioner):
     Dupont 2018, equation 7; with z alone, Burgess 2018.
     """
 
-    has_c = True
+    has_c = True  # whether the system has c
 
     def __init__(self, options: SystemOptions, condition: int) -> None:
         super().__init__(options, condition)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from multispace.fields import option_words, shown_value
+from multispace.fields import default_of, option_words, shown_value
 from multispace.model.options import is_used
 from multispace.pipeline.metrics.captions.registry import METRICS
 from multispace.pipeline.reporting.tables import Table
@@ -69,7 +69,7 @@ def train_command(run: EvaluatedRun) -> str:
     ranks = config.get("ranks", 1)
     start = ["torchrun", "--nproc-per-node", str(ranks), "--", "cli.py"] if ranks > 1 else None
     words = [*(start or ["multispace"]), "train", run.system, *_place(run.folder, "--run")]
-    usual = {f.name: f.default for f in fields(TrainOptions)}
+    usual = {f.name: default_of(f, run.system) for f in fields(TrainOptions)}
     for name, value in config["options"].items():
         value = tuple(value) if isinstance(value, list) else value
         if name in INCIDENTAL or not is_used(name, run.system):

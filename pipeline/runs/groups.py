@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multispace.errors import PipelineError
-from multispace.fields import option_words
+from multispace.fields import default_of, option_words
 from multispace.model.options import is_used
 from multispace.pipeline.runs.evaluation_folder import Scored, read_evaluation
 from multispace.pipeline.runs.run_folder import read_run_config
@@ -41,7 +41,7 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
     config = read_run_config(folder)
     scored = read_evaluation(folder, split, checkpoint)
     record = scored.record
-    options = {**_defaults(), **config["options"]}
+    options = {**_defaults(record.system), **config["options"]}
     search = {name: getattr(record, name) for name in SEARCH}
     kept = {
         name: value
@@ -52,9 +52,11 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
     return EvaluatedRun(folder, options["seed"], record.system, made, scored)
 
 
-def _defaults() -> dict[str, Any]:
-    """Return the defaults of every option, as they come out of a ``config.json``."""
-    known = {f.name: f.default for f in fields(TrainOptions) if f.default is not MISSING}
+def _defaults(system: str) -> dict[str, Any]:
+    """Return the defaults of every option in ``system``, as they come out of a ``config.json``."""
+    known = {
+        f.name: default_of(f, system) for f in fields(TrainOptions) if f.default is not MISSING
+    }
     return {n: list(v) if isinstance(v, tuple) else v for n, v in (known | SEARCH).items()}
 
 
@@ -83,10 +85,10 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
 
     :raises PipelineError: two runs differ in nothing, not even the seed.
     """
-    defaults = _defaults()
     shared = _names(runs, lambda values: len(set(values)) == 1)
     groups: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
+        defaults = _defaults(run.system)
         siblings = [other for other in runs if other.system == run.system]
         differing = _names(siblings, lambda values: len(set(values)) > 1)
         named = [
@@ -108,7 +110,7 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
 
 def shared_options(runs: Sequence[EvaluatedRun]) -> str:
     """Return the options that all runs share and that are not the defaults."""
-    defaults = _defaults()
+    defaults = _defaults(runs[0].system)
     shared = _names(runs, lambda values: len(set(values)) == 1)
     options = runs[0].options
     named = [n for n in options if n in shared and n in defaults and options[n] != defaults[n]]

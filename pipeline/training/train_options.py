@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from multispace.errors import OptionError, without_password
-from multispace.fields import flag, option, required, unused_option, value_type
+from multispace.fields import default_of, flag, option, required, unused_option, value_type
 from multispace.model.options import (
     DECODER,
     LATENT,
@@ -160,7 +160,7 @@ def resolve(
         read = {
             name: value
             for name, value in read.items()
-            if is_used(name, system) or not (resumed or value == known[name].default)
+            if is_used(name, system) or not (resumed or value == default_of(known[name], system))
         }
     usual = PRESETS[preset] if preset else {}
     values = {name: value for name, value in usual.items() if is_used(name, system)}

@@ -265,7 +265,7 @@ def test_latent_summary_of_known_posteriors(folder):
     assert latent_summary(base.system.posterior(features)) == {}
 
 
-@pytest.mark.parametrize("system", ["cvae", "ag-cvae", "beta-cvae"])
+@pytest.mark.parametrize("system", ["cvae", "ag-cvae", "beta-cvae", "joint", "joint-cvae"])
 def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
     train(TrainOptions(system=system, cache=folder / "cache", run=tmp_path / system, steps=4,
                        batch_size=8, embedding=8, hidden=8, z_size=4, device="cpu",
@@ -274,7 +274,8 @@ def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
     found = evaluate(asked)
     assert found.system == system
     assert found.diversity["samples"]["n"] == 3
-    assert set(found.latents["ablation"]["shuffled"]) == {"z"}
+    channels = {"z", "c", "both"} if system.startswith("joint") else {"z"}
+    assert set(found.latents["ablation"]["shuffled"]) == channels
     assert found.latents["z"]["dimensions"] == 4
     assert found.latents["z"]["kl"] > 0  # of the posterior in training, not of the prior
     assert found.latents["likelihood"]["nll"] <= found.latents["likelihood"]["elbo"]

@@ -88,7 +88,8 @@ def latent_summary(posterior: Posterior) -> dict[str, Any]:
     if posterior.c is not None:
         by_variable = posterior.c.kl().mean(0)
         parts = posterior.c.log_probabilities
-        informations = [categorical_information(p) for p in parts]
+        priors = posterior.c.log_prior or (None,) * len(parts)
+        informations = [categorical_information(q, p) for q, p in zip(parts, priors, strict=True)]
         summary["c"] = {
             "sizes": [p.shape[-1] for p in parts],
             "kl": float(by_variable.sum()),
@@ -194,6 +195,12 @@ def latent_lines(report: dict[str, Any]) -> list[str]:
         kl = z["kl_by_dimension"]
         largest = sorted(range(len(kl)), key=lambda i: -kl[i])[:NAMED]
         lines.append("largest KL: " + ", ".join(f"z{i} {kl[i]:.2f}" for i in largest))
+    predicted = sum(part["predicted"] for part in report.get("c", {}).get("information", ()))
+    if predicted:
+        lines.append(
+            f"the prior of c predicts {predicted:.2f} nats of c from the image: KL = I + KL of "
+            "aggregate - this number"
+        )
     if ablation := report.get("ablation"):
         lines.append(
             f"NLL of {ablation['captions']} captions, each given its image's latents: "

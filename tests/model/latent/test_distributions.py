@@ -106,7 +106,7 @@ def test_gaussian_log_density_is_that_of_torch_distributions():
 
 
 def test_gaussian_prior_samples():
-    draws = DiagonalGaussian.prior_sample(40_000, 2, like=torch.empty(0))
+    draws = DiagonalGaussian(torch.ones(40_000, 2), torch.ones(40_000, 2)).prior_sample()
     assert draws.shape == (40_000, 2)
     assert draws.mean(0).abs().max() < 5 / 200
     assert (draws.var(0) - 1).abs().max() < 5 * math.sqrt(2 / 40_000)
@@ -220,10 +220,62 @@ def test_variables_are_drawn_independently():
 
 
 def test_categorical_prior_samples_are_one_hot_and_uniform():
-    draw = Categoricals.prior_sample(40_000, SIZES, like=torch.empty(0))
+    draw = Categoricals.from_parameters(torch.randn(40_000, sum(SIZES)), SIZES).prior_sample()
     assert is_one_hot(draw, SIZES)
     for part, size in zip(draw.split(SIZES, -1), SIZES, strict=True):
         assert_frequencies(part.sum(0), torch.full((size,), 1 / size))
+
+
+# A learnt prior
+
+
+def with_prior(rows: int = 5) -> tuple[Categoricals, torch.Tensor, torch.Tensor]:
+    """Return q with a prior, and the logits of both."""
+    torch.manual_seed(3)
+    logits, prior = torch.randn(1, sum(SIZES)), torch.randn(1, sum(SIZES))
+    logits, prior = logits.expand(rows, -1), prior.expand(rows, -1)
+    return Categoricals.from_parameters(logits, SIZES, prior), logits, prior
+
+
+def test_the_kl_to_a_learnt_prior_is_that_of_torch_distributions():
+    q, logits, prior = with_prior()
+    pairs = zip(logits.split(SIZES, -1), prior.split(SIZES, -1), strict=True)
+    expected = [kl_divergence(Categorical(logits=a), Categorical(logits=b)) for a, b in pairs]
+    torch.testing.assert_close(q.kl(), torch.stack(expected, -1))
+
+
+def test_the_kl_to_a_learnt_prior_by_hand():
+    q, p = torch.tensor([[0.75, 0.25]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert Categoricals((q,), (p,)).kl().item() == pytest.approx(expected, abs=1e-6)
+    assert Categoricals((p,), (q,)).kl().item() == pytest.approx(0.5 * math.log(4 / 3), abs=1e-6)
+    assert Categoricals((q,), (q,)).kl().item() == pytest.approx(0, abs=1e-7)
+
+
+def test_a_uniform_learnt_prior_is_the_default_prior():
+    logits = torch.randn(5, sum(SIZES))
+    learnt = Categoricals.from_parameters(logits, SIZES, torch.zeros_like(logits))
+    fixed = Categoricals.from_parameters(logits, SIZES)
+    torch.testing.assert_close(learnt.kl(), fixed.kl())
+    c = fixed.one_hot_sample()
+    torch.testing.assert_close(learnt.prior_log_probability(c), fixed.prior_log_probability(c))
+
+
+def test_samples_of_a_learnt_prior_follow_it_and_have_its_probability():
+    q, _, prior = with_prior(40_000)
+    draw = q.prior_sample()
+    assert is_one_hot(draw, SIZES)
+    parts = list(zip(draw.split(SIZES, -1), prior.split(SIZES, -1), strict=True))
+    for part, logits in parts:
+        assert_frequencies(part.sum(0), logits[0].softmax(-1))
+    expected = [Categorical(logits=logits).log_prob(part.argmax(-1)) for part, logits in parts]
+    torch.testing.assert_close(q.prior_log_probability(draw), torch.stack(expected, -1))
+
+
+def test_both_sides_of_the_kl_get_gradients():
+    parameters = torch.randn(2, 5, sum(SIZES), requires_grad=True)
+    Categoricals.from_parameters(parameters[0], SIZES, parameters[1]).kl().sum().backward()
+    assert (parameters.grad != 0).all()
 
 
 def test_gradients_pass_through_the_relaxed_sample_and_the_kl():

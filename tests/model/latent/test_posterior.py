@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,32 @@ def test_rows_are_taken_with_all_that_belongs_to_them(whole):
     assert torch.equal(whole.select(rows).mode(), whole.mode()[rows])
     only = Posterior(c=categorical())
     assert torch.equal(only.select(rows).mode(), only.mode()[rows])
+
+
+@pytest.mark.parametrize("channels", ["z", "c", "zc"])
+def test_channels_are_left_out_of_the_latents_and_the_image_stays(whole, channels):
+    plain = replace(whole, center=None)
+    rows = torch.tensor([[True], [False], [True], [False]])
+    latents = plain.latents() + 1.0
+    some, every = (plain.without(latents, channels, only) for only in (rows, None))
+    zeros = torch.zeros_like(latents)
+    expected = torch.cat(
+        ((zeros if "z" in channels else latents)[:, :Z],
+         (zeros if "c" in channels else latents)[:, Z:]), -1
+    )  # fmt: skip
+    assert torch.equal(every, expected)
+    assert torch.equal(some, torch.where(rows, expected, latents))
+    assert torch.equal(plain.condition(every)[:, -2:], whole.image)
+
+
+def test_a_learnt_prior_goes_with_its_rows(whole):
+    torch.manual_seed(4)
+    logits, prior = torch.randn(2, ROWS, K + 2)
+    posterior = replace(whole, c=Categoricals.from_parameters(logits, (K, 2), prior))
+    rows = torch.tensor([2, 0, 2])
+    assert torch.equal(posterior.select(rows).c.kl(), posterior.c.kl()[rows])
+    parts = [posterior.select(torch.tensor(part)) for part in ([0, 1], [2], [3])]
+    assert torch.equal(Posterior.stack(parts).c.kl(), posterior.c.kl())
 
 
 @pytest.mark.parametrize("has", ["zc", "z", "c", ""])

@@ -20,7 +20,7 @@ from multispace.model.systems.captioner import Captioner
 from multispace.model.systems.multispace import Multispace
 
 FEATURES, WORDS, SIZES = 6, 12, (5, 3)
-NAMES = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae")
+NAMES = ("base", "latent", "multispace", "cvae", "ag-cvae", "beta-cvae", "joint", "joint-cvae")
 WITH_LATENTS = NAMES[1:]
 MARKS = Marks()
 

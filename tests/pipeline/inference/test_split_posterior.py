@@ -41,10 +41,11 @@ def test_without_a_reader_it_is_the_posterior_of_the_images(pairs):
     assert torch.equal(posterior.z.mean, system.posterior(pairs.features).z.mean)
 
 
+@pytest.mark.parametrize("name", ["cvae", "joint"])
 @pytest.mark.parametrize("part", [1, 2, 512])
-def test_a_reader_has_read_the_first_caption_of_each_image(pairs, part, monkeypatch):
+def test_a_reader_has_read_the_first_caption_of_each_image(pairs, part, name, monkeypatch):
     monkeypatch.setattr("multispace.pipeline.inference.split_posterior.PART", part)
-    system = make("cvae")
+    system = make(name)
     kept, posterior = posterior_of(system, pairs)
     assert kept.keys == pairs.keys
     assert len(kept) == len(kept.features) == 3

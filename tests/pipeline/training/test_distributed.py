@@ -24,6 +24,7 @@ OF_SYSTEM = {
     "latent": dict(batch_size=11, z_size=4, free_bits=0.4, annealing="none"),
     "multispace": dict(batch_size=5, z_size=4, categories=(6, 3), ema=0.8, gamma_z=1.0),
     "ag-cvae": dict(batch_size=5, z_size=4, annealing="none"),
+    "joint": dict(batch_size=5, z_size=4, categories=(6, 3), latent_dropout=0.3),
 }
 STEPS = 13
 

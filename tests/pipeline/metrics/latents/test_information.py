@@ -41,6 +41,36 @@ def test_the_parts_of_a_categorical_kl_add_up():
     assert 0 < found.mutual_information < found.kl
 
 
+def test_the_parts_of_a_kl_to_a_learnt_prior_add_up():
+    logits, prior = 2 * torch.randn(2, 50, 9)
+    q = Categoricals.from_parameters(logits, (9,), prior)
+    found = categorical_information(q.log_probabilities[0], q.log_prior[0])
+    assert found.sum == pytest.approx(found.kl, abs=1e-12)
+    assert found.kl == pytest.approx(q.kl().mean().item(), abs=1e-5)
+    plain = categorical_information(q.log_probabilities[0])
+    assert found.mutual_information == pytest.approx(plain.mutual_information)
+
+
+def test_a_prior_that_knows_the_category_predicts_all_of_it():
+    # 4 kinds of image with a category each; the prior knows it, and so the KL is 0.
+    q = (1e-12 + certain([0, 1, 2, 3] * 5, 4).exp()).log().log_softmax(-1)
+    found = categorical_information(q, q)
+    assert found.kl == pytest.approx(0, abs=1e-9)
+    assert found.mutual_information == pytest.approx(math.log(4), abs=1e-6)
+    assert found.predicted == pytest.approx(math.log(4), abs=1e-6)
+    assert found.aggregate_kl == pytest.approx(0, abs=1e-9)
+
+
+def test_a_prior_that_is_the_same_for_all_images_predicts_nothing():
+    q = Categoricals.from_parameters(2 * torch.randn(50, 4), (4,)).log_probabilities[0]
+    p = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log().expand(50, 4)
+    found = categorical_information(q, p)
+    assert found.predicted == pytest.approx(0, abs=1e-6)
+    mean = q.double().exp().mean(0)
+    expected = (mean * (mean.log() - p[0])).sum().item()
+    assert found.aggregate_kl == pytest.approx(expected, abs=1e-6)
+
+
 def test_equal_gaussians_tell_nothing():
     q = DiagonalGaussian(torch.full((40, 3), 0.7), torch.full((40, 3), -1.0))
     found = gaussian_information(q, draws=500)

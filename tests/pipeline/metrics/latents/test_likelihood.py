@@ -83,6 +83,20 @@ def test_weights_are_exact_where_the_proposal_is_the_posterior(planted):
         torch.testing.assert_close(found, exact_nll(decoder, targets))
 
 
+def test_weights_take_the_learnt_prior(planted):
+    pairs, vocabulary = planted
+    decoder = Planted(vocabulary, has="c").decoder
+    batch = pairs.batch(np.arange(5))
+    targets = torch.stack(batch.targets.split(5), dim=1)
+    log_p = word_log_probabilities(decoder)[:, targets].sum(-1).T  # (B, K)
+    torch.manual_seed(0)
+    prior = torch.randn(5, 5).log_softmax(-1)
+    exact = -(prior + log_p).logsumexp(-1)  # of sum_k p(k | v) p(caption | k)
+    best = Posterior(c=Categoricals.from_parameters(prior + log_p, (5,), prior))
+    found = importance_weighted_nll(log_weights(decoder, best, batch, 3))
+    torch.testing.assert_close(found, exact)
+
+
 def test_more_draws_bound_more_tightly_and_reach_the_exact_value(planted):
     pairs, vocabulary = planted
     torch.manual_seed(0)
