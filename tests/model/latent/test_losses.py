@@ -10,7 +10,7 @@ def test_batch_kl_sums_over_dimensions_and_averages_over_the_batch():
 
 def test_free_bits_are_for_each_dimension_and_the_mean_of_a_batch():
     kl = torch.tensor([[0.0, 0.1, 3.0], [0.4, 0.1, 5.0]], requires_grad=True)  # means .2, .1, 4
-    cost = free_bits(kl.mean(0), least=0.15)
+    cost = free_bits(kl.mean(0), minimum=0.15)
     cost.backward()
     assert cost.item() == pytest.approx(0.2 + 0.15 + 4)
     assert torch.equal(kl.grad, torch.tensor([[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]))
