@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multispace.data.annotations.collection import CaptionedImage, Collection, read_bytes
+from multispace.data.annotations.annotation_file import read_bytes
+from multispace.data.annotations.collection import CaptionedImage, Collection
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of
 from multispace.errors import AnnotationError, DataError, brief

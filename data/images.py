@@ -5,7 +5,8 @@ import io
 import struct
 import warnings
 import zlib
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -48,6 +49,19 @@ _FAMILY = {"MPO": "JPEG"}  # a JPEG with a second image
 
 # Pillow warns above its limit and refuses above twice the limit; _check refuses above the limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes of image files, such as ".jpg", that Pillow can read."""
+    readable = Image.OPEN  # filled by the next call
+    suffixes = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in readable)
+
+
+def has_image_suffix(name: str) -> bool:
+    """Return whether a file name ends as those of images do, in any case."""
+    return PurePosixPath(name).suffix.lower() in image_suffixes()
 
 
 def read_bytes(path: Path) -> bytes:

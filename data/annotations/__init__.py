@@ -1,91 +1,126 @@
-"""Readers of captioned image collections, one module a format, told apart by content."""
+"""Readers of captioned image collections.
 
-import codecs
+Each format has a module that is a :class:`Reader`. To add a format, write such a module and add
+it to ``READERS``.
+"""
+
 import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from multispace.data.annotations.coco import read_coco
-from multispace.data.annotations.collection import (
-    CaptionedImage,
-    Collection,
-    Problem,
-    read_bytes,
-    split_name,
+from multispace.data.annotations import coco, delimited, flickr, karpathy, records
+from multispace.data.annotations.annotation_file import AnnotationFile, read_annotation_file
+from multispace.data.annotations.collection import CaptionedImage, Collection, Problem
+from multispace.data.annotations.random_splits import with_random_splits
+from multispace.data.annotations.split_lists import (
+    SplitList,
+    apply_split_lists,
+    find_split_lists,
+    read_split_lists,
+    without_captions_of_no_image,
 )
-from multispace.data.annotations.flickr import is_flickr, read_flickr
-from multispace.data.annotations.kaggle import is_kaggle, read_kaggle
-from multispace.data.annotations.karpathy import read_karpathy
+from multispace.data.annotations.split_names import split_in_name, split_name
 from multispace.errors import AnnotationError
 
 __all__ = ["CaptionedImage", "Collection", "Problem", "read_collection"]
 
-EXPECTED = (
-    "expected COCO captions JSON (images, annotations), Karpathy JSON (images with sentences), "
-    "a Flickr token file (NAME#N<TAB>caption) or a CSV with the header image,caption"
-)
+
+class Reader(Protocol):
+    """A module that reads one format."""
+
+    LAYOUT: str  # a short description of the format
+
+    def matches(self, file: AnnotationFile) -> bool:
+        """Return whether a file has this format."""
+
+    def read(self, file: AnnotationFile, split: str | None) -> Collection:
+        """Read a file.
+
+        :param split: name for the split of a format whose files hold one split
+        """
 
 
-def read_collection(path: Path, split: str | None = None) -> Collection:
-    """Read an annotation file of any known format.
+READERS: tuple[Reader, ...] = (coco, karpathy, records, delimited, flickr)
 
-    Of a file that carries its splits ``split`` selects one; to a file that does not it gives
-    the name of the one split that it is. Single bad entries are skipped and recorded in
-    ``problems``. Raises AnnotationError where the file as a whole cannot be read, or has no
-    such split.
+
+def read_collection(
+    path: Path,
+    split: str | None = None,
+    *,
+    split_lists: Mapping[str, Path] | None = None,
+    random_splits: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Collection:
+    """Read an annotation file; its format is detected automatically.
+
+    Single entries with errors are skipped and recorded in ``problems``. If neither the file nor
+    ``split_lists`` name splits, split lists in the folder of the file are used.
+
+    :param split: the split to select if the images have splits, else the split of all images
+    :param split_lists: split -> file that lists its images
+    :param random_splits: percentages of train, val and test to assign images at random
+    :param seed: of the random splits
+    :raises AnnotationError: the file as a whole cannot be read, or has no such split.
     """
     if split is not None:
-        split = split_name(path, split)
-    data = read_bytes(path)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise AnnotationError(f"{path}: is UTF-16, expected UTF-8; save it as UTF-8")
-    start = data[:1024].removeprefix(codecs.BOM_UTF8).lstrip()
-    if start.startswith((b"{", b"[")):
-        collection = _read_json(path, data, split)
-    elif is_kaggle(data):
-        collection = read_kaggle(path, data, split)
-    elif is_flickr(data):
-        collection = read_flickr(path, data, split)
-    else:
-        content = "unknown format" if data.strip() else "empty file"
-        raise AnnotationError(f"{path}: {content}; {EXPECTED}")
+        split = split_name(Path("--split"), split)
+    file = read_annotation_file(path)
+    reader = next((reader for reader in READERS if reader.matches(file)), None)
+    if reader is None:
+        raise _unknown(file)
+    collection = reader.read(file, None if split_lists else split)
+    collection, lists = _with_lists(collection, split_lists or {}, random_splits is not None)
+    digest = hashlib.sha256(file.data)
+    for each in lists:
+        digest.update(each.file.data)
+    collection = replace(collection, digest=digest.hexdigest())
+    if random_splits is not None:
+        collection = with_random_splits(collection, random_splits, seed)
+    return _selected(collection, split)
+
+
+def _with_lists(
+    collection: Collection, files: Mapping[str, Path], random_splits: bool
+) -> tuple[Collection, list[SplitList]]:
+    """Assign splits from lists; return the lists too."""
+    lists = read_split_lists(files)
+    notes: list[str] = []
+    if not collection.splits and not lists and not random_splits:
+        lists, notes = find_split_lists(collection)
+    collection = replace(collection, notes=(*collection.notes, *notes))
+    if lists:
+        return apply_split_lists(collection, lists), lists
+    return without_captions_of_no_image(collection), lists
+
+
+def _selected(collection: Collection, split: str | None) -> Collection:
+    """Return the images of one split, which images without a split belong to."""
+    if any(image.split is None for image in collection.images):
+        label = split or split_in_name(collection.source)
+        images = tuple(replace(image, split=image.split or label) for image in collection.images)
+        collection = replace(collection, images=images)
     if split is None:
         return collection
     images = collection.split(split)
     if not images:
         raise AnnotationError(
-            f"{path}: no split {split!r}; choose from {', '.join(collection.splits)}"
+            f"no split {split!r}",
+            where=collection.source,
+            hint=f"choose from {', '.join(collection.splits)}",
         )
     return replace(collection, images=images)
 
 
-def _read_json(path: Path, data: bytes, split: str | None) -> Collection:
-    document = _parse(path, data)
-    digest = hashlib.sha256(data).hexdigest()
-    if isinstance(document, dict) and "images" in document:
-        images = document["images"]
-        if "annotations" in document:
-            return read_coco(path, document, digest, split)
-        if isinstance(images, list) and any(
-            isinstance(image, dict) and "sentences" in image for image in images
-        ):
-            return read_karpathy(path, document, digest)
-    there = ", ".join(list(document)[:5]) if isinstance(document, dict) else "a list"
-    raise AnnotationError(f"{path}: unknown JSON layout ({there!r}); {EXPECTED}")
-
-
-def _parse(path: Path, data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from error
-    except RecursionError:
-        raise AnnotationError(f"{path}: JSON nested too deeply; {EXPECTED}") from None
-    except ValueError as error:
-        raise AnnotationError(
-            f"{path}: not whole JSON ({error}); the file may be cut short: fetch or export it again"
-        ) from error
+def _unknown(file: AnnotationFile) -> AnnotationError:
+    expected = "expected " + ", ".join(reader.LAYOUT for reader in READERS)
+    if not file.data.strip():
+        what = "empty file"
+    elif file.is_json:
+        document = file.document
+        names = ", ".join(list(document)[:5]) if isinstance(document, dict) else "a list"
+        what = f"unknown JSON layout ({names!r})"
+    else:
+        what = "unknown format"
+    return AnnotationError(what, where=file.path, hint=expected)

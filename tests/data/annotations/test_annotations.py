@@ -6,7 +6,8 @@ import pytest
 from support.paths import DATA
 
 from multispace.data.annotations import CaptionedImage, Collection, Problem, read_collection
-from multispace.data.annotations.collection import split_in_name, tidy
+from multispace.data.annotations.builder import tidy
+from multispace.data.annotations.split_names import split_in_name
 from multispace.data.cache.keys import safe_key
 from multispace.errors import AnnotationError
 
@@ -115,7 +116,7 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
         ],
         annotations=[
             {"id": 10, "image_id": 1, "caption": "kept"},
-            {"id": 10, "image_id": 1, "caption": "same id again"},
+            {"id": 10, "image_id": 1, "caption": "kept "},
             {"id": 11, "image_id": 99, "caption": "of nothing"},
             {"id": 12, "image_id": 5, "caption": " \n\t"},
             {"id": 13, "image_id": 3, "caption": "goes with its image"},
@@ -124,19 +125,22 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
         ],
     )
     collection = read_collection(write(tmp_path / "x.json", document))
-    assert collection.images == (CaptionedImage("a.jpg", 1, ("kept", "has no id"), None),)
+    image = CaptionedImage("a.jpg", 1, ("kept", "has no id"), None, other_ids=(2,))
+    assert collection.images == (image,)
     assert kinds(collection) == [
         ("duplicate image id", "1"),
-        ("duplicate image name", "a.jpg"),
         ("unsafe image name", "'../../etc/passwd'"),
-        ("duplicate caption id", "10"),
+        ("duplicate caption", "annotations[1]"),
         ("caption without image", "annotations[2]"),
         ("empty caption", "annotations[3]"),
         ("wrong encoding", "annotations[5]"),
         ("image without captions", "lonely.jpg"),
         ("image without captions", "blank.jpg"),
     ]
-    assert collection.notes == ("1 captions went with the images that were skipped",)
+    assert collection.notes == (
+        "1 captions of images that were skipped were skipped too",
+        "1 entries repeat a file name; merged by file name",
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,21 +155,18 @@ def test_single_bad_coco_entries_are_skipped_and_named(tmp_path):
         ({"images": [{"id": True, "file_name": "a"}]}, "images[0].id is True"),
         ({"images": [{"id": "", "file_name": "a"}]}, "images[0].id is ''"),
         ({"images": [{"id": 1, "file_name": ["a"]}]}, "images[0].file_name is a list"),
-        (
-            {"images": [{"id": 1, "file_name": "a"}, {"id": "2", "file_name": "b"}]},
-            "images[1].id is '2'",
-        ),
         ({"annotations": [{"caption": "x"}]}, "annotations[0] has no image_id"),
         ({"annotations": [{"image_id": 7}]}, "annotations[0] has no caption"),
         ({"annotations": [{"image_id": [7], "caption": "x"}]}, "annotations[0].image_id is a list"),
         (
-            {"annotations": [{"image_id": 7, "caption": "x"}, {"image_id": 7, "caption": 5}]},
-            "annotations[1].caption is 5, expected text",
+            {"annotations": [{"image_id": 7, "caption": "x"}, {"image_id": 7, "caption": ["x"]}]},
+            "annotations[1].caption is a list, expected text",
         ),
         ({"annotations": [{"image_id": 7, "caption": "x", "id": {}}]}, "annotations[0].id is"),
         ({"info": {"split": 5}}, "info.split is 5"),
         ({"info": {"split": "../x"}}, "'../x'"),
         ({"annotations": []}, "no image with captions"),
+        ({"annotations": [{"image_id": 7, "caption": 5}]}, "no image with captions"),
     ],
 )
 def test_faults_of_a_coco_file_name_the_place(tmp_path, changes, part):
@@ -206,24 +207,27 @@ def test_karpathy(tmp_path):
 
 def test_single_bad_karpathy_entries_are_skipped_and_named(tmp_path):
     empty = [{"raw": " "}]
-    again = [{"raw": "x", "sentid": 0}, {"raw": "y", "sentid": 9}]
+    again = [{"raw": "x", "sentid": 0}, {"raw": "x", "sentid": 0}, {"raw": "y", "sentid": 0}]
     images = [
         karpathy_image(0, "train"),
-        karpathy_image(0, "train"),
-        karpathy_image(1, "train", filename="0.jpg"),
+        karpathy_image(0, "train", filename="other.jpg"),
+        karpathy_image(1, "val", filename="0.jpg"),
         karpathy_image(2, "train", filename="/abs.jpg"),
         karpathy_image(3, "train", sentences=empty),
         karpathy_image(4, "train", sentences=again),
     ]
     collection = read_collection(write(tmp_path / "x.json", {"images": images}))
-    assert [image.captions for image in collection.images] == [("Picture 0 .",), ("y",)]
+    assert [image.captions for image in collection.images] == [
+        ("Picture 0 .", "Picture 1 ."),
+        ("x", "y"),
+    ]
     assert kinds(collection) == [
         ("duplicate image id", "0"),
-        ("duplicate image name", "0.jpg"),
+        ("image in two splits", "0.jpg"),
         ("unsafe image name", "'/abs.jpg'"),
         ("empty caption", "images[4].sentences[0]"),
+        ("duplicate caption", "images[5].sentences[1]"),
         ("image without captions", "3.jpg"),
-        ("duplicate caption id", "0"),
     ]
 
 
@@ -235,10 +239,9 @@ def test_single_bad_karpathy_entries_are_skipped_and_named(tmp_path):
         ({"split": None}, "images[1].split is None"),
         ({"split": "a/b"}, "'a/b'"),
         ({"imgid": None}, "images[1].imgid is None"),
-        ({"cocoid": "x"}, "images[1].cocoid is 'x'"),
         ({"sentences": {}}, "images[1].sentences is an object"),
         ({"sentences": [{"tokens": []}]}, "images[1].sentences[0] has no raw"),
-        ({"sentences": [{"raw": None}]}, "images[1].sentences[0].raw is None"),
+        ({"sentences": [{"raw": ["x"]}]}, "images[1].sentences[0].raw is a list"),
     ],
 )
 def test_faults_of_a_karpathy_file_name_the_place(tmp_path, changes, part):
@@ -282,9 +285,13 @@ def test_flickr_with_lists(tmp_path):
         ("image without captions", "'missing.jpg'"),
         ("caption without image", "d.jpg.1"),
     ]
-    assert len(collection.notes) == 2
-    assert "trainval" in collection.notes[0]
-    assert collection.notes[1].startswith("1 captioned images are in no split list")
+    assert collection.notes == (
+        "Flickr_8k.trainvalImages.txt lists images, but names several splits; it was not used",
+        "split 'train': 1 images, listed in Flickr_8k.trainImages.txt",
+        "split 'val': 1 images, listed in Flickr_8k.devImages.txt",
+        "split 'test': 1 images, listed in Flickr_8k.testImages.txt",
+        "1 captioned images are in no split list and were left out",
+    )
     content = b"".join(file.read_bytes() for file in (path, train, dev, test))
     assert collection.digest == hashlib.sha256(content).hexdigest()
     assert [image.key for image in read_collection(path, "val").images] == ["c.jpg"]
@@ -300,13 +307,13 @@ def test_flickr_lists_may_leave_the_extension_out(tmp_path):
 
 def test_single_bad_flickr_lines_are_skipped_and_named(tmp_path):
     content = TOKENS.encode() + (
-        b"a.jpg#0\tagain\nb.jpg#1\tcaf\xe9\n\nb.jpg#2\t \n../x.jpg#0\tout\n../x.jpg#1\tout\n"
-        b"e.jpg#0\t\n"
+        b"a.jpg#1\tA canal \nb.jpg#1\tcaf\xe9\n\nb.jpg#2\t \n../x.jpg#0\tout\n"
+        b"../x.jpg#1\tout\ne.jpg#0\t\nc.jpg#0\tna\xc3\xafve\n"
     )
     collection = read_collection(write(tmp_path / "x.txt", content))
-    assert [len(image.captions) for image in collection.images] == [2, 1, 1]
+    assert [len(image.captions) for image in collection.images] == [2, 1, 2]
     assert kinds(collection) == [
-        ("duplicate caption id", "a.jpg#0"),
+        ("duplicate caption", "line 5"),
         ("wrong encoding", "line 6"),
         ("empty caption", "line 8"),
         ("unsafe image name", "'../x.jpg'"),
@@ -316,7 +323,7 @@ def test_single_bad_flickr_lines_are_skipped_and_named(tmp_path):
 
 
 def test_a_flickr_line_of_another_shape_is_refused(tmp_path):
-    refused(write(tmp_path / "x.txt", TOKENS + "a.jpg#9 no tab\n"), "line 5", "NAME#N<TAB>caption")
+    refused(write(tmp_path / "x.txt", TOKENS + "a.jpg no number\n"), "line 5", "NAME#N<TAB>caption")
 
 
 def test_kaggle(tmp_path):
@@ -340,9 +347,9 @@ def test_kaggle(tmp_path):
 
 
 def test_single_bad_kaggle_lines_are_skipped_and_named(tmp_path):
-    content = b'image,caption\na.jpg,caf\xe9\na.jpg,ok\na.jpg,\nb.jpg,"x\n\xff"\n'
+    content = b'image,caption\na.jpg,caf\xe9\na.jpg,na\xc3\xafve\na.jpg,\nb.jpg,"x\n\xff"\n'
     collection = read_collection(write(tmp_path / "c.csv", content))
-    assert [image.captions for image in collection.images] == [("ok",)]
+    assert [image.captions for image in collection.images] == [("na\xefve",)]
     assert kinds(collection) == [
         ("wrong encoding", "line 2"),
         ("empty caption", "line 4"),
@@ -353,14 +360,290 @@ def test_single_bad_kaggle_lines_are_skipped_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "part"),
     [
-        ("a.jpg,x\njust a name\n", "line 3"),
-        ('a.jpg,"open\n', "not CSV"),
-        ('a.jpg,"open\nb.jpg,"y"\n', "line 3 is not CSV"),
+        ("a.jpg,x\njust a name\nanother\n", "the first is line 3"),
+        ('a.jpg,"open\n', "the first is line 2"),
         ("", "no image with captions"),
     ],
 )
 def test_faults_of_a_kaggle_file_name_the_line(tmp_path, lines, part):
     refused(write(tmp_path / "c.csv", "image,caption\n" + lines), part)
+
+
+# Tables, lists and lines
+
+ROWS = [
+    ("dog.jpg", "A dog digs in the sand ."),
+    ("dog.jpg", "a brown dog, digging"),
+    ("boat.png", "Two people row a boat"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format"),
+    [
+        (
+            "results.csv",
+            "image_name| comment_number| comment\n"
+            + "".join(f"{n}| {i}|  {text}\n" for i, (n, text) in enumerate(ROWS)),
+            "table",
+        ),
+        (
+            "results.csv",
+            "image_name,comment_number,comment\n"
+            + "".join(f"{n},{i}, {text}\n" for i, (n, text) in enumerate(ROWS)),
+            "table",
+        ),
+        (
+            "captions.csv",
+            ",image,caption\n" + "".join(f'{i},{n},"{text}"\n' for i, (n, text) in enumerate(ROWS)),
+            "table",
+        ),
+        ("c.csv", "image;caption\n" + "".join(f"{n};{text}\n" for n, text in ROWS), "table"),
+        ("c.tsv", "image\tcaption\n" + "".join(f"{n}\t{text}\n" for n, text in ROWS), "table"),
+        (
+            "c.csv",
+            "caption,image\n" + "".join(f"{text},{n}\n" for n, text in ROWS),
+            "table",
+        ),
+        (
+            "metadata.csv",
+            "file_name,text\n" + "".join(f'{n},"{text}"\n' for n, text in ROWS),
+            "table",
+        ),
+        (
+            "metadata.jsonl",
+            "".join(json.dumps({"file_name": n, "text": text}) + "\n" for n, text in ROWS),
+            "records",
+        ),
+        ("list.json", json.dumps([{"image": n, "caption": text} for n, text in ROWS]), "records"),
+        (
+            "map.json",
+            json.dumps({"dog.jpg": [text for _, text in ROWS[:2]], "boat.png": ROWS[2][1]}),
+            "records",
+        ),
+        ("zh.txt", "".join(f"{n}#zhc#{i} {text}\n" for i, (n, text) in enumerate(ROWS)), "flickr"),
+    ],
+)
+def test_common_tables_and_lists_are_read(tmp_path, name, content, format):
+    collection = read_collection(write(tmp_path / name, content), "train")
+    assert collection.format == format
+    assert collection.problems == ()
+    assert collection.images == (
+        CaptionedImage("dog.jpg", "dog.jpg", (ROWS[0][1], ROWS[1][1]), "train"),
+        CaptionedImage("boat.png", "boat.png", (ROWS[2][1],), "train"),
+    )
+
+
+def test_neuraltalk2_lists_keep_their_ids(tmp_path):
+    entries = [
+        {"file_path": "val2014/7.jpg", "id": 7, "captions": ["One .", "Two"]},
+        {"file_path": "val2014/9.jpg", "id": 9, "captions": ["Three"]},
+    ]
+    assert read_collection(write(tmp_path / "raw.json", entries), "val").images == (
+        CaptionedImage("val2014/7.jpg", 7, ("One .", "Two"), "val"),
+        CaptionedImage("val2014/9.jpg", 9, ("Three",), "val"),
+    )
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "TIF", "jfif", "webp", "tga"])
+def test_all_image_suffixes_are_known(tmp_path, suffix):
+    collection = read_collection(write(tmp_path / "x.txt", f"a.{suffix}#0\tA cat\n"))
+    assert [image.key for image in collection.images] == [f"a.{suffix}"]
+
+
+def test_a_split_column_is_used(tmp_path):
+    content = (
+        'image,caption,split\na.jpg,"one, two",train\nb.jpg,three, four,Validation\n'
+        "c.jpg,five,test\na.jpg,six,test\n"
+    )
+    collection = read_collection(write(tmp_path / "c.csv", content))
+    assert collection.images == (
+        CaptionedImage("a.jpg", "a.jpg", ("one, two", "six"), "train"),
+        CaptionedImage("b.jpg", "b.jpg", ("three, four",), "val"),
+        CaptionedImage("c.jpg", "c.jpg", ("five",), "test"),
+    )
+    assert kinds(collection) == [("image in two splits", "a.jpg")]
+    assert read_collection(tmp_path / "c.csv", "test").images == collection.images[2:]
+
+
+@pytest.mark.parametrize(
+    ("line", "caption"),
+    [
+        ('b.jpg,"Stop" says the sign', '"Stop" says the sign'),
+        ('b.jpg,"Stop", says the sign', '"Stop", says the sign'),
+        ('b.jpg,the sign says "stop', 'the sign says "stop'),
+        ('b.jpg,"two\nlines, ""quoted"""', 'two lines, "quoted"'),
+    ],
+)
+def test_quotation_marks_in_captions_are_kept(tmp_path, line, caption):
+    content = f"image,caption\na.jpg,One .\n{line}\nc.jpg,Three\n"
+    collection = read_collection(write(tmp_path / "c.csv", content))
+    assert [image.captions for image in collection.images] == [("One .",), (caption,), ("Three",)]
+    assert collection.problems == ()
+
+
+def test_a_mark_without_its_partner_costs_its_own_line(tmp_path):
+    content = 'image,caption\na.jpg,One\na.jpg,"open\nb.jpg,"Two"\n\nb.jpg,Three\nno caption\n'
+    collection = read_collection(write(tmp_path / "c.csv", content))
+    assert [image.captions for image in collection.images] == [("One",), ("Two", "Three")]
+    assert kinds(collection) == [("malformed line", "line 3"), ("malformed line", "line 7")]
+
+
+def test_a_latin_1_file_is_read_with_a_note(tmp_path):
+    content = "image,caption\na.jpg,caf\xe9\nb.jpg,\x93na\xefve\x94\n".encode("latin-1")
+    collection = read_collection(write(tmp_path / "c.csv", content))
+    assert [image.captions for image in collection.images] == [
+        ("caf\xe9",),
+        ("\u201cna\xefve\u201d",),
+    ]
+    assert "Latin-1" in collection.notes[0]
+
+
+# Ids are not identities
+
+
+@pytest.mark.parametrize("ids", [lambda n, k: k, lambda n, k: n, lambda n, k: 0])
+def test_captions_with_repeated_ids_are_kept(tmp_path, ids):
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (11, 12)]
+    annotations = [
+        {"id": ids(n, k), "image_id": n, "caption": f"caption {k} of {n}"}
+        for n in (11, 12)
+        for k in range(3)
+    ]
+    path = write(tmp_path / "x.json", {"images": images, "annotations": annotations})
+    collection = read_collection(path)
+    assert [len(image.captions) for image in collection.images] == [3, 3]
+    assert collection.problems == ()
+    sentences = {n: [{"raw": f"{k} of {n}", "sentid": ids(n, k)} for k in range(3)] for n in (0, 1)}
+    images = [karpathy_image(n, "train", sentences=sentences[n]) for n in (0, 1)]
+    collection = read_collection(write(tmp_path / "k.json", {"images": images}))
+    assert [len(image.captions) for image in collection.images] == [3, 3]
+    assert collection.problems == ()
+
+
+def test_equal_entries_are_one_and_equal_texts_of_other_ids_are_two(tmp_path):
+    annotations = [
+        {"id": 1, "image_id": 7, "caption": "a dog"},
+        {"id": 1, "image_id": 7, "caption": "a dog"},
+        {"id": 2, "image_id": 7, "caption": "a dog"},
+        {"id": 1, "image_id": 3, "caption": "a dog"},
+    ]
+    collection = read_collection(write(tmp_path / "x.json", coco(annotations=annotations)))
+    assert [image.captions for image in collection.images] == [("a dog", "a dog"), ("a dog",)]
+    assert kinds(collection) == [("duplicate caption", "annotations[1]")]
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", "5", "true"])
+def test_captions_that_are_not_text_are_skipped_and_named(tmp_path, value):
+    text = json.dumps(coco()).replace('"A bus"', value)
+    collection = read_collection(write(tmp_path / "x.json", text))
+    assert kinds(collection) == [("caption that is not text", "annotations[2]")]
+    assert len(collection.images[1].captions) == 1
+
+
+def test_one_images_entry_a_caption_is_merged_by_file_name(tmp_path):
+    images = [{"id": n, "file_name": f"{n // 2}.jpg"} for n in range(4)]
+    annotations = [{"id": n, "image_id": n, "caption": f"caption {n}"} for n in range(4)]
+    path = write(tmp_path / "x.json", {"images": images, "annotations": annotations})
+    collection = read_collection(path, "train")
+    assert collection.images == (
+        CaptionedImage("0.jpg", 0, ("caption 0", "caption 1"), "train", other_ids=(1,)),
+        CaptionedImage("1.jpg", 2, ("caption 2", "caption 3"), "train", other_ids=(3,)),
+    )
+    assert collection.notes == ("2 entries repeat a file name; merged by file name",)
+
+
+def test_text_ids_beside_whole_numbers_compare_as_text(tmp_path):
+    document = coco(images=[{"id": 7, "file_name": "a.jpg"}, {"id": "3", "file_name": "b.jpg"}])
+    document["annotations"][1]["image_id"] = "7"
+    collection = read_collection(write(tmp_path / "x.json", document))
+    assert [(image.image_id, len(image.captions)) for image in collection.images] == [
+        ("7", 1),
+        ("3", 2),
+    ]
+
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    "name", ["festival_pictures.txt", "latest.txt", "devices.lst", "restrained_dogs.txt"]
+)
+def test_split_lists_are_recognised_by_whole_words(tmp_path, name):
+    path = write(tmp_path / "captions.txt", TOKENS)
+    write(tmp_path / name, "a.jpg\nb.jpg\n")
+    assert read_collection(path).splits == ()
+    assert len(read_collection(path).images) == 3
+
+
+@pytest.mark.parametrize(
+    ("own", "split"),
+    [("training", "train"), ("TRAIN", "train"), ("Validation", "val"), ("testing", "test")],
+)
+def test_other_names_of_splits_are_known(tmp_path, own, split):
+    path = write(tmp_path / "x.json", {"images": [karpathy_image(0, own)]})
+    collection = read_collection(path)
+    assert collection.splits == (split,)
+    assert collection.notes == (f"split {own!r} was read as {split!r}",)
+    assert read_collection(path, own).splits == (split,)
+
+
+@pytest.mark.parametrize("content", [TOKENS, coco()])
+def test_given_split_lists_replace_all_others(tmp_path, content):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    path = write(tmp_path / "captions_val2014.json", content)
+    write(tmp_path / "trainImages.txt", "c.jpg\n")
+    first = write(folder / "first", "a.jpg\n")
+    second = write(folder / "second", "b\n")  # the name without folder and suffix
+    collection = read_collection(path, split_lists={"dev": first, "extra": second})
+    assert [(p.key.rpartition("/")[2][0], p.split) for p in collection.images] == [
+        ("a", "val"),
+        ("b", "extra"),
+    ]
+    assert collection.notes[:2] == (
+        "split 'val': 1 images, listed in first",
+        "split 'extra': 1 images, listed in second",
+    )
+    data = path.read_bytes() + first.read_bytes() + second.read_bytes()
+    assert collection.digest == hashlib.sha256(data).hexdigest()
+    with pytest.raises(AnnotationError, match="none: no such file"):
+        read_collection(path, split_lists={"train": tmp_path / "none"})
+
+
+def test_a_split_list_may_name_images_by_id(tmp_path):
+    lists = {"test": write(tmp_path / "ids", "3\n")}
+    collection = read_collection(write(tmp_path / "x.json", coco()), split_lists=lists)
+    assert [(image.image_id, image.split) for image in collection.images] == [(3, "test")]
+
+
+def test_random_splits_are_of_images_and_depend_on_the_seed_alone(tmp_path):
+    lines = [f"{n}.jpg,caption {k} of {n}\n" for n in range(50) for k in range(2)]
+    path = write(tmp_path / "captions.txt", "image,caption\n" + "".join(lines))
+    shuffled = write(tmp_path / "other.txt", "image,caption\n" + "".join(reversed(lines)))
+    made = read_collection(path, random_splits=(80, 10, 10), seed=3)
+    assert {name: len(made.split(name)) for name in made.splits} == {
+        "train": 40, "val": 5, "test": 5,
+    }  # fmt: skip
+    assert all(len(image.captions) == 2 for image in made.images)
+    other = read_collection(shuffled, random_splits=(80, 10, 10), seed=3)
+    assert {p.key: p.split for p in other.images} == {p.key: p.split for p in made.images}
+    again = read_collection(path, random_splits=(80, 10, 10), seed=4)
+    assert {p.key: p.split for p in again.images} != {p.key: p.split for p in made.images}
+    assert made.notes == ("random splits 80,10,10 with seed 3: 40 train, 5 val, 5 test images",)
+    assert read_collection(path, "val", random_splits=(80, 10, 10), seed=3).images == made.split(
+        "val"
+    )
+
+
+def test_random_splits_are_refused_where_there_are_splits_or_too_few_images(tmp_path):
+    images = [karpathy_image(0, "train"), karpathy_image(1, "test")]
+    path = write(tmp_path / "x.json", {"images": images})
+    with pytest.raises(AnnotationError, match="has splits already: train, test"):
+        read_collection(path, random_splits=(80, 10, 10))
+    path = write(tmp_path / "captions.txt", TOKENS)
+    with pytest.raises(AnnotationError, match="3 images leave the split 'val' empty"):
+        read_collection(path, random_splits=(80, 10, 10))
 
 
 # Any file
@@ -372,8 +655,9 @@ def test_faults_of_a_kaggle_file_name_the_line(tmp_path, lines, part):
         (b"", "empty file"),
         (b"hello\n", "unknown format"),
         (b"\x89PNG\r\n\x1a\n\0\0", "unknown format"),
-        (json.dumps(coco()).encode()[:-30], "not whole JSON"),
+        (json.dumps(coco()).encode()[:-30], "not complete JSON"),
         (b"[1, 2]", "unknown JSON layout"),
+        (b'[{"image_id": 1, "caption": "a result"}]', "unknown JSON layout"),
         (b'{"images": []}', "unknown JSON layout"),
         (b'{"annotations": [], "info": 1}', "'annotations, info'"),
         (b'{"images": "\xff"}', "byte 12 is not UTF-8"),
@@ -396,7 +680,8 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
 
 
 def test_a_split_name_that_could_leave_the_folder_is_refused(tmp_path):
-    refused(write(tmp_path / "x.json", coco()), "'../x'", split="../x")
+    with pytest.raises(AnnotationError, match=r"^--split: split name '\.\./x' cannot be"):
+        read_collection(write(tmp_path / "x.json", coco()), "../x")
 
 
 def test_safe_keys():
@@ -446,7 +731,8 @@ def test_flickr8k_in_both_forms(flickr8k):
         assert len(collection.images) == 8000
         assert sum(len(image.captions) for image in collection.images) == 40_000
     assert kinds(tokens) == [("caption without image", "2258277193_586949ec62.jpg.1")]
-    assert tokens.notes == ("91 captioned images are in no split list and were left out",)
+    assert tokens.notes[-1] == "91 captioned images are in no split list and were left out"
+    assert "split 'train': 6000 images, listed in Flickr_8k.trainImages.txt" in tokens.notes
     assert karpathy.problems == ()
 
 

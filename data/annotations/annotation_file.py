@@ -1,0 +1,130 @@
+"""The content of an annotation file, decoded once for all readers."""
+
+import codecs
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from multispace.errors import AnnotationError
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """An annotation file.
+
+    :param data: the bytes of the file
+    :raises AnnotationError: the file is UTF-16.
+    """
+
+    path: Path
+    data: bytes
+
+    def __post_init__(self) -> None:
+        if self.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise AnnotationError(
+                "is UTF-16, expected UTF-8", where=self.path, hint="save it as UTF-8"
+            )
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the file starts as JSON does."""
+        start = self.data[:1024].removeprefix(codecs.BOM_UTF8).lstrip()
+        return start.startswith((b"{", b"["))
+
+    @cached_property
+    def document(self) -> Any:
+        """The content of a JSON file; a list of the lines' values for JSON lines.
+
+        :raises AnnotationError: the file is not UTF-8, or not complete JSON.
+        """
+        try:
+            text = self.data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise AnnotationError(
+                f"byte {error.start} is not UTF-8", where=self.path, hint="save the file as UTF-8"
+            ) from error
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise AnnotationError("JSON nested too deeply", where=self.path) from None
+        except ValueError as error:
+            if (values := _json_lines(text)) is not None:
+                return values
+            raise AnnotationError(
+                f"not complete JSON ({error})",
+                where=self.path,
+                hint="the file may be truncated: download or export it again",
+            ) from error
+
+    @cached_property
+    def encoding(self) -> str:
+        """The encoding of a text file: UTF-8, or Windows-1252 if no other line than ASCII is UTF-8.
+
+        Windows-1252 is Latin-1 with quotation marks and dashes in place of control characters.
+        """
+        special = [line for line in self.data.split(b"\n") if not line.isascii()]
+        if any(_decodes(line, "utf-8-sig") for line in special) or not special:
+            return "utf-8-sig"
+        return "cp1252" if all(_decodes(line, "cp1252") for line in special) else "utf-8-sig"
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of a text file; a byte that is not UTF-8 becomes a lone surrogate."""
+        text = self.data.decode(self.encoding, "surrogateescape")
+        return [line.removesuffix("\r") for line in text.split("\n")]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes about the encoding of a text file."""
+        if self.encoding == "utf-8-sig":
+            return ()
+        return ("the file is not UTF-8; it was read as Latin-1 (Windows-1252)",)
+
+
+def read_annotation_file(path: Path) -> AnnotationFile:
+    """Read an annotation file.
+
+    :raises AnnotationError: the file cannot be read, or is UTF-16.
+    """
+    return AnnotationFile(path, read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    :raises AnnotationError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise AnnotationError("no such file", where=path, hint="check the path") from None
+    except IsADirectoryError:
+        raise AnnotationError(
+            "is a folder", where=path, hint="name the annotation file in it"
+        ) from None
+    except OSError as error:
+        raise AnnotationError(
+            f"cannot be read ({error.strerror})", where=path, hint="check its permissions"
+        ) from error
+
+
+def _json_lines(text: str) -> list[Any] | None:
+    """Return the values of JSON lines, or None if a line is not JSON."""
+    values = []
+    for line in text.split("\n"):
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError):
+                return None
+    return values
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
