@@ -1,4 +1,4 @@
-"""What a system believes about the images of a split."""
+"""Posteriors of the images of a split."""
 
 from dataclasses import replace
 
@@ -15,10 +15,10 @@ PART = 512  # captions read together
 
 @torch.no_grad()
 def posterior_of(system: Captioner, pairs: Pairs) -> tuple[Pairs, Posterior]:
-    """Return the posteriors of the P images of a split, and the captions that they stand for.
+    """Return the posteriors of the P images of a split, and the captions that they apply to.
 
-    Those are all captions; where the posterior reads captions (``cvae``, ``ag-cvae``), it has
-    read the first one of each image, and these are left.
+    Where the posterior reads captions (``cvae``, ``ag-cvae``), it reads the first caption of each
+    image, and only these captions are returned; otherwise all are.
     """
     device = system.feature_mean.device
     if not system.reads_captions:

@@ -1,4 +1,4 @@
-"""Intervals by resampling images and seeds, the images alike for everything compared."""
+"""Bootstrap intervals over images and seeds, with the same images for all groups."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ LEVEL = 0.95
 class Group:
     """Runs that differ in their seed alone.
 
-    :param seeds: one a run, each another
-    :param scores: of each run, a function from weights of images (B, P) to scores (B, M)
+    :param seeds: one per run, all different
+    :param scores: one function per run, from weights of images (B, P) to scores (B, M)
+    :raises ValueError: the seeds do not fit the runs, or one is repeated.
     """
 
     seeds: tuple[int, ...]
@@ -27,17 +28,17 @@ class Group:
         if not self.seeds or len(self.seeds) != len(self.scores):
             raise ValueError(f"{len(self.seeds)} seeds for {len(self.scores)} runs")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {self.seeds}: one is there twice")
+            raise ValueError(f"seeds {self.seeds}: one is repeated")
 
 
 def bootstrap(groups: Sequence[Group], images: int, resamples: int, seed: int) -> Floats:
     """Return the scores of each group in each resample. (resamples, groups, M)
 
-    A resample draws ``pictures`` images with replacement, the same ones for all runs, and for
-    each group as many of its runs as it has; a group's score is the mean over the drawn runs of
-    their scores on the drawn images (the bootstrap of two crossed factors of Owen 2007, which
-    for many of both is slightly conservative). Groups of the same seeds draw the same seeds, for
-    a run's seed also orders its batches.
+    A resample draws ``images`` images with replacement, the same ones for all runs, and as many
+    runs of each group as the group has, with replacement. The score of a group is the mean over
+    the drawn runs of their scores on the drawn images. This is the bootstrap of two crossed
+    factors of Owen 2007, which is slightly conservative for many images and runs. Groups with the
+    same seeds draw the same seeds, because a run's seed also orders its batches.
     """
     random = np.random.default_rng(seed)
     drawn = {}
@@ -59,7 +60,7 @@ def bootstrap(groups: Sequence[Group], images: int, resamples: int, seed: int) -
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """Return the middle 95 % of the resampled values: the percentile interval. (B,)"""
+    """Return the 95 % percentile interval of the resampled values. (B,)"""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 

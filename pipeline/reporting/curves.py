@@ -1,4 +1,4 @@
-"""Learning curves of runs, as one SVG image that takes its ink from the page around it."""
+"""Learning curves of runs as one SVG image that takes its text colour from the page."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-PANELS = {  # number of the log -> title, and the number that is its target
+PANELS = {  # quantity in the log: title, and the quantity that is its target
     "cider": ("CIDEr of greedy captions, validation", ""),
     "recon": ("reconstruction, nats a caption", ""),
     "kl_z": ("KL of z, nats", "capacity_z"),
@@ -21,9 +21,9 @@ READING = (
     "Thin line: training, mean since the last line of the log; points: validation; dashes: the "
     "capacity that the KL is held to."
 )
-# Okabe & Ito's colours for all kinds of sight, less those that vanish on white or on black.
+# Okabe & Ito's colours for the colour-blind, without those that are faint on white or black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INK = "#010203"  # no colour of a curve; stands for that of the text until the image is made
+INK = "#010203"  # no colour of a curve; replaced by the colour of the page's text
 TEXT_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -36,20 +36,21 @@ class Curve:
     lines: Sequence[Mapping[str, Any]]
 
     def points(self, split: str, name: str) -> tuple[list[int], list[float]]:
-        """Return the steps at which a number was logged of a split, and the number."""
+        """Return the steps at which a quantity of a split was logged, and its values."""
         found = [x for x in self.lines if x["split"] == split and x.get(name) is not None]
         return [line["step"] for line in found], [line[name] for line in found]
 
     def has(self, name: str) -> bool:
-        """Whether the log says anything of a number: the KL of a channel that is not there is 0."""
+        """Return whether the log has a quantity; the KL of a channel that the system lacks is 0."""
         values = (line.get(name) for line in self.lines)
         return any(value is not None and (value or name == "cider") for value in values)
 
 
 def draw_curves(curves: Sequence[Curve]) -> str:
-    """Return an ``<svg>`` element with a panel for each of PANELS that any curve tells of.
+    """Return an ``<svg>`` element with a panel for each of PANELS that a curve has.
 
-    It names no other document, and is the same for the same curves. Empty where no panel is left.
+    It refers to no other document, and is the same for the same curves. It is empty where there
+    is no panel.
     """
     panels = [name for name in PANELS if any(curve.has(name) for curve in curves)]
     if not panels:
@@ -87,7 +88,7 @@ def _draw(axis: Any, name: str, curves: Sequence[Curve]) -> None:
 
 
 def _inline(svg: str) -> str:
-    """Return what an HTML page takes: no prologue, no names of namespaces, no size of its own."""
+    """Return the element for an HTML page: without prologue, namespaces and size."""
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     head, rest = svg.split(">", 1)
     head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)

@@ -1,8 +1,8 @@
-"""Whether captions are right about things and their attributes.
+"""Accuracy of the objects and attributes that captions name.
 
-What a caption names is held against all references of its image or, of a generated image,
-against what was drawn. Objects that no reference names are counted as in CHAIR (Rohrbach et al.
-2018), but for the instance annotations that CHAIR also looks at.
+What a caption names is compared with all references of its image or, for a generated image, with
+what was drawn. Objects that no reference names are counted as in CHAIR (Rohrbach et al. 2018),
+without the instance annotations that CHAIR uses as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from multispace.data.language.words import ATTRIBUTE_CLASSES, attribute_of
 from multispace.data.shapes import caption_accuracy, mentions
 from multispace.data.shapes.scene import things_of
 
-AGREEMENT = 2  # references that make a pair one to recall
+AGREEMENT = 2  # references that must name a pair for it to count in recall
 TRUE_CLASSES = ("colour", "size", "pattern")  # of generated images
 
 ImageId = int | str
@@ -24,15 +24,15 @@ Fact = tuple[str, str, str]  # class, value, thing: ("colour", "red", "bus"); ("
 
 @dataclass
 class Tally:
-    """Counts over images; each fact counts once an image."""
+    """Counts over images; each fact counts once per image."""
 
     mentioned: int = 0
     right: int = 0
     agreed: int = 0  # facts that enough references name, or that are true
-    found: int = 0  # of these, those that the caption mentions
+    found: int = 0  # those of them that the caption mentions
 
     def to_json(self) -> dict[str, Any]:
-        """Return counts, and the shares that they make; None where there is nothing to divide."""
+        """Return the counts with precision and recall; these are None for a count of 0."""
         return {
             "mentioned": self.mentioned,
             "right": self.right,
@@ -90,11 +90,14 @@ def attribute_scores(
     said: Mapping[ImageId, str],
     agreement: int = AGREEMENT,
 ) -> dict[str, Any]:
-    """Score one caption an image by the things and attributes that its references name.
+    """Score one caption per image by the objects and attributes that its references name.
 
-    An attribute with its noun (synonyms and plurals folded) is right where some reference
-    names the two together, and to be recalled where at least ``agreement`` do. An object that no
-    reference names is hallucinated.
+    An attribute with its noun (synonyms and plurals folded) is right where a reference names the
+    two together. It counts in recall where at least ``agreement`` references do. An object that
+    no reference names is a hallucination.
+
+    :param references: of each image
+    :param said: the caption of each image
     """
     counts = _Counts(ATTRIBUTE_CLASSES)
     for image_id, caption in said.items():
@@ -108,10 +111,13 @@ def attribute_scores(
 def true_attribute_scores(
     factors: Mapping[ImageId, Any], said: Mapping[ImageId, str]
 ) -> dict[str, Any]:
-    """Score one caption a generated image by what was drawn, exactly.
+    """Score one caption per generated image by what was drawn.
 
-    Recall is of all that is true, though a caption need not say it all. ``main`` is
-    :func:`multispace.data.shapes.caption_accuracy`.
+    Recall is over everything that is true, although a caption need not name all of it. ``main``
+    is :func:`multispace.data.shapes.caption_accuracy`.
+
+    :param factors: of each image
+    :param said: the caption of each image
     """
     counts = _Counts(TRUE_CLASSES)
     for image_id, caption in said.items():
@@ -135,7 +141,7 @@ def attribute_table(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str
 
 
 def percent(share: float | None) -> str:
-    """Return a share as it is printed."""
+    """Return a fraction as a percentage with one decimal."""
     return "-" if share is None else f"{share:.1%}"
 
 
@@ -152,7 +158,7 @@ def _facts(caption: str) -> set[Fact]:
 
 
 def _facts_of_shapes(things: Sequence[Any]) -> set[Fact]:
-    """Of :class:`Thing` or :class:`multispace.data.shapes.Mention`, which have the same fields."""
+    """Return the facts of :class:`Thing` or :class:`Mention`, which have the same fields."""
     facts: set[Fact] = set()
     for thing in things:
         if thing.shape is not None:

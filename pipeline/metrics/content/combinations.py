@@ -1,7 +1,7 @@
-"""Whether captions name pairs of concepts that training held out.
+"""Recall of pairs of concepts that were held out of training.
 
-The recall of Nikolaus et al. 2019: of the images that show a pair, the share for which at least
-one of k captions names it.
+This is the recall of Nikolaus et al. 2019: the fraction of the images showing a pair for which at
+least one of k captions names the pair.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from multispace.data.shapes import mentions
 from multispace.data.shapes.scene import things_of
 from multispace.pipeline.metrics.content.attributes import percent
 
-LEVELS = (1, 2, 3, 4, 5)  # references, at least, that name the pair
-TRUE = "true"  # in place of a level: the pair was drawn
+LEVELS = (1, 2, 3, 4, 5)  # minimum number of references that name the pair
+TRUE = "true"  # in place of a level, for a generated image: the pair was drawn
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image, the k captions made for it, and what a generated one shows."""
+    """An image: its references, its factors if it was generated, and k captions made for it."""
 
     references: Sequence[str]
     factors: Any
@@ -27,14 +27,13 @@ class Example:
 
 
 def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
-    """Return recall at k of each pair over the images that show it, and their mean.
+    """Return recall at k of each pair over the images that show it, and the mean over pairs.
 
-    ``levels`` maps the least number of references that name the pair, or "true" for generated
-    images, to ``pictures``, ``recalled`` and ``recall``; ``noun_named`` is the share of single
-    captions for these images that name the noun at all. A mean is over the pairs that have
-    images.
+    ``levels`` maps the minimum number of references that name the pair, or "true" for generated
+    images, to ``pictures``, ``recalled`` and ``recall``. ``noun_named`` is the fraction of single
+    captions for these images that name the noun. Means are over the pairs that have images.
 
-    :param examples: images with k captions each, the same k for all.
+    :param examples: images with k captions each, the same k for all
     """
     of_pairs = {text: _pair_scores(Pair.parse(text), examples) for text in pairs}
     names = dict.fromkeys(level for scores in of_pairs.values() for level in scores["levels"])
@@ -53,7 +52,7 @@ def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dic
 
 
 def composition_rows(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table: recall, with the number of images, by level."""
+    """Return head and rows of a table of recall and the number of images, by level."""
     levels = list(scores["mean_recall"])
     head = ["pair", *(level if level == TRUE else f">= {level}" for level in levels), "noun"]
     rows = []
@@ -94,7 +93,7 @@ def _levels(pair: Pair, example: Example) -> list[str]:
 
 
 def _named(pair: Pair, example: Example) -> tuple[list[bool], list[bool]]:
-    """Whether each caption names the pair, and whether it names the noun."""
+    """Return whether each caption names the pair, and whether it names the noun."""
     if things_of(example.factors) is None:
         captions = example.captions
         return [*map(pair.is_named, captions)], [*map(pair.noun_is_named, captions)]

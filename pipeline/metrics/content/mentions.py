@@ -1,20 +1,24 @@
-"""What the captions of a split mention, against what its images show."""
+"""Objects, attributes and held-out pairs in the captions of a split."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from multispace.data.batches import Pairs
+from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.held_out import shows
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of
+from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import hypotheses
 from multispace.pipeline.metrics.content.attributes import attribute_scores, true_attribute_scores
 from multispace.pipeline.metrics.content.combinations import Example, composition_scores
-from multispace.pipeline.runs.run_folder import Run
 
 
 def attributes_of(pairs: Pairs, said: Mapping[int | str, str]) -> dict[str, Any]:
-    """Score against what was drawn where all images are generated, else the references."""
+    """Score captions against what was drawn if all images are generated, else the references.
+
+    :param said: the caption of each image, by image id
+    """
     factors = pairs.captions.factors or ()
     if factors and all(things_of(entry) for entry in factors):
         return true_attribute_scores(
@@ -24,25 +28,26 @@ def attributes_of(pairs: Pairs, said: Mapping[int | str, str]) -> dict[str, Any]
 
 
 def composition_of(
-    run: Run,
+    system: Captioner,
     pairs: Pairs,
+    vocabulary: Vocabulary,
     samples: Mapping[int | str, list[str]],
     *,
     width: int,
     length_penalty: float,
 ) -> dict[str, Any] | None:
-    """Score held-out pairs over the samples, or else over all hypotheses of a beam.
+    """Score held-out pairs over the samples of each image, or over all hypotheses of a beam.
 
-    Return None where the cache holds nothing out, or no image of the split shows it.
-
-    :param samples: by image id; none at all where none were drawn
+    :param samples: by image id; empty where none were drawn
+    :param width: of the beam
+    :returns: None where the cache holds nothing out, or no image of the split shows a pair
     """
     captions = pairs.captions
     if captions.held_out is None:
         return None
     held = [Pair.parse(text) for text in captions.held_out.pairs]
     references = captions.references()
-    examples = []  # of the images that show a pair: the rest need no second search
+    examples = []  # only the images that show a pair need a second search
     for row, image in enumerate(pairs.images):
         texts = references[captions.image_ids[image]]
         factors = captions.factors[image] if captions.factors else None
@@ -55,9 +60,9 @@ def composition_of(
         made = [samples[captions.image_ids[pairs.images[row]]] for row in rows]
     else:
         made = hypotheses(
-            run.system,
+            system,
             pairs.features[rows],
-            run.vocabulary,
+            vocabulary,
             width=width,
             length_penalty=length_penalty,
         )

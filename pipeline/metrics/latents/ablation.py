@@ -1,4 +1,4 @@
-"""What captions lose when the latent is not their image's: whether the decoder uses it."""
+"""Ablation of latents: what captions lose when the latents are those of another image."""
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from multispace.pipeline.metrics.latents.likelihood import mean_nll
 def ablation(
     system: Captioner, pairs: Pairs, captions: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """Return the nats a caption lost when latents are shuffled between images, by channel.
+    """Return the nats per caption that are lost when latents are shuffled between images.
 
-    ``z``, ``c`` and ``both``, as far as the system has them; nothing for `base`. A loss near 0
-    says that the decoder ignores the channel. Cheap enough for every epoch of a training: up to
-    four passes over at most ``captions`` captions, no decoding, no draw from torch's generator.
-    The system is left in evaluation mode.
+    The result has ``z``, ``c`` and ``both``, as far as the system has them, and is empty for
+    `base`. A loss near 0 means that the decoder ignores the channel. It costs up to four passes
+    over the captions, without decoding and without a draw from torch's generator, which is cheap
+    enough for every epoch of a training. The system is left in evaluation mode.
+
+    :param captions: maximum number of captions
     """
     system.eval()
     pairs, posterior = posterior_of(system, pairs)
@@ -32,9 +34,9 @@ def ablation(
 
 
 def shuffled(posterior: Posterior, seed: int) -> dict[str, Tensor]:
-    """Return conditions (P, C) with z, c or both of another image; none keeps its own.
+    """Return conditions (P, C) with z, c or both taken from another image.
 
-    Both come from the same other image. With one image there is no other.
+    Both come from the same other image, and no image keeps its own (unless there is only one).
     """
     if posterior.z is None and posterior.c is None:
         return {}
@@ -51,7 +53,7 @@ def from_prior(posterior: Posterior) -> dict[str, Tensor]:
 
 
 def _replace(posterior: Posterior, other: Tensor) -> dict[str, Tensor]:
-    """Return the mode with each channel of the latents, and with both, taken from ``other``."""
+    """Return the mode with z, c or both taken from ``other``."""
     replaced = {"z": other} if posterior.c is None else {"c": other}
     if posterior.z is not None and posterior.c is not None:
         own, size = posterior.latents(), posterior.z.mean.shape[-1]

@@ -1,7 +1,7 @@
-"""Scores of how codes hold known factors: pure functions over matrices, a row an image.
+"""Disentanglement scores of codes and known factors: functions of matrices with a row per image.
 
-Codes are real (N, D); factors int64 (N, F), classes 0, 1, ... or ranks. Factors may be unbalanced:
-entropies are those of the images at hand.
+Codes are real (N, D); factors are int64 (N, F), classes 0, 1, ... or ranks. Factors may be
+unbalanced: entropies are those of the images given.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ Scores = npt.NDArray[np.float64]
 
 BINS = 20
 VOTE_BATCH = 64
-VOTES = (10_000, 5_000)  # at most: to learn from, to judge by
-LEAST_DEVIATION = 0.05  # of a code that may have a vote
-STAGES = 30  # of boosting; more take minutes over 128 codes and change the scores little
+MAX_VOTES = (10_000, 5_000)  # to learn from, to test on
+MIN_STD = 0.05  # of a code that takes part in votes
+STAGES = 30  # of boosting; more take minutes for 128 codes and change the scores little
 FOLDS = 5
 
 
@@ -32,20 +32,20 @@ class Dci(NamedTuple):
 
 
 class FactorVae(NamedTuple):
-    """The share of votes that are right, and how many were learnt from and judged."""
+    """The fraction of votes that are right, and how many were learnt from and tested."""
 
     score: float
     learnt: int
     judged: int
-    codes: int  # those with a deviation of at least 0.05
+    codes: int  # those with a std of at least 0.05
 
 
 def mutual_information(codes: Codes, factors: Classes, bins: int = BINS) -> Scores:
     """Return the mutual information of each code and each factor, in nats. (D, F)
 
-    Codes are cut into ``bins`` of equal width between their least and their largest value.
+    Codes are cut into ``bins`` of equal width between their minimum and maximum.
 
-    :raises ValueError: the matrices do not have a row an image each.
+    :raises ValueError: the matrices do not both have a row per image.
     """
     _check(codes, factors)
     low, high = codes.min(0), codes.max(0)
@@ -63,7 +63,8 @@ def mutual_information(codes: Codes, factors: Classes, bins: int = BINS) -> Scor
 def mig(codes: Codes, factors: Classes, bins: int = BINS) -> Scores:
     """Return the mutual information gap of each factor, 0 to 1 (Chen 2018, equation 6). (F,)
 
-    The gap between the two codes that tell most of the factor, over the factor's entropy.
+    It is the gap between the two codes with the highest mutual information with the factor,
+    divided by the factor's entropy.
 
     :raises ValueError: as :func:`mutual_information`, or a factor is constant.
     """
@@ -75,9 +76,9 @@ def mig(codes: Codes, factors: Classes, bins: int = BINS) -> Scores:
 def sap(codes: Codes, factors: Classes, ordinal: Sequence[bool], seed: int = 0) -> Scores:
     """Return the separated attribute predictability of each factor (Kumar 2018). (F,)
 
-    The gap between the two codes that predict the factor best, each alone: by the squared
-    correlation where the factor is ordinal, else by the accuracy of a LinearSVC (C = 0.01,
-    balanced classes) on the half of the images that it has not seen.
+    It is the gap between the two codes that predict the factor best, each on its own: by the
+    squared correlation for an ordinal factor, else by the accuracy of a LinearSVC (C = 0.01,
+    balanced classes) on the half of the images that it was not trained on.
 
     :raises ValueError: as :func:`mig`
     """
@@ -103,8 +104,8 @@ def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
     """Return the three scores of Eastwood & Williams 2018, each 0 to 1.
 
     Importances are those of gradient-boosted trees (30 stages) that predict a factor from all
-    codes; informativeness is their mean accuracy on the third of the images that they have not
-    seen.
+    codes; informativeness is their mean accuracy on the third of the images that they were not
+    trained on.
 
     :raises ValueError: as :func:`mig`
     """
@@ -125,9 +126,9 @@ def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
 def factor_vae(codes: Codes, factors: Classes, seed: int = 0) -> FactorVae:
     """Return the score of Kim & Mnih 2018, section 3: accuracy of a majority vote.
 
-    A vote fixes one factor at a random image's value, draws 64 such images with
-    replacement, and names the code whose variance, over that of all images, is least; codes with
-    a deviation below 0.05 have none. Ten votes an image are learnt from and five judged, at
+    A vote fixes one factor at a random image's value, draws 64 such images with replacement, and
+    names the code with the smallest variance relative to that over all images; codes with a std
+    below 0.05 are left out. There are ten votes per image to learn from and five to test on, at
     most 10,000 and 5,000; both draw from the same images.
 
     :raises ValueError: as :func:`mig`
@@ -135,8 +136,8 @@ def factor_vae(codes: Codes, factors: Classes, seed: int = 0) -> FactorVae:
     _check(codes, factors)
     random = np.random.default_rng(seed)
     spread = codes.std(0)
-    kept = np.flatnonzero(spread >= LEAST_DEVIATION)
-    learnt, judged = min(VOTES[0], 10 * len(codes)), min(VOTES[1], 5 * len(codes))
+    kept = np.flatnonzero(spread >= MIN_STD)
+    learnt, judged = min(MAX_VOTES[0], 10 * len(codes)), min(MAX_VOTES[1], 5 * len(codes))
     if not len(kept):
         return FactorVae(0.0, learnt, judged, 0)
     scaled = codes[:, kept] / spread[kept]
@@ -154,9 +155,9 @@ def factor_vae(codes: Codes, factors: Classes, seed: int = 0) -> FactorVae:
 
 
 def probe(codes: Codes, factor: Classes) -> float:
-    """Return the accuracy of a logistic regression from standardised codes, cross-validated.
+    """Return the cross-validated accuracy of a logistic regression on standardized codes.
 
-    Five folds with the factor's values spread evenly; fewer where a value is rarer than that.
+    There are five stratified folds, or fewer where a value occurs fewer than five times.
 
     :raises ValueError: as :func:`mig`
     """
@@ -169,26 +170,26 @@ def probe(codes: Codes, factor: Classes) -> float:
     counts = np.bincount(factor)
     folds = int(min(FOLDS, counts[counts > 0].min()))
     if folds < 2:
-        raise ValueError("a value of the factor occurs once; leave such images out")
+        raise ValueError("a value of the factor occurs once; leave out such images")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     even = StratifiedKFold(folds, shuffle=True, random_state=0)
     return float(cross_val_score(model, codes, factor, cv=even).mean())
 
 
 def majority(factor: Classes) -> float:
-    """Return the share of the commonest value: what a guess without codes gets right."""
+    """Return the fraction of the commonest value: the accuracy of a guess without codes."""
     return float(np.bincount(factor).max() / len(factor))
 
 
 def _check(codes: Codes, factors: Classes) -> None:
-    """Refuse matrices that are transposed, or do not belong together."""
+    """Refuse matrices that are transposed or do not fit each other."""
     shapes = f"codes {codes.shape} and factors {factors.shape}: expected (N, D) and (N, F)"
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
-        raise ValueError(f"{shapes}, a row an image")
+        raise ValueError(f"{shapes}, a row per image")
     if len(factors) <= factors.shape[1]:
         raise ValueError(f"{shapes} with N above F; are they transposed?")
     if (factors == factors[0]).all(0).any():
-        raise ValueError("a factor is constant: there is nothing to tell")
+        raise ValueError("a factor is constant; leave it out")
 
 
 def _one_hot(values: Classes, size: int = 0) -> Scores:
@@ -202,7 +203,7 @@ def _entropy(probabilities: Scores) -> Scores:
 
 
 def _gap(scores: Scores) -> Scores:
-    """Return the largest score of each column less the next. (D, F) -> (F,)"""
+    """Return the largest score of each column minus the second largest. (D, F) -> (F,)"""
     if len(scores) == 1:
         return scores[0]
     second, first = np.sort(scores, axis=0)[-2:]
@@ -217,7 +218,7 @@ def _squared_correlation(codes: Codes, factor: Classes) -> Scores:
 
 
 def _certainty(importance: Scores) -> float:
-    """Return 1 - normalised entropy of each row, weighed by the row's share of all. (n, m)"""
+    """Return 1 - normalized entropy of the rows, weighted by the rows' sums. (n, m)"""
     total = importance.sum(1)
     if not total.sum() or importance.shape[1] == 1:
         return float(total.sum() > 0)
@@ -227,9 +228,9 @@ def _certainty(importance: Scores) -> float:
 
 
 def _split(factor: Classes, parts: int, seed: int) -> tuple[Classes, Classes]:
-    """Return the rows of all but one of ``parts``, and those of that one, at random.
+    """Split the rows at random into ``parts``; return those of all parts but one, and of that one.
 
-    Each value is spread evenly, so that none is judged that was not learnt.
+    Each value is spread evenly over the parts, so that no value is tested that was not learnt.
     """
     order = np.random.default_rng(seed).permutation(len(factor))
     order = order[np.argsort(factor[order], kind="stable")]

@@ -1,4 +1,4 @@
-"""The factors that a collection states of its images, and what latents tell of them."""
+"""The known factors of a collection's images, and how the latents hold them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,35 +10,36 @@ import numpy.typing as npt
 from multispace.model.latent.posterior import Posterior
 from multispace.pipeline.metrics.latents import disentanglement as scores
 
-FEWEST = 50  # images; of fewer the scores say nothing
-MOST = 2000  # images that are scored
-RARE = 2  # images; those with a value that fewer have are left out
+MIN_IMAGES = 50  # fewer give no meaningful scores
+MAX_IMAGES = 2000  # that are scored
+MIN_COUNT = 2  # images of a value; images with a rarer value are left out
 
 
 @dataclass(frozen=True)
 class Factors:
-    """F factors of N images that vary: classes, or ranks where they are ordinal."""
+    """F factors that vary over N images: classes, or ranks where a factor is ordinal."""
 
     names: tuple[str, ...]
     values: npt.NDArray[np.int64]  # (N, F)
     ordinal: tuple[bool, ...]
-    images: npt.NDArray[np.int64]  # (N,), their places among those that were asked about
+    images: npt.NDArray[np.int64]  # (N,), their indices among the images given
 
 
 def read_factors(entries: Sequence[Any]) -> Factors | None:
-    """Read the factors of images: each entry's ``flat``, a value by name.
+    """Read the factors of images: the value of each name in an entry's ``flat``.
 
-    Text is categorical; numbers are ordinal and, where there are more than 20 of them, cut into
-    20 bins of equal width. Images without factors, and those with a value that no other image
-    has, are left out, and of more than 2,000 images all but every n-th. None where fewer than
-    50 are left, or no factor varies.
+    Text is categorical. Numbers are ordinal; more than 20 different numbers are cut into 20 bins
+    of equal width. Images without factors, and those with a value that no other image has, are
+    left out. Of more than 2,000 images every n-th is taken.
+
+    :returns: None where fewer than 50 images are left, or no factor varies
     """
     found = [
         (i, entry["flat"])
         for i, entry in enumerate(entries)
         if isinstance(entry, Mapping) and isinstance(entry.get("flat"), Mapping)
     ]
-    found = found[:: -(-len(found) // MOST) or 1]
+    found = found[:: -(-len(found) // MAX_IMAGES) or 1]
     if not found:
         return None
     names = [name for name in found[0][1] if all(name in flat for _, flat in found)]
@@ -49,7 +50,7 @@ def read_factors(entries: Sequence[Any]) -> Factors | None:
     values = np.stack([v for v, _ in classes.values()], axis=1)
     kept = _without_rare(values)
     values = values[kept]
-    if len(values) < FEWEST:
+    if len(values) < MIN_IMAGES:
         return None
     varies = (values != values[0]).any(0)
     return Factors(
@@ -61,11 +62,11 @@ def read_factors(entries: Sequence[Any]) -> Factors | None:
 
 
 def _without_rare(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which rows to keep so that no value is left that only one row has. (N, F) -> (N,)"""
+    """Return which rows to keep so that each value is in two rows or more. (N, F) -> (N,)"""
     kept = np.ones(len(values), bool)
-    while True:  # leaving one out can make another the only one
+    while True:  # leaving one out can make another value rare
         counts = [np.bincount(v[kept], minlength=v.max() + 1)[v] for v in values.T]
-        common = kept & (np.min(counts, axis=0) >= RARE)
+        common = kept & (np.min(counts, axis=0) >= MIN_COUNT)
         if (common == kept).all():
             return kept
         kept = common
@@ -82,10 +83,13 @@ def _classes(values: Sequence[Any]) -> tuple[npt.NDArray[np.int64], bool]:
 
 
 def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict[str, Any]:
-    """Return what the latents of the images that ``factors`` was read of tell of the factors.
+    """Return the disentanglement scores of latents for known factors.
 
-    Of z (its posterior means): MIG, SAP, DCI, the FactorVAE score. Of z and of c (the
-    probabilities of all categories): the accuracy of a linear probe, beside ``majority``.
+    For z (its posterior means): MIG, SAP, DCI and the FactorVAE score. For z and for c (the
+    probabilities of all categories): the accuracy of a linear probe, to compare with
+    ``majority``.
+
+    :param posterior: of the images that ``factors`` was read from
     """
     values, names = factors.values, factors.names
     report: dict[str, Any] = {
@@ -128,7 +132,7 @@ def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict
 
 
 def factor_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table of :func:`score_factors`, a row a factor."""
+    """Return head and rows of the table of :func:`score_factors`, a row per factor."""
     columns = {"majority": "majority", "probe_z": "probe of z", "probe_c": "probe of c",
                "mig": "MIG", "sap": "SAP"}  # fmt: skip
     some = next(iter(report["factors"].values()))
@@ -143,7 +147,7 @@ def factor_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
 
 
 def factor_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return the scores of all factors together as a person reads them."""
+    """Return the scores over all factors as a line of text, if there are any."""
     if "z" not in report:
         return []
     z = report["z"]

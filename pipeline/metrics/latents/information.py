@@ -1,7 +1,7 @@
-"""What a posterior tells of its image, and how far all of them together are from the prior.
+"""Mutual information of image and latent, and the KL of the aggregate posterior to the prior.
 
-The mean KL to the prior is a sum (Hoffman & Johnson 2016): the mutual information of image and
-latent, and the KL of the aggregate posterior q(h) = 1/N sum_n q(h | v_n) to the prior.
+The two sum to the mean KL to the prior (Hoffman & Johnson 2016). The aggregate posterior is
+q(h) = 1/N sum_n q(h | v_n).
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multispace.model.latent.distributions import DiagonalGaussian
 
-ROWS = 512  # draws that are held against all posteriors at a time
+ROWS = 512  # draws whose densities under all posteriors are computed at a time
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def gaussian_information(q: DiagonalGaussian, draws: int = 1) -> Information:
     """Split the KL of N Gaussians by Monte Carlo, with ``draws`` of each from torch's generator.
 
     I is the mean of log q(z | v_n) - log q(z), z ~ q(z | v_n), where log q(z) =
-    logsumexp_n log q(z | v_n) - log N. So it cannot exceed log N, and near it says only that the
-    posteriors do not overlap; what is missing is then counted as the aggregate's KL. Noise can
-    make a small value negative.
+    logsumexp_n log q(z | v_n) - log N. So I cannot exceed log N. A value near log N only shows
+    that the posteriors do not overlap; the rest of the KL is then counted as the aggregate's KL.
+    Noise can make a small value negative.
     """
     wide = DiagonalGaussian(q.mean.double(), q.log_variance.double())
     count, dimensions = wide.mean.shape

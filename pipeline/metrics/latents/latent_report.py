@@ -1,4 +1,4 @@
-"""What the latent space of a system holds over a split, and whether the decoder uses it."""
+"""Report on the latent space of a system over a split: what it holds, and whether it is used."""
 
 import math
 from collections.abc import Sequence
@@ -23,54 +23,54 @@ from multispace.pipeline.metrics.latents.information import (
 from multispace.pipeline.metrics.latents.likelihood import mean_nll, split_likelihood
 
 ACTIVE_VARIANCE = 0.01  # Burda 2016: a unit is active where its posterior mean varies this much
-CAPTIONS = 5000  # of a split, at most, that likelihoods are taken of
-DRAWS = 4096  # of z, at least, that its mutual information is a mean of
-IGNORED, USED = 0.1, 1.0  # nats a caption that shuffling costs: below the one, from the other
-NAMED = 10  # dimensions whose KL is printed
+MAX_CAPTIONS = 5000  # of a split, for likelihoods
+MIN_DRAWS = 4096  # of z, for its mutual information
+IGNORED, USED = 0.1, 1.0  # nats per caption that shuffling costs: ignored below, used from
+SHOWN = 10  # dimensions whose KL is printed
 
 
 @torch.no_grad()
 def latent_report(
     system: Captioner, pairs: Pairs, vocabulary: Vocabulary, *, samples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """Return all that is known of a system's latents on a split, with a ``verdict`` in a sentence.
+    """Return the content of ``latents.json``, with a ``verdict`` in one sentence.
 
-    :func:`latent_summary`, :func:`ablate`, and as ``likelihood`` that of
-    :func:`likelihood.split_likelihood`; of `base` the verdict alone.
+    It is the result of :func:`latent_summary`, :func:`ablate` as ``ablation``, and
+    :func:`likelihood.split_likelihood` as ``likelihood``; `base` has a verdict only.
 
-    :param samples: of the importance-weighted likelihood, a caption; 0 leaves it out
+    :param samples: draws per caption of the importance-weighted likelihood; 0 leaves it out
     """
     torch.manual_seed(seed)
     pairs, posterior = posterior_of(system, pairs)
     if posterior.z is None and posterior.c is None:
         return {"verdict": f"{system.options.system} has no latent space: nothing to measure"}
     if len(pairs.features) < 2:
-        return {"verdict": "one image says nothing of a latent space; evaluate on more"}
+        return {"verdict": "a latent space cannot be measured on one image: evaluate on more"}
     report = latent_summary(posterior)
-    report["ablation"] = ablate(system, pairs, posterior, vocabulary, CAPTIONS, seed)
+    report["ablation"] = ablate(system, pairs, posterior, vocabulary, MAX_CAPTIONS, seed)
     if samples:
-        report["likelihood"] = split_likelihood(system, pairs, samples, CAPTIONS)
+        report["likelihood"] = split_likelihood(system, pairs, samples, MAX_CAPTIONS)
     report["verdict"] = verdict(report)
     return report
 
 
 @torch.no_grad()
 def latent_summary(posterior: Posterior) -> dict[str, Any]:
-    """Describe the posterior of all N images of a split; a channel it lacks is left out.
+    """Summarize the posterior of all N images of a split; a missing channel is left out.
 
-    ``z``: mean KL to the prior in nats, in all and by dimension, and the active units (variance
-    of the posterior mean over the split at least 0.01, ddof 1). ``c``: the same KL by variable,
-    and the usage perplexity exp H(mean q) of each, 1 where one category serves all images.
-    Both with their ``information``, see :mod:`latents.information`: that of z by Monte
-    Carlo and at most ``log_pictures``; that of c exact, for each variable on its own. What all
-    variables tell together is at most the sum.
+    ``z`` has the mean KL to the prior in nats, in total and by dimension, and the active units
+    (variance of the posterior mean over the split at least 0.01, ddof 1). ``c`` has the same KL by
+    variable, and the usage perplexity exp H(mean q) of each variable, which is 1 where all images
+    have the same category. Both have their ``information``, see :mod:`latents.information`: that
+    of z by Monte Carlo and at most ``log_pictures``; that of c exact, for each variable on its
+    own. The information of all variables together is at most the sum.
     """
     summary: dict[str, Any] = {}
     if posterior.z is not None:
         z, count = posterior.z, len(posterior.z.mean)
         by_dimension = z.kl().mean(0)
         spread = z.mean.var(0, correction=1)
-        draws = -(-DRAWS // count)
+        draws = -(-MIN_DRAWS // count)
         information = gaussian_information(z, draws)
         summary["z"] = {
             "dimensions": len(by_dimension),
@@ -111,10 +111,12 @@ def ablate(
 ) -> dict[str, Any]:
     """Return what shuffled latents, and draws from the prior, cost in NLL and in CIDEr.
 
-    ``nll`` (nats a caption, at most ``captions`` of them) and ``cider`` (greedy captions of all
-    images) are those of latents as they are in use: the mean of z, the arg max of c.
-    ``shuffled`` and ``prior`` hold for ``z``, ``c`` and ``both`` the rise of NLL as ``nats`` and
-    the change of CIDEr as ``cider``. Prior draws come from torch's generator.
+    ``nll`` (nats per caption) and ``cider`` (greedy captions of all images) are those of the
+    image's own latents: the mean of z, the arg max of c. ``shuffled`` and ``prior`` hold, for
+    ``z``, ``c`` and ``both``, the rise of NLL as ``nats`` and the change of CIDEr as ``cider``.
+    Draws from the prior come from torch's generator.
+
+    :param captions: maximum number of captions for the NLL
     """
     groups = {"shuffled": shuffled(posterior, seed), "prior": from_prior(posterior)}
     conditions = {"own": posterior.mode()}
@@ -141,7 +143,7 @@ def ablate(
 
 
 def verdict(report: dict[str, Any]) -> str:
-    """Say in one sentence what each channel carries and whether the decoder uses it."""
+    """Return one sentence on what each channel carries and whether the decoder uses it."""
     said, costs = [], report["ablation"]["shuffled"]
     if z := report.get("z"):
         said.append(
@@ -154,10 +156,10 @@ def verdict(report: dict[str, Any]) -> str:
 
 
 def latent_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table of :func:`latent_report`, a row a channel.
+    """Return head and rows of the table of :func:`latent_report`, a row per channel.
 
-    KL = I + KL of the aggregate, the two parts summed over the variables of c; then the nats a
-    caption and the CIDEr that the channel's loss costs.
+    KL = I + KL of the aggregate, both summed over the variables of c. Then follow the nats per
+    caption and the CIDEr that shuffling the channel, or drawing it from the prior, costs.
     """
     head = ["latent", "in use", "KL", "I", "KL of aggregate", "shuffled", "from prior",
             "CIDEr shuffled", "CIDEr prior"]  # fmt: skip
@@ -184,16 +186,16 @@ def latent_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def latent_lines(report: dict[str, Any]) -> list[str]:
-    """Return what a person reads below the table, the verdict last."""
+    """Return the lines below the table, the verdict last."""
     lines = []
     if z := report.get("z"):
         part = z["information"]
         lines.append(
-            f"I of z is an estimate that cannot exceed log N = {part['log_pictures']:.2f} nats, "
-            f"N the images; by its draws KL is {part['sum']:.2f}"
+            f"I of z is an estimate that cannot exceed log N = {part['log_pictures']:.2f} nats for "
+            f"N images; the same draws estimate the KL at {part['sum']:.2f}"
         )
         kl = z["kl_by_dimension"]
-        largest = sorted(range(len(kl)), key=lambda i: -kl[i])[:NAMED]
+        largest = sorted(range(len(kl)), key=lambda i: -kl[i])[:SHOWN]
         lines.append("largest KL: " + ", ".join(f"z{i} {kl[i]:.2f}" for i in largest))
     predicted = sum(part["predicted"] for part in report.get("c", {}).get("information", ()))
     if predicted:
@@ -220,7 +222,7 @@ def _judge(channel: str, nats: float) -> str:
 
 
 def _usage(c: dict[str, Any]) -> str:
-    """Return the categories in use, by perplexity; of several variables their means."""
+    """Return the number of categories in use, by perplexity; for several variables the means."""
     used: Sequence[float] = c["usage_perplexity"]
     count = len(used)
     if count == 1:

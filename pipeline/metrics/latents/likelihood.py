@@ -1,4 +1,4 @@
-"""How likely a split's captions are to the decoder, under teacher forcing, in packed batches."""
+"""Likelihood of a split's captions under the decoder, by teacher forcing in packed batches."""
 
 import math
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import Captioner
 
 BATCH = 512  # captions packed together
-ROWS = 256  # tokens whose logits exist at a time
+ROWS = 256  # tokens whose logits are in memory at a time
 
 
-def choose_captions(pairs: Pairs, most: int) -> list[np.ndarray]:
-    """Return the numbers of at most ``most`` captions, evenly over the split, in batches.
+def choose_captions(pairs: Pairs, limit: int) -> list[np.ndarray]:
+    """Return the numbers of at most ``limit`` captions, evenly spaced over the split, in batches.
 
-    All captions where there are no more; the longest first, as :meth:`Pairs.batch` wants them.
+    The longest come first, as :meth:`Pairs.batch` requires.
     """
-    count = min(most, len(pairs))
+    count = min(limit, len(pairs))
     numbers = np.arange(count) * len(pairs) // count
     order = numbers[np.argsort(-pairs.lengths[numbers], kind="stable")]
     return [order[i : i + BATCH] for i in range(0, count, BATCH)]
@@ -43,30 +43,31 @@ def caption_nll(decoder: Decoder, condition: Tensor, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def mean_nll(
-    system: Captioner, pairs: Pairs, conditions: Mapping[str, Tensor], most: int
+    system: Captioner, pairs: Pairs, conditions: Mapping[str, Tensor], limit: int
 ) -> dict[str, float]:
-    """Return the mean NLL of captions, nats each, under several conditions of their images.
+    """Return the mean NLL of captions, in nats per caption, under several conditions.
 
     :param conditions: by name, (P, C): a row for each row of ``pairs.features``
-    :param most: captions that are looked at, see :func:`choose_captions`
+    :param limit: maximum number of captions, see :func:`choose_captions`
     """
     device = system.feature_mean.device
     totals = dict.fromkeys(conditions, 0.0)
-    for numbers in choose_captions(pairs, most):
+    for numbers in choose_captions(pairs, limit):
         batch = pairs.batch(numbers).to(device)
         rows = torch.from_numpy(pairs.rows[numbers]).to(device)
         for name, condition in conditions.items():
             totals[name] += caption_nll(system.decoder, condition[rows], batch).sum().item()
-    return {name: total / min(most, len(pairs)) for name, total in totals.items()}
+    return {name: total / min(limit, len(pairs)) for name, total in totals.items()}
 
 
 def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: int) -> Tensor:
     """Return log [p(caption | h) p(h) / q(h | v)] of draws h = [z ; c] from q(h | v). (K, B)
 
-    z is drawn from its Gaussian; c as it is in use, one-hot: a category from q(c | v), weighed by
-    p(c) / q(c | v) with p(c) uniform. Nothing is relaxed, so the weights are exact.
+    z is drawn from its Gaussian; c is one-hot, as at test time: a category from q(c | v), with the
+    weight p(c) / q(c | v), p(c) uniform. Nothing is relaxed, so the weights are exact.
 
-    :param posterior: of the B captions' images, one row a caption
+    :param posterior: of the images of the B captions, a row per caption
+    :param samples: K
     """
     weights = []
     for _ in range(samples):
@@ -96,25 +97,24 @@ def importance_weighted_nll(weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def split_likelihood(system: Captioner, pairs: Pairs, samples: int, most: int) -> dict[str, float]:
-    """Return bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), in nats a caption.
+def split_likelihood(system: Captioner, pairs: Pairs, samples: int, limit: int) -> dict[str, float]:
+    """Return upper bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), nats per caption.
 
-    The decoder with h from the prior knows nothing of the image; q(h | v) only proposes draws.
-    Where the posterior reads captions the decoder reads the image too, and the bound is one on
-    -log p(caption | v).
-    ``elbo`` is the bound of one draw and ``nll`` that of K, from the same draws, which come from
-    torch's generator.
+    With h from the prior the decoder does not see the image; q(h | v) only proposes draws. Where
+    the posterior reads captions, the decoder also reads the image, and the bound is on
+    -log p(caption | v). ``elbo`` is the bound with one draw and ``nll`` that with K, from the
+    same draws, which come from torch's generator.
 
     :param samples: K
-    :param most: captions that are looked at
+    :param limit: maximum number of captions
     """
     device = system.feature_mean.device
     total, single = 0.0, 0.0
-    for numbers in choose_captions(pairs, most):
+    for numbers in choose_captions(pairs, limit):
         batch = pairs.batch(numbers).to(device)
         posterior = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes))
         weights = log_weights(system.decoder, posterior, batch, samples).double()
         total += importance_weighted_nll(weights).sum().item()
         single -= weights.mean(0).sum().item()
-    count = min(most, len(pairs))
+    count = min(limit, len(pairs))
     return {"samples": samples, "captions": count, "nll": total / count, "elbo": single / count}
