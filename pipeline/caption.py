@@ -1,4 +1,4 @@
-"""Captions for new image files."""
+"""Caption image files with a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,29 @@ from multispace.errors import PipelineError
 from multispace.model.device import choose_device, cores
 from multispace.pipeline.extraction.backbone_spec import MIRRORED, backbone_of, spec_of
 from multispace.pipeline.extraction.workers import Extracted, extracted_batches
-from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.decoding import BEAM, caption_features
 from multispace.pipeline.runs.run_folder import load_run
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """Captions by file, in the order given, and the files that could not be read."""
+    """Result of `caption`: captions by file, and why some files could not be read."""
 
     captions: dict[str, str]
     failures: dict[str, str]
+
+    def to_json(self) -> dict[str, str]:
+        """Return the captions by file."""
+        return self.captions
+
+    def render(self) -> str:
+        """Return a line per image: the file, a tab, the caption."""
+        return "\n".join(f"{file}\t{text}" for file, text in self.captions.items())
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """A line for each file that could not be read."""
+        return tuple(self.failures.values())
 
 
 def caption(
@@ -29,13 +42,13 @@ def caption(
     images: Sequence[Path],
     *,
     weights: str | None = None,
-    beam: int = 5,
+    beam: int = BEAM,
     checkpoint: str = "best",
     device: str = "auto",
 ) -> Captioned:
-    """Caption image files through the backbone that the run's features came from.
+    """Caption image files with the backbone that extracted the features of the run.
 
-    :param weights: where the backbone's weights are, if no longer where the cache says.
+    :param weights: where the backbone's weights are, if no longer where the cache says
     :raises PipelineError: the weights or the transform are not those of the run's features.
     """
     where = choose_device(device)
@@ -43,13 +56,15 @@ def caption(
     spec = run.spec
     if spec.transform is None:
         raise PipelineError(
-            f"{run_folder}: trained on vectors that were {spec.origin}; none can be made of other "
-            "pictures; train on a cache that `preprocess` extracted"
+            f"trained on vectors that were {spec.origin}; they cannot be made of other images",
+            where=run_folder,
+            hint="train on a cache that `multispace preprocess` extracted",
         )
     if spec.decode.removesuffix(MIRRORED) != DECODING:
         raise PipelineError(
-            f"{run_folder}: its images were decoded as {spec.decode!r}, this software does "
-            f"{DECODING!r}; extract the features anew"
+            f"its images were decoded as {spec.decode!r}, this version decodes as {DECODING!r}",
+            where=run_folder,
+            hint="extract the features again and train on them",
         )
     backbone = backbone_of(spec, weights=weights, device=device)
     run.check_spec(spec_of(backbone, spec.dtype), f"--weights {backbone.weights}")
@@ -62,6 +77,6 @@ def caption(
     if not rows.keys:
         return Captioned({}, failures)
     features = torch.from_numpy(np.concatenate(rows.features))
-    features = features.to(getattr(torch, spec.dtype))  # as the cache would have rounded them
-    said = caption_features(run.system, features, run.vocabulary, width=beam)
-    return Captioned(dict(zip(rows.keys, said, strict=True)), failures)
+    features = features.to(getattr(torch, spec.dtype))  # rounded as in the cache
+    texts = caption_features(run.system, features, run.vocabulary, width=beam)
+    return Captioned(dict(zip(rows.keys, texts, strict=True)), failures)

@@ -1,4 +1,4 @@
-"""Table 1: systems over seeds, with intervals of every difference between them."""
+"""Compare evaluated runs over their seeds, with intervals of all differences."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions import diversity
+from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.captions.registry import NAMES
 from multispace.pipeline.reporting.tables import Table
-from multispace.pipeline.runs.evaluation_folder import CAPTIONS
+from multispace.pipeline.runs.evaluation_reader import CAPTION_COLUMNS
 from multispace.pipeline.runs.groups import (
     EvaluatedRun,
     check_same,
@@ -22,21 +24,20 @@ from multispace.pipeline.runs.groups import (
     shared_options,
 )
 
-Floats = NDArray[np.float64]
-
-COLUMNS = ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
+FIRST = ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L")  # columns that papers report
+COLUMNS = (*FIRST, *(name for name in NAMES if name not in FIRST))
 CHECKPOINTS = {"best": ("best",), "last": ("last",), "both": ("best", "last")}
 INTERVALS = (
     "intervals: 95 %, percentiles of {resamples} resamples of {images} images, the same for "
-    "all, and of the seeds of each system; BLEU and METEOR are made anew from summed statistics"
+    "all, and of the seeds of each system; BLEU and METEOR are recomputed from summed statistics"
 )
-ONE_SEED = "where a system has one seed, intervals tell of the images alone, not of training"
-FEW_SEEDS = "a bootstrap over few seeds understates their variance, by (n - 1)/n for n seeds"
+ONE_SEED = "intervals of a system with one seed cover the choice of images, not of the seed"
+FEW_SEEDS = "a bootstrap over n seeds understates their variance by a factor of (n - 1)/n"
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What `compare` is asked for."""
+    """Options of `compare`."""
 
     runs: Sequence[Path]
     split: str = "test"
@@ -46,18 +47,20 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         if self.checkpoint not in CHECKPOINTS:
-            raise OptionError(f"--checkpoint {self.checkpoint}: use {', '.join(CHECKPOINTS)}")
+            raise OptionError(
+                f"use one of {', '.join(CHECKPOINTS)}", where=f"--checkpoint {self.checkpoint}"
+            )
         if self.resamples < 1:
-            raise OptionError(f"--resamples {self.resamples}: it must be at least 1")
+            raise OptionError("it must be at least 1", where=f"--resamples {self.resamples}")
         places = [run.resolve() for run in self.runs]
         for run, place in zip(self.runs, places, strict=True):
             if places.count(place) > 1:
-                raise OptionError(f"{run}: is given twice; a run counts once")
+                raise OptionError("is given twice", where=run, hint="give each run once")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, the standard deviation over seeds (None for one seed), and its 95 % interval."""
+    """A mean over seeds, its std over seeds (None for one seed), and its 95 % interval."""
 
     mean: float
     std: float | None
@@ -67,7 +70,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Section:
-    """Scores of one kind: ``groups`` by name, and ``differences`` of the second to the first."""
+    """Scores of one kind: of each group by name, and differences of two groups.
+
+    A difference is (first group, second group, second minus first).
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -98,34 +104,45 @@ class Section:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one split, grouped by what they are."""
+    """Result of `compare`: scores of runs on one split, by the groups of the runs."""
 
     split: str
     images: int
     runs: dict[str, dict[str, int]]  # group -> run -> seed
     sections: tuple[Section, ...]
-    captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and deviation, over seeds
+    captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and std over seeds
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "sections": [section.to_json() for section in self.sections]}
 
+    def render(self, form: str = "text") -> str:
+        """Return all tables as ``text``, ``markdown`` or ``latex``."""
+        if form == "text":
+            shown = [text_table([t.title, *t.head[1:]], t.rows) for t in self.tables()]
+            return "\n".join(shown)
+        tables = self.tables()
+        return "\n".join(
+            (table.markdown() if form == "markdown" else table.latex()) + "\n" for table in tables
+        )
+
     def tables(self) -> list[Table]:
-        """Return all of it as tables."""
+        """Return all tables: scores, their differences, diversity, single captions."""
         rows = [
             [name, str(len(self.runs[name])), *(_spread(*cell) for cell in cells.values())]
             for name, cells in self.captions.items()
         ]
-        single = Table("one caption an image", ("", "seeds", *CAPTIONS), rows)
+        single = Table("one caption an image", ("", "seeds", *CAPTION_COLUMNS), rows)
         first, *rest = (table for section in self.sections for table in section.tables())
         return [first, *rest, single]
 
 
 def compare(options: CompareOptions) -> Comparison:
-    """Compare what ``evaluate`` wrote of the runs.
+    """Compare the evaluations of runs.
 
-    Runs whose options, search and features are the same, whatever their seed, are a group.
+    Runs that differ in their seed alone form a group: they share their options, the search for
+    captions and the features.
 
     :raises PipelineError: a run is not evaluated on the split, or the runs do not compare.
     """
@@ -138,7 +155,7 @@ def read_groups(options: CompareOptions) -> dict[str, list[EvaluatedRun]]:
     :raises PipelineError: as :func:`compare`.
     """
     if not options.runs:
-        raise OptionError("RUN: name one or more")
+        raise OptionError("give one or more", where="RUN")
     runs = [
         read_run(folder, options.split, checkpoint)
         for checkpoint in CHECKPOINTS[options.checkpoint]
@@ -159,16 +176,9 @@ def compare_groups(
     notes += [ONE_SEED] * (1 in sizes) + [FEW_SEEDS] * (max(sizes) > 1)
     if shared := shared_options(runs):
         notes.append(f"all with {shared}")
-
-    columns = tuple(c for c in COLUMNS if all(c in run.scored.corpus for run in runs))
-    left_out = [c for c in COLUMNS if c not in columns and any(c in r.scored.corpus for r in runs)]
+    columns, left_out = _columns(runs)
     if left_out:
         notes.append(f"not scored for all runs, and left out: {', '.join(left_out)}")
-    if not columns:
-        raise PipelineError(
-            f"{runs[0].folder} and the others have no score in common; evaluate them with the "
-            "same --metrics"
-        )
     title = f"{options.split}, {images} images"
     sections = [_section(title, columns, groups, _scores(columns), options)]
     sampled = {
@@ -181,7 +191,7 @@ def compare_groups(
         title = f"diversity of {counts.pop()} samples an image"
         sections.append(_section(title, diversity.COLUMNS, sampled, _diversity, options))
     elif counts:
-        notes.append(f"samples an image are {sorted(counts)}: diversity does not compare")
+        notes.append(f"samples per image are {sorted(counts)}: diversity does not compare")
     return Comparison(
         split=options.split,
         images=images,
@@ -190,12 +200,26 @@ def compare_groups(
         captions={
             name: {
                 column: _mean([run.scored.captions[column] for run in members])
-                for column in CAPTIONS
+                for column in CAPTION_COLUMNS
             }
             for name, members in groups.items()
         },
         notes=tuple(notes),
     )
+
+
+def _columns(runs: Sequence[EvaluatedRun]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the scores that all runs have, and those that only some have."""
+    held = [run.scored.corpus for run in runs]
+    columns = tuple(c for c in COLUMNS if all(c in scores for scores in held))
+    if not columns:
+        raise PipelineError(
+            "the runs have no score in common",
+            where=runs[0].folder,
+            hint="evaluate all of them with the same --metrics",
+        )
+    some = [c for c in COLUMNS if c not in columns and any(c in scores for scores in held)]
+    return columns, some
 
 
 def _scores(columns: Sequence[str]) -> Callable[[EvaluatedRun], Callable[[Floats], Floats]]:
@@ -254,7 +278,7 @@ def _section(
 
 
 def _estimates(columns: Iterable[str], values: Floats, draws: Floats) -> dict[str, Estimate]:
-    """Put together the values of the runs (S, M) and of the resamples (B, M)."""
+    """Return an estimate per column of the values of S runs and of B resamples. (S, M), (B, M)"""
     return {
         column: Estimate(*_mean(values[:, k].tolist()), *interval(draws[:, k]))
         for k, column in enumerate(columns)

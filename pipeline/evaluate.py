@@ -1,7 +1,7 @@
-"""Caption a split with a run's system, score the captions, and look at its latent space."""
+"""Caption a split with a run's system, score the captions, and examine the latent space."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,54 +9,72 @@ import torch
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.files import write_json
+from multispace.data.files import json_bytes
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
+from multispace.pipeline.console.table import text_table
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
-from multispace.pipeline.metrics.captions.diversity_report import diversity_of
-from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scores_table
+from multispace.pipeline.metrics.captions.diversity_report import (
+    Diversity,
+    diversity_of,
+    diversity_text,
+)
+from multispace.pipeline.metrics.captions.metric import ImageId
+from multispace.pipeline.metrics.captions.registry import check_metrics
+from multispace.pipeline.metrics.content.attributes import attribute_table
+from multispace.pipeline.metrics.content.combinations import composition_rows
 from multispace.pipeline.metrics.content.mentions import attributes_of, composition_of
-from multispace.pipeline.metrics.latents.factors import read_factors, score_factors
-from multispace.pipeline.metrics.latents.latent_report import latent_report
+from multispace.pipeline.metrics.java import find_java
+from multispace.pipeline.metrics.latents.factors import (
+    factor_lines,
+    factor_table,
+    read_factors,
+    score_factors,
+)
+from multispace.pipeline.metrics.latents.latent_report import (
+    latent_lines,
+    latent_report,
+    latent_table,
+)
 from multispace.pipeline.runs.evaluation_folder import (
+    ATTRIBUTES,
+    CAPTIONS,
+    COMPOSITION,
+    CONSENSUS,
     DIVERSITY,
-    RECORD,
+    FACTORS,
+    LATENTS,
+    SAMPLES,
     Record,
+    Request,
     digest_references,
-    evaluation_folder,
+    scores_content,
+    write_evaluation,
 )
 from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.pipeline.score import results_format, write_scores
+from multispace.pipeline.score import results_format
 from multispace.pipeline.transfer import local_cache
 from multispace.version import package_version
-
-CAPTIONS = "captions.json"
-LATENTS = "latents.json"
-SAMPLES = "samples.json"
-CONSENSUS = "consensus.json"
-FACTORS = "disentanglement.json"
-ATTRIBUTES = "attributes.json"
-COMPOSITION = "composition.json"
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What `evaluate` is asked for."""
+    """Options of `evaluate`."""
 
     run: Path
     cache: Path | str  # a folder, or a URL
     split: str
-    beam: int = 5
-    length_penalty: float = 0.0
-    samples: int = 0
-    sample_meteor: bool = False
-    importance_samples: int = 5
-    metrics: Sequence[str] = METRICS
-    checkpoint: str = "best"
+    beam: int = Request.beam
+    length_penalty: float = Request.length_penalty
+    samples: int = Request.samples
+    sample_meteor: bool = Request.sample_meteor
+    importance_samples: int = Request.importance_samples
+    metrics: Sequence[str] = Request.metrics
+    checkpoint: str = Request.checkpoint
     device: str = "auto"
-    seed: int = 0
+    seed: int = Request.seed
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)
@@ -74,36 +92,34 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a system does on a split. ``captions`` are in the order of the images."""
+    """Result of `evaluate`: captions of a split, their scores, and what the latents carry.
+
+    ``captions`` are in the order of ``keys``.
+    """
 
     run: str
-    system: str
-    split: str
-    checkpoint: str
-    step: int
-    beam: int
     folder: Path
+    record: Record
     keys: tuple[str, ...]
     captions: tuple[str, ...]
-    without_vector: int
     scores: Scores
     diversity: dict[str, Any]
     latents: dict[str, Any]
-    disentanglement: dict[str, Any] | None  # where the split states factors
+    disentanglement: dict[str, Any] | None  # None where the split states no factors
     attributes: dict[str, Any]
     composition: dict[str, Any] | None  # None where the cache holds nothing out
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the command prints: everything but the single captions."""
+        """Return the evaluation without what is reported per image."""
         return {
             "run": self.run,
-            "system": self.system,
-            "split": self.split,
-            "checkpoint": self.checkpoint,
-            "step": self.step,
-            "beam": self.beam,
+            "system": self.record.system,
+            "split": self.record.split,
+            "checkpoint": self.record.checkpoint,
+            "step": self.record.step,
+            "beam": self.record.beam,
             "pictures": len(self.keys),
-            "without_vector": self.without_vector,
+            "without_vector": self.record.without_vector,
             "distinct_captions": self.diversity["captions"]["distinct"],
             "scores": self.scores.corpus,
             "notes": list(self.scores.notes),
@@ -115,130 +131,187 @@ class Evaluation:
             "folder": str(self.folder),
         }
 
+    def render(self) -> str:
+        """Return the tables of all that was measured."""
+        return "\n".join(self._lines())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the tables should know, one line each."""
+        sampled = self.diversity["notes"] if "samples" in self.diversity else ()
+        left = self.record.without_vector
+        missing = [f"{left} images without a vector were left out"] if left else []
+        return (*self.scores.notes, *sampled, *missing)
+
+    def _lines(self) -> Iterator[str]:
+        record = self.record
+        yield (
+            f"{record.system} ({record.checkpoint} checkpoint, step {record.step}) on "
+            f"{len(self.keys)} images of {record.split!r}, beam {record.beam}: "
+            f"{self.diversity['captions']['distinct']} distinct captions"
+        )
+        yield scores_table({record.system: self.scores.corpus})
+        yield diversity_text(self.diversity)
+        yield text_table(*attribute_table(self.attributes))
+        if (found := self.composition) is not None:
+            yield f"held-out pairs, recall over {found['k']} {found['captions']}:"
+            yield text_table(*composition_rows(found))
+        head, rows = latent_table(self.latents)
+        if rows:
+            yield text_table(head, rows)
+        yield from latent_lines(self.latents)
+        if self.disentanglement:
+            yield text_table(*factor_table(self.disentanglement))
+            yield from factor_lines(self.disentanglement)
+        yield f"written to {self.folder}"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What an evaluation reads: a run, and the images of a split that have a vector."""
+
+    run: Run
+    pairs: Pairs
+    ids: list[ImageId]  # of the images
+    references: dict[ImageId, Sequence[str]]
+    training: Sequence[str]  # captions of the training split
+    fingerprint: str  # of the features
+
 
 def evaluate(options: EvaluateOptions) -> Evaluation:
     """Caption and score every image of a split that has a vector.
 
-    Writes ``RUN/evaluation/SPLIT/``, or ``SPLIT-last/`` for the last checkpoint:
-    ``captions.json`` (COCO results format), ``scores.json``, ``per_image.json``,
-    ``diversity.json``, ``latents.json``, ``disentanglement.json`` where the split states factors
-    and the system has latents, ``attributes.json``, ``composition.json`` where training held out
-    pairs that the split shows, where samples are asked for ``samples.json`` and
-    ``consensus.json``, and at the end ``evaluation.json``, which says how they were made.
+    Writes a folder in ``RUN/evaluation/``, whole or not at all: ``SPLIT/`` with the default
+    options, ``SPLIT-last/`` for the last checkpoint, and another folder for other options; see
+    :mod:`multispace.pipeline.runs.evaluation_folder`.
 
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
     """
-    run = load_run(options.run, choose_device(options.device), options.checkpoint)
-    if options.samples and run.system.options.system == "base":
-        raise OptionError("--samples: base has no latent space to sample from")
-    cache = Cache.open(local_cache(options.cache))
-    run.check_cache(cache)
-    pairs = load_pairs(cache, options.split)
-    training = cache.captions(run.config["options"]["train_split"]).texts
-    ids = [pairs.captions.image_ids[image] for image in pairs.images]
-    every = pairs.captions.references()
-    references = {image_id: every[image_id] for image_id in ids}
-    folder = evaluation_folder(options.run, options.split, options.checkpoint)
-    for stale in (RECORD, SAMPLES, CONSENSUS, FACTORS, COMPOSITION):
-        (folder / stale).unlink(missing_ok=True)
+    find_java()  # scoring comes last: do not decode for minutes to find that Java is missing
+    inputs = _load(options)
+    run, pairs = inputs.run, inputs.pairs
+    search: dict[str, Any] = {"width": options.beam, "length_penalty": options.length_penalty}
 
-    captions = caption_features(
-        run.system,
-        pairs.features,
-        run.vocabulary,
-        width=options.beam,
-        length_penalty=options.length_penalty,
-    )
-    said = dict(zip(ids, captions, strict=True))
-    write_json(folder / CAPTIONS, results_format(said))  # kept even where scoring fails
-    samples = _samples(run, pairs.features, ids, options)
-    if samples:
-        write_json(folder / SAMPLES, [{"image_id": i, "captions": c} for i, c in samples.items()])
+    texts = caption_features(run.system, pairs.features, run.vocabulary, **search)
+    captions = dict(zip(inputs.ids, texts, strict=True))
+    samples = _draw_samples(inputs, options.samples, options.seed, search)
+    scores = score_captions(inputs.references, captions, options.metrics)
+    diversity = _diversity(inputs, captions, samples, options)
     latents = latent_report(
         run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
     )
-    write_json(folder / LATENTS, latents)
-    disentanglement = _disentanglement(run, pairs, options.seed)
-    if disentanglement:
-        write_json(folder / FACTORS, disentanglement)
-    attributes = attributes_of(pairs, said)
-    write_json(folder / ATTRIBUTES, attributes)
-    composition = composition_of(
-        run, pairs, samples, width=options.beam, length_penalty=options.length_penalty
-    )
-    if composition is not None:
-        write_json(folder / COMPOSITION, composition)
-    scores = score_captions(references, said, options.metrics)
-    write_scores(folder, scores)
-    within = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
-    diversity = diversity_of(said, samples, references, training, within)
-    if samples:
-        write_json(folder / CONSENSUS, results_format(diversity.consensus))
-    write_json(folder / DIVERSITY, diversity.report)
-    pictures_digest, references_digest = digest_references(references)
-    Record(
-        system=run.system.options.system,
-        split=options.split,
-        checkpoint=options.checkpoint,
-        step=run.step,
-        beam=options.beam,
-        length_penalty=options.length_penalty,
-        samples=options.samples,
-        seed=options.seed,
-        metrics=tuple(options.metrics),
-        images=len(ids),
-        without_vector=pairs.without_vector,
-        pictures_digest=pictures_digest,
-        references_digest=references_digest,
-        vocabulary_digest=run.vocabulary.digest,
-        fingerprint=cache.spec.fingerprint,
-        version=package_version(),
-    ).save(folder)
+    factors = _disentanglement(run, pairs, options.seed)
+    attributes = attributes_of(pairs, captions)
+    composition = composition_of(run.system, pairs, run.vocabulary, samples, **search)
+
+    record = _record(inputs, options)
+    contents = _contents(captions, samples, diversity, latents, factors, attributes, composition)
+    folder = write_evaluation(options.run, record, {**contents, **scores_content(scores)})
     return Evaluation(
         run=str(options.run),
-        system=run.system.options.system,
-        split=options.split,
-        checkpoint=options.checkpoint,
-        step=run.step,
-        beam=options.beam,
         folder=folder,
+        record=record,
         keys=tuple(pairs.keys),
-        captions=tuple(captions),
-        without_vector=pairs.without_vector,
+        captions=tuple(texts),
         scores=scores,
         diversity=diversity.report,
         latents=latents,
-        disentanglement=disentanglement,
+        disentanglement=factors,
         attributes=attributes,
         composition=composition,
     )
 
 
-def _samples(
-    run: Run, features: torch.Tensor, ids: Sequence[int | str], options: EvaluateOptions
-) -> dict[int | str, list[str]]:
-    """Return N captions an image, each from its own draw of the posterior; none for N = 0."""
-    torch.manual_seed(options.seed)
+def _load(options: EvaluateOptions) -> _Inputs:
+    """Open the run and the cache, and check that they belong together."""
+    run = load_run(options.run, choose_device(options.device), options.checkpoint)
+    if options.samples and run.system.options.system == "base":
+        raise OptionError("base has no latent space to sample from", where="--samples")
+    cache = Cache.open(local_cache(options.cache))
+    run.check_cache(cache)
+    pairs = load_pairs(cache, options.split)
+    ids = [pairs.captions.image_ids[image] for image in pairs.images]
+    references = pairs.captions.references()
+    return _Inputs(
+        run=run,
+        pairs=pairs,
+        ids=ids,
+        references={image_id: references[image_id] for image_id in ids},
+        training=cache.captions(run.config["options"]["train_split"]).texts,
+        fingerprint=cache.spec.fingerprint,
+    )
+
+
+def _draw_samples(
+    inputs: _Inputs, count: int, seed: int, search: dict[str, Any]
+) -> dict[ImageId, list[str]]:
+    """Return ``count`` captions per image, each from its own draw of the posterior, or nothing."""
+    torch.manual_seed(seed)
+    run, features = inputs.run, inputs.pairs.features
     draws = [
-        caption_features(
-            run.system,
-            features,
-            run.vocabulary,
-            width=options.beam,
-            length_penalty=options.length_penalty,
-            latents="sample",
-        )
-        for _ in range(options.samples)
+        caption_features(run.system, features, run.vocabulary, latents="sample", **search)
+        for _ in range(count)
     ]
-    return {i: list(c) for i, *c in zip(ids, *draws, strict=True)} if draws else {}
+    return {i: list(texts) for i, *texts in zip(inputs.ids, *draws, strict=True)} if draws else {}
+
+
+def _diversity(
+    inputs: _Inputs,
+    captions: dict[ImageId, str],
+    samples: dict[ImageId, list[str]],
+    options: EvaluateOptions,
+) -> Diversity:
+    metrics = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
+    return diversity_of(captions, samples, inputs.references, inputs.training, metrics)
 
 
 @torch.no_grad()
 def _disentanglement(run: Run, pairs: Pairs, seed: int) -> dict[str, Any] | None:
-    """Return what the latents tell of the split's factors, if both are there."""
+    """Return how the latents hold the factors of the split; None where either is missing."""
     stated = pairs.captions.factors
     if stated is None or run.system.options.system == "base":
         return None
     pairs, posterior = posterior_of(run.system, pairs)
     factors = read_factors([stated[image] for image in pairs.images])
     return score_factors(posterior, factors, seed) if factors else None
+
+
+def _record(inputs: _Inputs, options: EvaluateOptions) -> Record:
+    pictures_digest, references_digest = digest_references(inputs.references)
+    asked = {known.name: getattr(options, known.name) for known in fields(Request)}
+    return Record(
+        **{**asked, "metrics": tuple(options.metrics)},
+        system=inputs.run.system.options.system,
+        step=inputs.run.step,
+        images=len(inputs.ids),
+        without_vector=inputs.pairs.without_vector,
+        pictures_digest=pictures_digest,
+        references_digest=references_digest,
+        vocabulary_digest=inputs.run.vocabulary.digest,
+        fingerprint=inputs.fingerprint,
+        version=package_version(),
+    )
+
+
+def _contents(
+    captions: dict[ImageId, str],
+    samples: dict[ImageId, list[str]],
+    diversity: Diversity,
+    latents: dict[str, Any],
+    factors: dict[str, Any] | None,
+    attributes: dict[str, Any],
+    composition: dict[str, Any] | None,
+) -> dict[str, bytes]:
+    """Return the content of each file of the evaluation's folder but those of the scores."""
+    drawn = [{"image_id": i, "captions": texts} for i, texts in samples.items()]
+    values = {
+        CAPTIONS: results_format(captions),
+        SAMPLES: drawn or None,
+        CONSENSUS: results_format(diversity.consensus) or None,
+        DIVERSITY: diversity.report,
+        LATENTS: latents,
+        FACTORS: factors,
+        ATTRIBUTES: attributes,
+        COMPOSITION: composition,
+    }
+    return {name: json_bytes(value) for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What single latents say: captions while one of them is moved and all others stay."""
+"""Show what single latents do: captions while one latent changes and all others stay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.runs.run_folder import Run, load_run
 from multispace.pipeline.transfer import local_cache
 
-SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a deviation of 1
-MOST = 1000  # images whose words are counted
-WORDS = 5  # named for each latent, either way
+SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a std of 1
+MAX_IMAGES = 1000  # whose words are counted
+WORDS = 5  # that rise most, and that fall most, for each latent
 
 
 @dataclass(frozen=True)
 class ExploreOptions:
-    """What `explore` is asked for."""
+    """Options of `explore`."""
 
     run: Path
     cache: Path | str  # a folder, or a URL
@@ -41,34 +41,34 @@ class ExploreOptions:
     def __post_init__(self) -> None:
         for flag, value in (("--pictures", self.images), ("--dims", self.dims)):
             if value < 1:
-                raise OptionError(f"{flag} {value}: it must be at least 1")
+                raise OptionError("it must be at least 1", where=f"{flag} {value}")
 
 
 @dataclass(frozen=True)
 class Latent:
-    """One dimension of z, or one category of a variable of c, and how it is set."""
+    """One dimension of z, or one category of a variable of c, and the values that it takes."""
 
     name: str  # z17, or c0=5
-    weight: float  # KL in nats of the dimension; share of the images of the category
+    weight: float  # KL of the dimension in nats; fraction of the images in the category
     columns: tuple[int, ...]  # of [z ; c]: the dimension, or all of the variable
-    values: Mapping[str, tuple[float, ...]]  # what the columns are set to in turn, by its label
+    values: Mapping[str, tuple[float, ...]]  # of the columns, by label
 
 
 @dataclass(frozen=True)
 class Traversal:
-    """Captions of one image, by what one latent is set to."""
+    """Captions of one image by the value of one latent."""
 
     key: str
-    caption: str  # with all latents its own
+    caption: str  # with the image's own latents
     latent: str
     captions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Words:
-    """The words whose share of captions a latent changes most: the change, by word.
+    """The words whose frequency over captions a latent changes most: the change, by word.
 
-    For a dimension from -3 to 3; for a category from the captions as they are to those with it.
+    Of a dimension, the change from -3 to 3; of a category, from each image's own to this one.
     """
 
     latent: str
@@ -79,7 +79,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What was found, and where it is written."""
+    """Result of `explore`."""
 
     folder: Path
     images: int  # whose words are counted
@@ -92,8 +92,12 @@ class Exploration:
         del values["images"]  # the file says pictures
         return values
 
+    def render(self) -> str:
+        """Return the text and where it is written."""
+        return "\n".join([*self.lines(), f"written to {self.folder}"])
+
     def lines(self) -> list[str]:
-        """Return it as text: the images one after another, then the words."""
+        """Return the captions of each image, then the words of each latent."""
         lines = []
         for key in dict.fromkeys(t.key for t in self.traversals):
             own = [t for t in self.traversals if t.key == key]
@@ -101,8 +105,8 @@ class Exploration:
             for traversal in own:
                 for value, caption in traversal.captions.items():
                     lines.append(f"  {traversal.latent:>8} {value:>4}  {caption}".rstrip())
-        lines += ["", f"words of {self.images} images, change of the share of captions that "
-                  "have them: z from -3 to 3, c from the captions as they are",
+        lines += ["", f"words in the captions of {self.images} images, change of the fraction of "
+                  "captions that have them: z from -3 to 3, c from each image's own category",
                   "  latent  KL/share  rise; fall"]  # fmt: skip
         for words in self.words:
             rise, fall = (
@@ -115,9 +119,9 @@ class Exploration:
 
 @torch.no_grad()
 def explore(options: ExploreOptions) -> Exploration:
-    """Move the ``dims`` dimensions of z with the largest KL, and switch the commonest categories.
+    """Change the ``dims`` dimensions of z with the largest KL, and the commonest categories of c.
 
-    All else stays as in use: z at the posterior's mean, c at its arg max. Captions are greedy.
+    The other latents stay at the posterior's mean (z) and arg max (c). Captions are greedy.
     Writes ``RUN/exploration/SPLIT/exploration.json`` and ``exploration.txt``.
 
     :raises OptionError: the system has no latents, or a key is not in the split.
@@ -125,26 +129,26 @@ def explore(options: ExploreOptions) -> Exploration:
     """
     run = load_run(options.run, choose_device(options.device), options.checkpoint)
     if run.system.options.system == "base":
-        raise OptionError(f"{options.run}: base has no latents; explore another system")
+        raise OptionError("base has no latents", where=options.run, hint="explore another system")
     cache = Cache.open(local_cache(options.cache))
     run.check_cache(cache)
     pairs = load_pairs(cache, options.split)
     keys = pairs.keys
     rows = {key: row for row, key in enumerate(keys)}
     wanted = list(options.keys) or keys[: options.images]
-    for key in wanted:
-        if key not in rows:
-            raise OptionError(
-                f"--key {key}: no image with a vector in split {options.split!r} of {cache.root}"
-            )
+    if missing := [key for key in wanted if key not in rows]:
+        raise OptionError(
+            f"no image with a vector in split {options.split!r} of {cache.root}",
+            where=f"--key {missing[0]}",
+        )
 
     in_use = run.system.posterior(pairs.features.to(run.system.feature_mean.device))
     latents = choose_latents(posterior_of(run.system, pairs)[1], options.dims)
     shown = in_use.select(torch.tensor([rows[key] for key in wanted]))
-    counted = in_use.select(torch.arange(min(MOST, len(keys))))
+    counted = in_use.select(torch.arange(min(MAX_IMAGES, len(keys))))
     found = Exploration(
         folder=options.run / "exploration" / options.split,
-        images=min(MOST, len(keys)),
+        images=min(MAX_IMAGES, len(keys)),
         traversals=traverse(run, shown, wanted, latents),
         words=tuple(count_words(run, counted, latents)),
     )
@@ -190,16 +194,16 @@ def traverse(
     ]
     each = torch.arange(len(keys)).repeat_interleave(len(moved) // len(keys))
     conditions = posterior.select(each).condition(torch.cat(moved))
-    said = iter(caption_conditions(run.system, conditions, run.vocabulary))
+    texts = iter(caption_conditions(run.system, conditions, run.vocabulary))
     return tuple(
-        Traversal(key, caption, latent.name, {label: next(said) for label in latent.values})
+        Traversal(key, caption, latent.name, {label: next(texts) for label in latent.values})
         for key, caption in zip(keys, plain, strict=True)
         for latent in latents
     )
 
 
 def count_words(run: Run, posterior: Posterior, latents: Sequence[Latent]) -> list[Words]:
-    """Compare the words of all images' captions between a latent's ends."""
+    """Compare the words of all images' captions between the first and last value of a latent."""
 
     def shares(moved: Tensor) -> dict[str, float]:
         conditions = posterior.condition(moved)
@@ -216,7 +220,7 @@ def count_words(run: Run, posterior: Posterior, latents: Sequence[Latent]) -> li
 
 
 def word_shares(captions: Sequence[str]) -> dict[str, float]:
-    """Return the share of captions that have each word, once or more."""
+    """Return the fraction of captions that contain each word."""
     counts = Counter(word for caption in captions for word in set(caption.split()))
     return {word: count / len(captions) for word, count in counts.items()}
 
@@ -224,7 +228,7 @@ def word_shares(captions: Sequence[str]) -> dict[str, float]:
 def largest_changes(
     before: dict[str, float], after: dict[str, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the words whose shares rise most and fall most, and by how much."""
+    """Return the words whose fractions rise most and fall most, and by how much."""
     changes = {word: after.get(word, 0) - before.get(word, 0) for word in before | after}
     order = sorted(changes, key=lambda word: (-changes[word], word))
     rise = {word: changes[word] for word in order[:WORDS] if changes[word] > 0}

@@ -1,8 +1,7 @@
-"""One self-contained HTML page over evaluated runs, for people to read together."""
+"""Write one self-contained HTML page about evaluated runs."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import jinja2
 from multispace.data.files import atomic_write
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
-from multispace.pipeline.evaluate import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
 from multispace.pipeline.metrics.content.combinations import composition_rows
 from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
@@ -21,6 +19,8 @@ from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_c
 from multispace.pipeline.reporting.examples import Examples, read_examples
 from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
 from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
+from multispace.pipeline.runs.evaluation_reader import Scored, damaged
 from multispace.pipeline.runs.groups import EvaluatedRun
 from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
@@ -30,7 +30,7 @@ TEMPLATE = "templates/report.html.j2"
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What `report` is asked for."""
+    """Options of `report`."""
 
     runs: Sequence[Path]
     out: Path = Path("report.html")
@@ -44,16 +44,16 @@ class ReportOptions:
 
     def __post_init__(self) -> None:
         if self.image_count < 0:
-            raise OptionError(f"--pictures {self.image_count}: it must be 0 or more")
+            raise OptionError("it must be 0 or more", where=f"--pictures {self.image_count}")
         if self.images is not None and self.cache is None:
             raise OptionError(
-                f"--images {self.images}: it needs --cache, which knows the images' file names"
+                "it needs --cache, which has the file names", where=f"--images {self.images}"
             )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a page holds and what it does without."""
+    """Result of `report`: the page, what it contains and what was left out."""
 
     out: Path
     bytes: int
@@ -61,6 +61,19 @@ class Report:
     included: tuple[str, ...]
     left_out: tuple[str, ...]
     skipped: tuple[str, ...]  # images that could not be shown
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "out": str(self.out)}
+
+    def render(self) -> str:
+        """Return one line about the page."""
+        return f"written to {self.out}, {self.bytes / 1e3:.0f} kB: {', '.join(self.included)}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, one line each."""
+        return tuple(f"left out: {line}" for line in self.left_out)
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,10 @@ class Part:
 
 
 def report(options: ReportOptions) -> Report:
-    """Write one HTML page over what ``evaluate`` and ``train`` wrote of the runs.
+    """Write one HTML page from the evaluations and the training logs of runs.
 
     :raises PipelineError: a run is not evaluated on the split, the runs do not compare, or a file
-        is not as it was written.
+        is damaged.
     """
     asked = CompareOptions(
         options.runs, options.split, options.checkpoint, options.resamples, options.seed
@@ -84,8 +97,9 @@ def report(options: ReportOptions) -> Report:
     comparison = compare_groups(groups, asked)
     first = {name: min(members, key=lambda run: run.seed) for name, members in groups.items()}
     left_out: list[str] = []
-    if len(comparison.sections) == 1:
-        left_out.append("diversity of samples: no samples, or not as many an image in all groups")
+    sampled = len(comparison.sections) > 1
+    if not sampled:
+        left_out.append("diversity of samples: no samples, or not the same number in all groups")
     parts = _parts(first, left_out)
     colours, svg = _curves(groups, left_out)
     examples, skipped = _examples(options, first, left_out)
@@ -107,24 +121,31 @@ def report(options: ReportOptions) -> Report:
     page = _render(content).encode()
     with atomic_write(options.out) as file:
         file.write(page)
-    included = {
-        "scores": True,
-        "diversity of samples": len(comparison.sections) > 1,
-        **{title: any(title in held for held in parts.values()) for title in PARTS},
-        "learning curves": bool(svg),
-        "examples": bool(examples.shown),
-        "references": any(example.references for example in examples.shown.values()),
-        "pictures": any(example.thumbnail for example in examples.shown.values()),
-        "how it was made": True,
-    }
     return Report(
         out=options.out,
         bytes=len(page),
         groups={name: [str(run.folder) for run in runs] for name, runs in groups.items()},
-        included=tuple(name for name, there in included.items() if there),
+        included=_included(sampled, parts, bool(svg), examples),
         left_out=tuple(left_out),
         skipped=tuple(skipped),
     )
+
+
+def _included(
+    sampled: bool, parts: Mapping[str, Mapping[str, Part]], curves: bool, examples: Examples
+) -> tuple[str, ...]:
+    shown = examples.shown.values()
+    included = {
+        "scores": True,
+        "diversity of samples": sampled,
+        **{title: any(title in held for held in parts.values()) for title in PARTS},
+        "learning curves": curves,
+        "examples": bool(shown),
+        "references": any(example.references for example in shown),
+        "pictures": any(example.thumbnail for example in shown),
+        "how it was made": True,
+    }
+    return tuple(name for name, there in included.items() if there)
 
 
 def _compare_words(asked: CompareOptions) -> list[str]:
@@ -148,12 +169,12 @@ def _latents(found: Mapping[str, Any]) -> Part:
 
 def _attributes(found: Mapping[str, Any]) -> Part:
     wrong = found["objects"]["captions_with_hallucination"]
-    line = f"captions that name an object which is not there: {percent(wrong)}"
+    line = f"captions that name an object that is not in the image: {percent(wrong)}"
     return Part(Table("", *attribute_table(found)), [line])
 
 
 def _composition(found: Mapping[str, Any]) -> Part:
-    line = f"held-out pairs: recall over {found['k']} {found['captions']} an image"
+    line = f"held-out pairs: recall over {found['k']} {found['captions']} per image"
     return Part(Table("", *composition_rows(found)), [line])
 
 
@@ -164,19 +185,18 @@ def _factors(found: Mapping[str, Any]) -> Part:
 PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Part], str]] = {
     "latent space": (LATENTS, _latents, ""),
     "objects and attributes": (ATTRIBUTES, _attributes, ""),
-    "unseen combinations": (COMPOSITION, _composition, ", made where training held pairs out"),
-    "disentanglement": (FACTORS, _factors, ", made where the split states factors"),
+    "unseen combinations": (COMPOSITION, _composition, ", written where training held pairs out"),
+    "disentanglement": (FACTORS, _factors, ", written where the split states factors"),
 }
 
 
 def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, dict[str, Part]]:
-    """Return what there is of PARTS for each group, and add to ``left_out`` what is not."""
+    """Return the PARTS that each group has, and add those that are missing to ``left_out``."""
     parts: dict[str, dict[str, Part]] = {name: {} for name in first}
     for title, (file, part, why) in PARTS.items():
         for name, run in first.items():
-            path = run.scored.folder / file
-            if path.is_file():
-                parts[name][title] = _read(path, part)
+            if run.scored.has(file):
+                parts[name][title] = _read(run.scored, file, part)
         missing = [name for name, held in parts.items() if title not in held]
         if missing:
             whose = "any group" if len(missing) == len(parts) else "; ".join(missing)
@@ -186,22 +206,21 @@ def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, 
 
 def _verdicts(members: Sequence[EvaluatedRun], shown: EvaluatedRun) -> list[str]:
     """Return the verdicts on the latents of the seeds whose table is not shown."""
-    paths = {run.seed: run.scored.folder / LATENTS for run in members if run is not shown}
-    found = {seed: _read(path, _latents) for seed, path in paths.items() if path.is_file()}
+    others = {run.seed: run.scored for run in members if run is not shown}
+    found = {n: _read(run, LATENTS, _latents) for n, run in others.items() if run.has(LATENTS)}
     return [f"seed {seed}: {part.lines[-1]}" for seed, part in found.items()]
 
 
-def _read(path: Path, part: Callable[[Mapping[str, Any]], Part]) -> Part:
+def _read(scored: Scored, file: str, part: Callable[[Mapping[str, Any]], Part]) -> Part:
+    found = scored.read(file)
     try:
-        return part(json.loads(path.read_bytes()))
+        return part(found)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise PipelineError(
-            f"{path}: not as `evaluate` writes it ({type(error).__name__}: {error}); evaluate again"
-        ) from error
+        raise damaged(scored.folder / file, error) from error
 
 
 def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
-    """Return the colour of each group, alike where the runs are, and the image of the logs."""
+    """Return the colour of each group, and the curves as SVG; the same runs share a colour."""
     colours: dict[str, str] = {}
     of_runs: dict[tuple[Path, ...], str] = {}
     curves = []
@@ -223,16 +242,18 @@ def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
 def _log(path: Path) -> list[dict[str, Any]]:
     lines = read_log(path)
     if any(not isinstance(line, dict) or not {"step", "split"} <= line.keys() for line in lines):
-        raise PipelineError(f"{path}: not as `train` writes it; restore it, or take it away")
+        raise PipelineError(
+            "not as `train` writes it", where=path, hint="restore the file or move it away"
+        )
     return lines
 
 
 def _examples(
     options: ReportOptions, first: Mapping[str, EvaluatedRun], left_out: list[str]
 ) -> tuple[Examples, list[str]]:
-    """Return the examples, and why images of them cannot be shown."""
-    folders = {name: run.scored.folder for name, run in first.items()}
-    examples = read_examples(folders, options.image_count)
+    """Return the examples, and a line for each image that cannot be read."""
+    evaluations = {name: run.scored for name, run in first.items()}
+    examples = read_examples(evaluations, options.image_count)
     skipped: list[str] = []
     if options.image_count and not examples.shown:
         left_out.append("examples: there is no captions.json in any of the evaluations")

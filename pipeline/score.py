@@ -1,21 +1,45 @@
-"""Scoring captions in COCO's results format against the references of an annotation file."""
+"""Score captions in COCO's results format against the references of an annotation file."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from multispace.data.annotations import read_collection
-from multispace.data.files import atomic_write, write_json
 from multispace.errors import PipelineError, shown
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
+from multispace.pipeline.metrics.captions.coco_metrics import (
+    Scores,
+    score_captions,
+    scores_table,
+)
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId
 from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
 
-SCORES_FILE = "scores.json"
-PER_IMAGE_FILE = "per_image.json"
 FORMAT = '[{"image_id": ..., "caption": "..."}, ...]'
 SHOWN = 3  # image ids in an error message
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredResults(Scores):
+    """Result of `score`.
+
+    :param name: of the results, in the table
+    """
+
+    name: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the corpus scores."""
+        return {
+            "pictures": len(self.per_image),
+            "scores": self.corpus,
+            "notes": list(self.notes),
+        }
+
+    def render(self) -> str:
+        """Return the corpus scores as a table."""
+        return f"{len(self.per_image)} images\n{scores_table({self.name: self.corpus})}"
 
 
 def score_results(
@@ -24,7 +48,7 @@ def score_results(
     metrics: Sequence[str] = METRICS,
     *,
     time_limit: float = TIME_LIMIT,
-) -> Scores:
+) -> ScoredResults:
     """Score a results file, ours or another's, by the COCO metrics.
 
     Only the images in the results are scored, in the order of the annotations. Image ids are
@@ -54,7 +78,8 @@ def score_results(
             f"{results}: {len(names)} of its {len(captions)} images, such as image_id {first}, "
             f"have no captions in {annotations}; score against the annotations of these images"
         )
-    return score_captions(references, hypotheses, metrics, time_limit)
+    scores = score_captions(references, hypotheses, metrics, time_limit)
+    return ScoredResults(**vars(scores), name=results.stem)
 
 
 def read_results(path: Path) -> dict[ImageId, str]:
@@ -83,23 +108,6 @@ def read_results(path: Path) -> dict[ImageId, str]:
 def results_format(captions: Mapping[ImageId, str]) -> list[dict[str, Any]]:
     """Return captions in COCO results format, as :func:`read_results` reads them."""
     return [{"image_id": image_id, "caption": text} for image_id, text in captions.items()]
-
-
-def write_scores(folder: Path, scores: Scores) -> None:
-    """Write ``scores.json`` (of the whole set) and ``per_image.json`` into ``folder``.
-
-    ``per_image.json`` is a list in the form of pycocoevalcap's ``evalImgs``, which keeps the
-    type of the image ids, an image a line; ``statistics`` are those of :class:`Scores`. It is
-    written first: where ``scores.json`` is, both are whole.
-    """
-    lines = []
-    for image_id, values in scores.per_image.items():
-        statistics = scores.statistics.get(image_id)
-        kept = {"statistics": statistics} if statistics else {}
-        lines.append(json.dumps({"image_id": image_id, **values, **kept}, allow_nan=False))
-    with atomic_write(folder / PER_IMAGE_FILE) as file:
-        file.write(("[\n" + ",\n".join(lines) + "\n]\n").encode())
-    write_json(folder / SCORES_FILE, scores.corpus)
 
 
 def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:

@@ -1,4 +1,4 @@
-"""Captions for vectors: a system, a search, a vocabulary."""
+"""Decode feature vectors to captions."""
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from multispace.model.beam_search import Marks, beam
 from multispace.model.systems.captioner import Captioner, Latents
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
+BEAM = 5  # width of the search where nothing else is asked for
 ROWS = 1280  # hypotheses decoded at once: images x beam
 
 
@@ -21,10 +22,11 @@ def caption_features(
     length_penalty: float = 0.0,
     latents: Latents = "mode",
 ) -> list[str]:
-    """Return one caption a row.
+    """Return one caption per row.
 
     :param features: (N, D)
-    :param width: of the beam; 1 is greedy
+    :param width: of the beam; 1 is greedy search
+    :param length_penalty: log probabilities are divided by length to this power
     :param latents: the mode of the latents, a sample, or none at all (``left-out``); samples
         come from torch's generator
     """

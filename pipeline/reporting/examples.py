@@ -1,8 +1,7 @@
-"""What evaluated runs say of the same few images."""
+"""Captions of a few images by several runs, with references and thumbnails."""
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +9,23 @@ from pathlib import Path
 from multispace.data.cache.reader import Cache
 from multispace.data.images import decode, read_bytes
 from multispace.errors import ImageError, PipelineError
-from multispace.pipeline.evaluate import CAPTIONS, SAMPLES
-from multispace.pipeline.runs.evaluation_folder import Record, digest_references
-from multispace.pipeline.score import read_results
+from multispace.pipeline.runs.evaluation_folder import (
+    CAPTIONS,
+    SAMPLES,
+    Record,
+    digest_references,
+)
+from multispace.pipeline.runs.evaluation_reader import Scored, damaged
 from multispace.pipeline.transfer import local_cache
 
-SIDE = 360  # pixels of a thumbnail, at most
+SIDE = 360  # longer side of a thumbnail, in pixels
 QUALITY = 80  # of its JPEG
-DRAWN = 5  # samples that are shown
+SHOWN = 5  # samples of an image
 
 
 @dataclass
 class Example:
-    """An image and what groups say of it: their captions, and distinct samples."""
+    """An image with its caption and its distinct samples by each group."""
 
     key: str
     captions: dict[str, str] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class Examples:
     shown: dict[str, Example]
 
     def add_references(self, place: Path | str, record: Record) -> None:
-        """Give the images their names and references from the cache at a folder or URL.
+        """Add the names and references of the images, from the cache at a folder or URL.
 
         :raises PipelineError: its split is not the one that was evaluated.
         """
@@ -48,15 +51,17 @@ class Examples:
         known = {i: texts for i, texts in references.items() if str(i) in self.evaluated}
         if digest_references(known) != (record.pictures_digest, record.references_digest):
             raise PipelineError(
-                f"--cache {place}: its images of {record.split!r}, or their references, are not "
-                "those that were evaluated; name the cache that `evaluate` read, or none"
+                f"its images of {record.split!r}, or their references, are not those that were "
+                "evaluated",
+                where=f"--cache {place}",
+                hint="name the cache that `evaluate` read, or none",
             )
         for image_id, key in zip(captions.image_ids, captions.keys, strict=True):
             if (example := self.shown.get(str(image_id))) is not None:
                 example.key, example.references = key, references[image_id]
 
     def add_thumbnails(self, images: Path) -> list[str]:
-        """Give the images their pixels, and return why some have none."""
+        """Add a thumbnail to each image, and return a line for each that cannot be read."""
         failures = []
         for example in self.shown.values():
             path = images / example.key
@@ -73,37 +78,39 @@ class Examples:
         return failures
 
 
-def read_examples(folders: Mapping[str, Path], count: int) -> Examples:
-    """Return at most ``count`` images, evenly over the split, with what is said of them.
+def read_examples(evaluations: Mapping[str, Scored], count: int) -> Examples:
+    """Return at most ``count`` images, evenly spaced over the split, with their captions.
 
-    :param folders: of one evaluation each, by the name of the group; those without captions
-        count for nothing
+    :param evaluations: by the name of the group; those without captions are left out
     :raises PipelineError: captions or samples are not as ``evaluate`` writes them.
     """
-    said = {
-        name: {str(image_id): text for image_id, text in read_results(path).items()}
-        for name, folder in folders.items()
-        if (path := folder / CAPTIONS).is_file()
+    captions = {
+        name: _captions(scored) for name, scored in evaluations.items() if scored.has(CAPTIONS)
     }
-    ids = list(next(iter(said.values()), {}))
+    ids = list(next(iter(captions.values()), {}))
     count = min(count, len(ids))
     shown = {i: Example(i) for i in (ids[place * len(ids) // count] for place in range(count))}
-    for name, captions in said.items():
-        drawn = _samples(folders[name] / SAMPLES)
+    for name, texts in captions.items():
+        drawn = _samples(evaluations[name])
         for image_id, example in shown.items():
-            if image_id in captions:
-                example.captions[name] = captions[image_id]
+            if image_id in texts:
+                example.captions[name] = texts[image_id]
             if image_id in drawn:
-                example.samples[name] = list(dict.fromkeys(drawn[image_id]))[:DRAWN]
+                example.samples[name] = list(dict.fromkeys(drawn[image_id]))[:SHOWN]
     return Examples(frozenset(ids), shown)
 
 
-def _samples(path: Path) -> dict[str, list[str]]:
-    if not path.is_file():
+def _captions(scored: Scored) -> dict[str, str]:
+    try:
+        return {str(e["image_id"]): str(e["caption"]) for e in scored.read(CAPTIONS)}
+    except (KeyError, TypeError) as error:
+        raise damaged(scored.folder / CAPTIONS, error) from error
+
+
+def _samples(scored: Scored) -> dict[str, list[str]]:
+    if not scored.has(SAMPLES):
         return {}
     try:
-        return {
-            str(entry["image_id"]): entry["captions"] for entry in json.loads(path.read_bytes())
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise PipelineError(f"{path}: not as `evaluate` writes it; evaluate again") from error
+        return {str(e["image_id"]): list(map(str, e["captions"])) for e in scored.read(SAMPLES)}
+    except (KeyError, TypeError) as error:
+        raise damaged(scored.folder / SAMPLES, error) from error

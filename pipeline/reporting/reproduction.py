@@ -1,4 +1,4 @@
-"""How evaluated runs were made, and the commands that make them again."""
+"""How evaluated runs were made, and the commands that reproduce them."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,20 +8,20 @@ from typing import Any
 
 from multispace.fields import default_of, option_words, shown_value
 from multispace.model.options import is_used
-from multispace.pipeline.metrics.captions.registry import METRICS
 from multispace.pipeline.reporting.tables import Table
-from multispace.pipeline.runs.groups import INCIDENTAL, SEARCH, EvaluatedRun
+from multispace.pipeline.runs.evaluation_folder import Request
+from multispace.pipeline.runs.groups import INCIDENTAL, EvaluatedRun
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.train_options import TrainOptions
 
-CACHE = "CACHE"  # stands for the cache, which lies elsewhere for every reader
-DIGITS = 12  # of a digest in a table; the lines below it have all
+CACHE = "CACHE"  # stands for the place of the cache, which every reader has elsewhere
+DIGITS = 12  # of a digest in a table; the lines below the table have all of it
 
 Groups = Mapping[str, Sequence[EvaluatedRun]]
 
 
 def options_table(groups: Groups) -> tuple[Table, list[str]]:
-    """Return the options in which groups differ, a column a group, and all others as words."""
+    """Return a table of the options that differ, a column per group, and the others as words."""
     every = [members[0].options for members in groups.values()]
     rows, shared = [], []
     for name in dict.fromkeys(name for options in every for name in options):
@@ -34,7 +34,7 @@ def options_table(groups: Groups) -> tuple[Table, list[str]]:
 
 
 def runs_table(groups: Groups) -> tuple[Table, list[str]]:
-    """Return a row a run, and below it the digests and versions in full."""
+    """Return a table with a row per run, and lines with the digests and versions in full."""
     head = ("run", "group", "seed", "checkpoint", "step", "parameters", "features", "vocabulary")
     rows, lines = [], []
     for name, members in groups.items():
@@ -64,7 +64,7 @@ def commands(groups: Groups, *closing: Sequence[str]) -> list[str]:
 
 
 def train_command(run: EvaluatedRun) -> str:
-    """Return the command that trains a run again: what is not today's default is said."""
+    """Return the command that trains a run again, with the options that are not the defaults."""
     config = read_run_config(run.folder)
     ranks = config.get("ranks", 1)
     start = ["torchrun", "--nproc-per-node", str(ranks), "--", "cli.py"] if ranks > 1 else None
@@ -80,14 +80,13 @@ def train_command(run: EvaluatedRun) -> str:
 
 
 def evaluate_command(run: EvaluatedRun) -> str:
-    """Return the command that evaluates a run again, likewise."""
+    """Return the command that evaluates a run again, with the options that are not the defaults."""
     record = run.scored.record
     words = ["multispace", "evaluate", *_place(run.folder), "--split", record.split]
-    for name, usual in {**SEARCH, "samples": 0, "seed": 0, "metrics": METRICS}.items():
-        value = getattr(record, name)
-        value = tuple(value) if isinstance(value, list) else value
-        if value != usual:
-            words += option_words(name, value)
+    if record.checkpoint != Request.checkpoint:
+        words += option_words("checkpoint", record.checkpoint)
+    for name, value in record.changes().items():
+        words += option_words(name, value)
     return shlex.join(words)
 
 

@@ -1,4 +1,4 @@
-"""Evaluated runs, grouped by what they are and named by what sets them apart."""
+"""Group evaluated runs that differ in their seed alone, and name each group by its options."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -8,18 +8,24 @@ from typing import Any
 from multispace.errors import PipelineError
 from multispace.fields import default_of, option_words
 from multispace.model.options import is_used
-from multispace.pipeline.runs.evaluation_folder import Scored, read_evaluation
+from multispace.pipeline.runs.evaluation_folder import Request
+from multispace.pipeline.runs.evaluation_reader import (
+    Scored,
+    find_evaluation,
+    is_evaluation,
+    read_evaluation,
+)
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.train_options import TrainOptions
 
-SAME = {  # what all of a table share: of the record, and how it is named
+SAME = {  # what all runs of a table must share: fields of the record, and their names
     "pictures_digest": "test images",
     "references_digest": "references",
     "vocabulary_digest": "vocabulary",
 }
-# Where a run lay, what it ran on and how often it reported are no part of what it is.
+# Options that make no difference to what a run is: its place, its device, how often it reports.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
-SEARCH = {"checkpoint": "best", "beam": 5, "length_penalty": 0.0}  # with evaluate's defaults
+SEARCH = {name: getattr(Request, name) for name in ("checkpoint", "beam", "length_penalty")}
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,18 @@ class EvaluatedRun:
 
 
 def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
-    """Read what was asked of a run and what came of it.
+    """Read a run's options and its evaluation.
 
-    :raises PipelineError: no run, or not evaluated so.
+    :param folder: of the run, whose fullest evaluation is read; or of one of its evaluations
+    :raises PipelineError: it is not a run, or it is not evaluated on the split.
     """
+    evaluation = folder
+    if is_evaluation(folder):
+        folder = folder.parent.parent
+    else:
+        evaluation = find_evaluation(folder, split, checkpoint)
     config = read_run_config(folder)
-    scored = read_evaluation(folder, split, checkpoint)
+    scored = read_evaluation(evaluation, split, checkpoint)
     record = scored.record
     options = {**_defaults(record.system), **config["options"]}
     search = {name: getattr(record, name) for name in SEARCH}
@@ -61,7 +73,7 @@ def _defaults(system: str) -> dict[str, Any]:
 
 
 def check_same(runs: Sequence[EvaluatedRun]) -> None:
-    """Refuse runs whose scores mean different things.
+    """Refuse runs whose scores do not compare.
 
     :raises PipelineError: names two of them and what they do not share.
     """
@@ -71,19 +83,20 @@ def check_same(runs: Sequence[EvaluatedRun]) -> None:
             one, two = getattr(first.record, name), getattr(other.record, name)
             if one != two:
                 raise PipelineError(
-                    f"{first.folder} and {other.folder} do not share their {what} "
-                    f"({one[:12]}, {first.record.images} images; "
-                    f"{two[:12]}, {other.record.images} images); compare them in two tables"
+                    f"they do not share their {what} ({one[:12]}, {first.record.images} images; "
+                    f"{two[:12]}, {other.record.images} images)",
+                    where=f"{first.folder} and {other.folder}",
+                    hint="compare them in two tables",
                 )
 
 
 def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Return the runs by the name of their group.
 
-    The name is the system, with the options that differ among the runs of that system, and those
-    that differ among all runs and from their default.
+    The name is the system, followed by the options that differ among the runs of that system and
+    those that differ both among all runs and from their default.
 
-    :raises PipelineError: two runs differ in nothing, not even the seed.
+    :raises PipelineError: two runs have the same options and the same seed.
     """
     shared = _names(runs, lambda values: len(set(values)) == 1)
     groups: dict[str, list[EvaluatedRun]] = {}
@@ -92,7 +105,7 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
         siblings = [other for other in runs if other.system == run.system]
         differing = _names(siblings, lambda values: len(set(values)) > 1)
         named = [
-            _say(option, value)
+            _words(option, value)
             for option, value in run.options.items()
             if option in differing or (option not in shared and value != defaults.get(option))
         ]
@@ -103,7 +116,7 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
             if seeds.count(run.seed) > 1:
                 both = " and ".join(str(r.folder) for r in members if r.seed == run.seed)
                 raise PipelineError(
-                    f"{both} are both {name} of seed {run.seed}; give one run a seed"
+                    f"both are {name} of seed {run.seed}", where=both, hint="give each run once"
                 )
     return groups
 
@@ -114,7 +127,7 @@ def shared_options(runs: Sequence[EvaluatedRun]) -> str:
     shared = _names(runs, lambda values: len(set(values)) == 1)
     options = runs[0].options
     named = [n for n in options if n in shared and n in defaults and options[n] != defaults[n]]
-    return " ".join(filter(None, (_say(name, options[name]) for name in named)))
+    return " ".join(filter(None, (_words(name, options[name]) for name in named)))
 
 
 def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> set[str]:
@@ -122,7 +135,7 @@ def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> s
     return {name for name in names if test([repr(run.options.get(name)) for run in runs])}
 
 
-def _say(option: str, value: Any) -> str:
+def _words(option: str, value: Any) -> str:
     if value is None:
         return ""
     return f"features {value}" if option == "features" else " ".join(option_words(option, value))

@@ -1,11 +1,13 @@
 """`compare`: evaluated runs in one table. No networks: the evaluations are written by hand."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.evaluations import write
+from support.evaluations import add, place, write
 
 from multispace.cli import main
 from multispace.errors import OptionError, PipelineError
@@ -100,7 +102,7 @@ def test_what_does_not_compare_is_refused_by_name(tmp_path, change, what):
 
 def test_one_run_a_seed(tmp_path):
     runs = write(tmp_path / "a", seed=3), write(tmp_path / "b", seed=3)
-    with pytest.raises(PipelineError, match=r"a and .*b are both base of seed 3"):
+    with pytest.raises(PipelineError, match=r"a and .*b: both are base of seed 3"):
         compare(ask(*runs))
     with pytest.raises(OptionError, match="given twice"):
         compare(ask(runs[0], runs[0].parent / "b" / ".." / "a"))
@@ -119,24 +121,86 @@ def test_samples_are_compared_where_there_are_any(tmp_path):
     write(runs[2], system="multispace", record={"samples": 9})
     other = compare(ask(*runs))
     assert len(other.sections) == 1
-    assert "samples an image are [5, 9]: diversity does not compare" in other.notes
+    assert "samples per image are [5, 9]: diversity does not compare" in other.notes
 
 
 def test_what_is_missing_or_damaged_is_said_with_the_hint(tmp_path):
     run = write(tmp_path / "a")
     with pytest.raises(PipelineError, match=r"test-last: is not there; run `.* --checkpoint last"):
         compare(ask(run, checkpoint="last"))
-    scores = run / "evaluation" / "test" / "scores.json"
-    scores.write_text(scores.read_text().replace('"CIDEr": 0', '"CIDEr": 1'))
+    scores = json.loads((place(run) / "scores.json").read_text())
+    add(place(run), scores={**scores, "CIDEr": scores["CIDEr"] + 1})
     with pytest.raises(PipelineError, match=r"CIDEr is 1\.\d+ in scores\.json"):
         compare(ask(run))
-    scores.write_text("{")
+    add(place(run), scores=b"{")
     with pytest.raises(PipelineError, match="not a whole evaluation"):
         compare(ask(run))
     sampled = write(tmp_path / "l", system="latent", record={"samples": 5})
-    (sampled / "evaluation" / "test" / "diversity.json").write_text('{"captions": {}}')
+    add(sampled / "evaluation" / "test,samples=5", diversity={"captions": {}})
     with pytest.raises(PipelineError, match="not a whole evaluation .*distinct_share"):
         compare(ask(sampled))
+
+
+def test_a_changed_file_does_not_match_its_digest(tmp_path):
+    run = write(tmp_path / "a")
+    scores = place(run) / "scores.json"
+    scores.write_text(scores.read_text().replace("0", "1", 1))
+    with pytest.raises(PipelineError, match=r"scores\.json does not match its digest"):
+        compare(ask(run))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_scores_that_are_no_numbers_are_refused(tmp_path, value):
+    run = write(tmp_path / "a")
+    text = (place(run) / "per_image.json").read_text()
+    text = re.sub(r'"CIDEr": [\d.]+', f'"CIDEr": {value}', text, count=1)
+    add(place(run), per_image=text.encode())
+    with pytest.raises(PipelineError, match="not a whole evaluation .*finite"):
+        compare(ask(run))
+    run = write(tmp_path / "b")
+    text = (place(run) / "scores.json").read_text()
+    add(place(run), scores=re.sub(r'"CIDEr": [\d.]+', f'"CIDEr": {value}', text).encode())
+    with pytest.raises(PipelineError, match="not a whole evaluation"):
+        compare(ask(run))
+
+
+def test_the_fullest_evaluation_of_the_default_search_is_read(tmp_path):
+    run = write(tmp_path / "a", system="latent", record={"beam": 1, "samples": 9})
+    assert "all with --beam 1" in compare(ask(run)).notes
+    write(run, system="latent", record={"seed": 4})
+    found = compare(ask(run))
+    assert "all with --beam 1" not in found.notes
+    assert len(found.sections) == 1
+    write(run, system="latent", good=0.5, record={"samples": 5})
+    found = compare(ask(run))
+    assert found.sections[1].title == "diversity of 5 samples an image"
+    write(run, system="latent", good=0.9, record={"samples": 20, "metrics": ("rouge", "cider")})
+    assert compare(ask(run)).sections == found.sections
+
+
+def test_an_evaluation_can_be_named_in_place_of_its_run(tmp_path):
+    run = write(tmp_path / "a")
+    for beam in (1, 3):
+        write(run, record={"beam": beam})
+    one, three = (run / "evaluation" / f"test,beam={beam}" for beam in (1, 3))
+    found = compare(ask(run, one, three))
+    assert list(found.runs) == ["base --beam 5", "base --beam 1", "base --beam 3"]
+    assert list(found.runs["base --beam 1"]) == [str(run)]
+    with pytest.raises(OptionError, match="of split 'test'.* give --split test"):
+        compare(ask(one, split="val"))
+    shutil.rmtree(place(run))
+    with pytest.raises(PipelineError, match="of 2 searches; name one .*: .*beam=1"):
+        compare(ask(run))
+
+
+def test_evaluations_of_earlier_versions_are_read(tmp_path):
+    run = write(tmp_path / "a", system="latent", record={"samples": 5})
+    old = (run / "evaluation" / "test,samples=5").rename(place(run))
+    record = json.loads((old / "evaluation.json").read_text())
+    for name in ("files", "sample_meteor", "importance_samples"):
+        del record[name]
+    (old / "evaluation.json").write_text(json.dumps(record))
+    assert len(compare(ask(run)).sections) == 2
 
 
 def test_references_have_a_digest_whatever_their_order():

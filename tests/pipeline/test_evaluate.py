@@ -17,7 +17,8 @@ from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.explore import ExploreOptions, explore
 from multispace.pipeline.metrics.latents.latent_report import latent_summary
 from multispace.pipeline.preprocess import preprocess
-from multispace.pipeline.runs.evaluation_folder import digest_references, read_evaluation
+from multispace.pipeline.runs.evaluation_folder import digest_references
+from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.score import score_results
 from multispace.pipeline.train import train
@@ -46,9 +47,14 @@ def ask(folder: Path, system: str = "base", **other) -> EvaluateOptions:
     return EvaluateOptions(folder / system, **values)
 
 
+def read(run: Path, checkpoint: str = "best"):
+    return read_evaluation(find_evaluation(run, "test", checkpoint), "test", checkpoint)
+
+
 def test_evaluation_is_written_whole_and_scores_again_alike(folder):
     result = evaluate(ask(folder, "multispace", samples=3))
-    written = folder / "multispace" / "evaluation" / "test"
+    written = result.folder
+    assert written.name == "test,samples=3,metrics=rouge+cider"
     captions = json.loads((written / "captions.json").read_text())
     assert [entry["caption"] for entry in captions] == list(result.captions)
     assert len(captions) == SPLITS["test"] == len(result.scores.per_image)
@@ -69,8 +75,7 @@ def test_evaluation_is_written_whole_and_scores_again_alike(folder):
 
 def test_diversity_of_captions_and_of_samples_is_told(folder):
     result = evaluate(ask(folder, "multispace", samples=3))
-    written = folder / "multispace" / "evaluation" / "test" / "diversity.json"
-    found = json.loads(written.read_text())
+    found = json.loads((result.folder / "diversity.json").read_text())
     assert found == result.diversity
     assert found["captions"]["distinct"] == len(set(result.captions))
     assert found["captions"]["novel_share"] <= 1
@@ -91,37 +96,38 @@ def test_novel_is_what_no_training_caption_says(folder):
 
 def test_best_and_last_checkpoints_are_kept_apart(folder):
     best, last = evaluate(ask(folder)), evaluate(ask(folder, checkpoint="last"))
-    assert (best.folder.name, last.folder.name) == ("test", "test-last")
-    kept = read_evaluation(folder / "base", "test", "best")
-    assert kept.record.step == best.step
+    names = [result.folder.name.split(",")[0] for result in (best, last)]
+    assert names == ["test", "test-last"]
+    kept = read(folder / "base")
+    assert kept.record == best.record
     assert kept.corpus == best.scores.corpus
-    assert read_evaluation(folder / "base", "test", "last").record.step == last.step
+    assert read(folder / "base", "last").record == last.record
 
 
 def test_an_evaluation_tells_what_it_was_made_of(folder):
-    evaluate(ask(folder, "multispace", beam=2, samples=2, seed=7))
-    read = read_evaluation(folder / "multispace", "test", "best")
+    result = evaluate(ask(folder, "multispace", beam=2, samples=2, seed=7))
+    found = read_evaluation(result.folder, "test", "best")
     cache = Cache.open(folder / "cache")
-    told = read.record
+    told = found.record
+    assert told == result.record
     assert (told.system, told.beam, told.samples, told.seed) == ("multispace", 2, 2, 7)
     assert told.vocabulary_digest == cache.vocabulary().digest
     assert told.fingerprint == cache.spec.fingerprint
     references = cache.captions("test").references()
     assert digest_references(references) == (told.pictures_digest, told.references_digest)
-    assert read.samples.shape == (SPLITS["test"], 6)
-    evaluate(ask(folder, "multispace"))
-    written = folder / "multispace" / "evaluation" / "test"
-    assert not (written / "samples.json").exists()  # those of the evaluation before
-    assert read_evaluation(folder / "multispace", "test", "best").samples is None
+    assert found.samples.shape == (SPLITS["test"], 6)
+    other = evaluate(ask(folder, "multispace")).folder
+    assert not (other / "samples.json").exists()
+    assert read_evaluation(other, "test", "best").samples is None
+    assert read_evaluation(result.folder, "test", "best").record == told
 
 
 def test_attributes_are_reported_and_composition_only_where_something_is_held_out(folder):
     result = evaluate(ask(folder))
-    written = folder / "base" / "evaluation" / "test"
-    assert json.loads((written / "attributes.json").read_text()) == result.attributes
+    assert json.loads((result.folder / "attributes.json").read_text()) == result.attributes
     assert result.attributes["against"] == "references"
     assert result.composition is None
-    assert not (written / "composition.json").exists()
+    assert not (result.folder / "composition.json").exists()
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +155,7 @@ def held_out(tmp_path_factory):
 
 def test_recall_of_held_out_pairs_is_over_the_samples(held_out):
     result = evaluate(ask(held_out, "multispace", split="held-out", samples=3))
-    written = held_out / "multispace" / "evaluation" / "held-out"
+    written = result.folder
     assert json.loads((written / "composition.json").read_text()) == result.composition
     assert (result.composition["captions"], result.composition["k"]) == ("samples", 3)
     true = result.composition["pairs"]["red circle"]["levels"]["true"]
@@ -272,7 +278,7 @@ def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
                        precision="float32"))  # fmt: skip
     asked = EvaluateOptions(tmp_path / system, folder / "cache", "test", metrics=NO_JAVA, samples=3)
     found = evaluate(asked)
-    assert found.system == system
+    assert found.record.system == system
     assert found.diversity["samples"]["n"] == 3
     channels = {"z", "c", "both"} if system.startswith("joint") else {"z"}
     assert set(found.latents["ablation"]["shuffled"]) == channels

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from support import evaluations, tiny
-from support.evaluations import IMAGES, write
+from support.evaluations import IMAGES, add, place, write
 
 from multispace.cli import main
 from multispace.data.cache.reader import Cache
@@ -83,12 +83,12 @@ class Page(HTMLParser):
 
 def say(run: Path, text: str = "a dog of {}", **files) -> Path:
     """Add captions, and other files, to an evaluation of 40 images."""
-    folder = run / "evaluation" / "test"
     said = {image: text.format(image) for image in range(IMAGES)}
     captions = [{"image_id": image, "caption": said[image]} for image in said]
     attributes = attribute_scores({image: ["a red bus"] for image in said}, said)
-    for name, content in {"captions": captions, "attributes": attributes, **files}.items():
-        write_json(folder / f"{name}.json", content)
+    for folder in (run / "evaluation").iterdir():
+        if folder.is_dir():
+            add(folder, **{"captions": captions, "attributes": attributes, **files})
     return run
 
 
@@ -188,8 +188,7 @@ def test_a_damaged_file_is_named_and_the_old_page_stays(tmp_path):
     out.write_text("old")
     with pytest.raises(PipelineError, match=r"latents\.json: not as `evaluate` writes it"):
         report(ask(tmp_path, run))
-    write_json(run / "evaluation" / "test" / "latents.json", LATENTS)
-    (run / "evaluation" / "test" / "samples.json").write_text('[{"image_id": 3}]')
+    add(place(run), latents=LATENTS, samples=[{"image_id": 3}])
     with pytest.raises(PipelineError, match=r"samples\.json: not as"):
         report(ask(tmp_path, run))
     (run / "metrics.jsonl").write_text("3\n")
@@ -233,10 +232,10 @@ def with_cache(tmp_path, monkeypatch):
     captions = Cache.open(tmp_path / "cache").captions("test")
     digests = digest_references(captions.references())
     names = ("pictures_digest", "references_digest")
-    record = {"pictures": 4, **dict(zip(names, digests, strict=True))}
+    record = {"images": 4, **dict(zip(names, digests, strict=True))}
     run = write(tmp_path / "run", record=record)
     said = [{"image_id": i, "caption": "a thing"} for i in captions.image_ids]
-    write_json(run / "evaluation" / "test" / "captions.json", said)
+    add(place(run), captions=said)
     return run, tmp_path / "cache", collection / "images", captions.keys
 
 
@@ -259,8 +258,9 @@ def test_references_and_images_are_shown_where_they_are_given(tmp_path, with_cac
 
 def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
     run, cache, *_ = with_cache
-    other = {"pictures": 4, "pictures_digest": "1" * 64}
-    write(run, record=other)
+    other = {"images": 4, "pictures_digest": "1" * 64}
+    captions = json.loads((place(run) / "captions.json").read_text())
+    add(place(write(run, record=other)), captions=captions)
     with pytest.raises(PipelineError, match="cache: its images of 'test', or their references"):
         report(ask(tmp_path, run, cache=cache))
     with pytest.raises(OptionError, match="--images .*: it needs --cache"):
@@ -284,8 +284,8 @@ def test_the_commands_make_the_same_run_again(tmp_path):
     given = {k: v for k, v in given.items() if k in names and v is not None}
     assert resolve(given, None) == TrainOptions(cache=Path("CACHE"), run=folder, **asked)
     assert shlex.split(evaluate_command(run))[2:] == [
-        str(folder), *shlex.split("--cache CACHE --split test --beam 2 --samples 4 --seed 8"),
-        "--metrics", "bleu,cider",
+        str(folder), *shlex.split("--cache CACHE --split test --beam 2 --samples 4"),
+        *shlex.split("--metrics bleu,cider --seed 8"),
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", {**config, "ranks": 2})

@@ -6,8 +6,8 @@ import pytest
 from support.paths import DATA
 
 from multispace.errors import AnnotationError, OptionError, PipelineError
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
-from multispace.pipeline.score import read_results, score_results, write_scores
+from multispace.pipeline.metrics.captions.coco_metrics import score_captions
+from multispace.pipeline.score import read_results, score_results
 
 FLICKR8K = DATA / "flickr8k" / "dataset_flickr8k.json"
 CAPTIONS = {
@@ -130,29 +130,6 @@ def test_an_unknown_metric_is_refused_before_anything_is_read(tmp_path):
 def test_missing_annotations_are_named(tmp_path):
     with pytest.raises(AnnotationError, match=r"none\.json"):
         score_results(results(tmp_path, {4: "a dog"}), tmp_path / "none.json")
-
-
-def test_scores_are_written_whole(tmp_path):
-    scores = Scores(
-        corpus={"Bleu_1": 0.25, "CIDEr": 0.5},
-        per_image={3: {"Bleu_1": 0.125}, "é.jpg": {"Bleu_1": 0.375}},
-    )
-    folder = tmp_path / "evaluation" / "test"
-    write_scores(folder, scores)
-    assert json.loads((folder / "scores.json").read_text()) == scores.corpus
-    assert list(json.loads((folder / "scores.json").read_text())) == ["Bleu_1", "CIDEr"]
-    assert json.loads((folder / "per_image.json").read_text()) == [
-        {"image_id": 3, "Bleu_1": 0.125},
-        {"image_id": "é.jpg", "Bleu_1": 0.375},
-    ]
-    assert {path.name for path in folder.iterdir()} == {"scores.json", "per_image.json"}
-
-
-def test_scores_that_cannot_be_written_leave_the_old_ones(tmp_path):
-    write_scores(tmp_path, Scores({"Bleu_1": 0.25}, {}))
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_scores(tmp_path, Scores({"Bleu_1": float("nan")}, {}))
-    assert json.loads((tmp_path / "scores.json").read_text()) == {"Bleu_1": 0.25}
 
 
 @pytest.mark.skipif(not FLICKR8K.is_file(), reason="Flickr8k is not at hand")

@@ -1,23 +1,31 @@
 """Evaluated runs written without training."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from multispace.data.files import write_json
+from multispace.data.files import json_bytes, write_json
 from multispace.pipeline.metrics.captions import diversity
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
-from multispace.pipeline.runs.evaluation_folder import Record, evaluation_folder
-from multispace.pipeline.score import write_scores
+from multispace.pipeline.runs.evaluation_folder import (
+    DIVERSITY,
+    RECORD,
+    Record,
+    base_name,
+    scores_content,
+    write_evaluation,
+)
 from multispace.pipeline.training.train_options import TrainOptions
 from support.options import used_by
 
 IMAGES = 40
 
 
-RECORD = Record(
+MADE = Record(
     system="base", split="test", checkpoint="best", step=9, beam=5, length_penalty=0.0, samples=0,
     seed=0, metrics=("bleu", "meteor", "rouge", "cider"), images=IMAGES, without_vector=0,
     pictures_digest="1" * 64, references_digest="2" * 64, vocabulary_digest="3" * 64,
@@ -46,15 +54,35 @@ def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, *
         )
     rows = [{**scores, "statistics": statistics} for scores, statistics in entries.values()]
     corpus = ImageScores.from_entries(rows).totals()
-    record = replace(RECORD, system=system, **(record or {}))
-    folder = evaluation_folder(run, record.split, record.checkpoint)
-    write_scores(folder, Scores(
-        corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
-    ))  # fmt: skip
+    record = replace(MADE, system=system, **(record or {}))
     found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
     if record.samples:
         names = dict.fromkeys(diversity.COLUMNS, good + 0.25)
         found["per_image"] = [{"image_id": i, **names} for i in range(IMAGES)]
-    write_json(folder / "diversity.json", found)
-    record.save(folder)
+    scores = Scores(
+        corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
+    )  # fmt: skip
+    write_evaluation(run, record, {**scores_content(scores), DIVERSITY: json_bytes(found)})
     return run
+
+
+def place(run: Path, split="test", checkpoint="best") -> Path:
+    """Return the folder of the default evaluation."""
+    return run / "evaluation" / base_name(split, checkpoint)
+
+
+def change(folder: Path, **values) -> None:
+    """Change ``evaluation.json``; without digests, as earlier versions wrote it."""
+    record = json.loads((folder / RECORD).read_text())
+    del record["files"]
+    write_json(folder / RECORD, {**record, **values})
+
+
+def add(folder: Path, **files) -> None:
+    """Add JSON files to an evaluation, or change them, and renew its digests."""
+    record = json.loads((folder / RECORD).read_text())
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else json_bytes(content)
+        (folder / f"{name}.json").write_bytes(data)
+        record["files"][f"{name}.json"] = hashlib.sha256(data).hexdigest()
+    write_json(folder / RECORD, record)

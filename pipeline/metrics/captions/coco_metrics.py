@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from multispace.errors import PipelineError
+from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId, MetricScores, Tokens
 from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.captions.registry import METRICS, REGISTRY, check_metrics
@@ -71,6 +72,13 @@ def score_captions(
             for row, image_id in enumerate(captions)
         },
     )
+
+
+def scores_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Return corpus scores as a table with a row per name; all rows have the same scores."""
+    names = list(dict.fromkeys(name for scores in rows.values() for name in scores))
+    cells = [[row, *(f"{scores[name]:.3f}" for name in names)] for row, scores in rows.items()]
+    return text_table(["", *names], cells)
 
 
 def _tokenize_both(

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.captions import diversity, oracle
-from multispace.pipeline.metrics.captions.coco_metrics import score_captions
+from multispace.pipeline.metrics.captions.coco_metrics import score_captions, scores_table
 from multispace.pipeline.metrics.captions.metric import Floats, ImageId
 from multispace.pipeline.metrics.captions.ptb import tokenize
 
@@ -79,3 +80,20 @@ def _per_image(
         {"image_id": image_id, **dict(zip(names, row, strict=True))}
         for image_id, row in zip(images, table.tolist(), strict=True)
     ]
+
+
+def diversity_text(report: Mapping[str, Any]) -> str:
+    """Return ``diversity.json`` as tables, the oracle's choices apart from the system's own."""
+    single = report["captions"]
+    novel, words = single["novel_share"], single["words"]
+    lines = [f"{novel:.1%} of the captions are novel, {words} words in use"]
+    if "samples" in report:
+        samples = dict(report["samples"])
+        head = [f"{samples.pop('n')} samples an image", *samples]
+        cells = [f"{v:.3f}" if isinstance(v, float) else v for v in samples.values()]
+        lines.append(text_table(head, [["mean", *cells]]))
+        if report["consensus"]:
+            best = report["oracle"]
+            lines.append(scores_table({"best (oracle)": best["best"], "mean": best["mean"]}))
+            lines.append(scores_table({"consensus": report["consensus"]}))
+    return "\n".join(lines)
