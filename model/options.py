@@ -18,6 +18,8 @@ from multispace.fields import (
     shown_value,
 )
 
+ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+POOLS = ("average", "grid")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ANNEALING = ("logistic", "linear", "cyclical", "none")
 
@@ -81,123 +83,125 @@ MULTISPACE = f"KL capacities ({', '.join(users(CAPACITY_Z, CAPACITY_C))})"
 class ModelOptions:
     """Options of a system. Capacities are in nats, times in optimizer steps."""
 
-    system: str = field(metadata=argument("the system to train", choices=SYSTEMS))
+    system: str = field(
+        metadata=argument("The system to train.", choices=SYSTEMS, metavar="SYSTEM")
+    )
     embedding: int = option(
-        "size of word vectors, and of the image vector of base and of the CVAEs", 512,
+        "Size of word vectors, and of the image vector of base and of the CVAEs.", 512,
         min=1, group=DECODER, common=True,
     )  # fmt: skip
-    hidden: int = option("units of a recurrent layer", 512, min=1, group=DECODER, common=True)
-    cell: str = option("recurrent cell", "lstm", choices=("lstm", "gru"), group=DECODER)
-    layers: int = option("recurrent layers", 1, min=1, group=DECODER)
+    hidden: int = option("Units of a recurrent layer.", 512, min=1, group=DECODER, common=True)
+    cell: str = option("Recurrent cell.", "lstm", choices=("lstm", "gru"), group=DECODER)
+    layers: int = option("Recurrent layers.", 1, min=1, group=DECODER)
     tie_embeddings: bool = option(
-        "use the word vectors as the output matrix too; needs --embedding equal to --hidden",
-        False, group=DECODER,
+        "Use the word vectors as the output matrix too; needs --embedding equal to --hidden.",
+        False, negatable=True, group=DECODER,
     )  # fmt: skip
     dropout: float = option(
-        "fraction of the units of word vectors and layers that training sets to zero", 0.0,
+        "Fraction of the units of word vectors and layers that training sets to zero.", 0.0,
         min=0, exclusive_max=1, group=DECODER, common=True,
     )  # fmt: skip
     word_dropout: float = option(
-        "fraction of input words that training replaces by <unk>", 0.0,
+        "Fraction of input words that training replaces by <unk>.", 0.0,
         min=0, exclusive_max=1, group=DECODER,
     )  # fmt: skip
     label_smoothing: float = option(
-        "fraction of each target that training spreads over all words", 0.0,
+        "Fraction of each target that training spreads over all words.", 0.0,
         min=0, exclusive_max=1, group=DECODER,
     )  # fmt: skip
     z_size: int = option_by_system(
-        "dimensions of the continuous latent z", 128, {"joint": 256},
+        "Dimensions of the continuous latent z.", 128, {"joint": 256},
         min=1, users=users(Z), group=SPACE, common=True,
     )  # fmt: skip
     categories: tuple[int, ...] = option_by_system(
-        "sizes of the categorical variables: 128, or 16x8 for eight of 16, or 10,4", (128,),
+        "Sizes of the categorical latents: 128, 16x8 (eight of 16) or 10,4.", (128,),
         {"joint": (16,) * 8}, metavar="SIZES", users=users(C), group=SPACE, common=True,
     )  # fmt: skip
     latent_dropout: float = option(
-        "fraction of the training captions for which the decoder sees zeros in place of c, or of "
-        "z and c in joint-cvae", 0.5,
+        "Fraction of the training captions for which the decoder sees zeros in place of c, or of "
+        "z and c in joint-cvae.", 0.5,
         min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE, common=True,
     )  # fmt: skip
     first_deviation: float = option(
-        "std of the posterior of z at step 0; its means then have a std of 0.6", 0.2,
+        "Std of the posterior of z at step 0; its means then have a std of 0.6.", 0.2,
         exclusive_min=0, users=users(Z), group=SPACE,
     )  # fmt: skip
     sample_deviation: float = option(
-        "std of sampled z, in units of the std of its prior", 1.0,
+        "Std of sampled z, in units of the std of its prior.", 1.0,
         exclusive_min=0, users=users(CONDITIONAL), group=SPACE,
     )  # fmt: skip
     clusters: int = option(
-        "number of nouns, the most frequent ones, that the prior is a sum over", 80,
+        "Number of nouns, the most frequent ones, that the prior is a sum over.", 80,
         min=1, users=users(NOUNS), group=SPACE,
     )  # fmt: skip
     prior_deviation: float = option(
-        "std of the prior around the sum over nouns", 0.1,
+        "Std of the prior around the sum over nouns.", 0.1,
         exclusive_min=0, users=users(NOUNS), group=SPACE,
     )  # fmt: skip
     temperature: float = option(
-        "temperature of the Gumbel-softmax", 0.67, exclusive_min=0, users=users(C), group=SPACE
+        "Temperature of the Gumbel-softmax.", 0.67, exclusive_min=0, users=users(C), group=SPACE
     )
     temperature_rate: float = option(
-        "the temperature falls as exp(-rate * step)", 0.0, min=0, users=users(C), group=SPACE
+        "The temperature falls as exp(-rate * step).", 0.0, min=0, users=users(C), group=SPACE
     )
     temperature_min: float = option(
-        "lowest temperature; only used with --temperature-rate", 0.5,
+        "Lowest temperature; only used with --temperature-rate.", 0.5,
         exclusive_min=0, users=users(C), group=SPACE,
     )  # fmt: skip
     annealing: str = option(
-        "how the KL weight rises from 0 to 1", "logistic",
+        "How the KL weight rises from 0 to 1.", "logistic",
         choices=ANNEALING, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     annealing_midpoint: float = option(
-        "step at which a logistic weight is 0.5", 2500.0,
+        "Step at which a logistic weight is 0.5.", 2500.0,
         users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
     )  # fmt: skip
     annealing_slope: float = option(
-        "steepness of a logistic weight", 0.0025,
+        "Steepness of a logistic weight.", 0.0025,
         users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
     )  # fmt: skip
     annealing_steps: int = option(
-        "step from which a linear or cyclical weight stays at 1", 5000,
+        "Step from which a linear or cyclical weight stays at 1.", 5000,
         min=1, users=users(ANNEALED), requires=("annealing", "linear", "cyclical"), group=LATENT,
     )  # fmt: skip
     annealing_cycles: int = option(
-        "number of times a cyclical weight rises within --annealing-steps", 4,
+        "Number of times a cyclical weight rises within --annealing-steps.", 4,
         min=1, users=users(ANNEALED), requires=("annealing", "cyclical"), group=LATENT,
     )  # fmt: skip
     free_bits: float = option(
-        "nats of KL per dimension that the loss does not reduce further", 0.0,
+        "Nats of KL per dimension that the loss does not reduce further.", 0.0,
         min=0, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     kl_weight: float = option(
-        "factor on the KL weight, which then rises to this value", 1.0,
+        "Factor on the KL weight, which then rises to this value.", 1.0,
         min=0, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     gamma_z: float = option_by_system(
-        "weight of |KL_z - C_z|", 0.02, {"joint-cvae": 1.0},
+        "Weight of |KL_z - C_z|.", 0.02, {"joint-cvae": 1.0},
         min=0, users=users(CAPACITY_Z), group=MULTISPACE,
     )  # fmt: skip
     gamma_c: float = option_by_system(
-        "weight of |KL_c - C_c|", 0.05, {"joint": 1.0, "joint-cvae": 1.0},
+        "Weight of |KL_c - C_c|.", 0.05, {"joint": 1.0, "joint-cvae": 1.0},
         min=0, users=users(CAPACITY_C), group=MULTISPACE,
     )  # fmt: skip
     capacity_z_max: float = option_by_system(
-        "C_z, the target of KL_z in nats", 150.0, {"joint": 300.0, "joint-cvae": 0.0},
+        "C_z, the target of KL_z in nats.", 150.0, {"joint": 300.0, "joint-cvae": 0.0},
         min=0, users=users(CAPACITY_Z), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_z_min: float | None = option(
-        "C_z at step 0, if it is to rise to --capacity-z-max", None,
+        "C_z at step 0, if it is to rise to --capacity-z-max.", None,
         min=0, users=users(CAPACITY_Z), group=MULTISPACE,
     )  # fmt: skip
     capacity_c_max: float = option_by_system(
-        "C_c, the target of KL_c in nats", 4.5, {"joint": 5.0, "joint-cvae": 1.5},
+        "C_c, the target of KL_c in nats.", 4.5, {"joint": 5.0, "joint-cvae": 1.5},
         min=0, users=users(CAPACITY_C), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_c_min: float | None = option(
-        "C_c at step 0, if it is to rise to --capacity-c-max", None,
+        "C_c at step 0, if it is to rise to --capacity-c-max.", None,
         min=0, users=users(CAPACITY_C), group=MULTISPACE,
     )  # fmt: skip
     capacity_steps: int = option(
-        "steps over which the capacities rise", 2500,
+        "Steps over which the capacities rise.", 2500,
         min=0, users=users(CAPACITY_Z, CAPACITY_C), group=MULTISPACE,
     )  # fmt: skip
 
@@ -248,8 +252,8 @@ class ModelOptions:
 class SystemOptions(ModelOptions):
     """Options of a system, with the sizes that the data determine."""
 
-    words: int = field(metadata=required("words in the vocabulary", min=1))
-    feature_size: int = field(metadata=required("numbers in a feature vector", min=1))
+    words: int = field(metadata=required("Words in the vocabulary.", min=1))
+    feature_size: int = field(metadata=required("Numbers in a feature vector.", min=1))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SystemOptions":

@@ -7,7 +7,7 @@ on the errors alone, so that every part of the package may declare options.
 
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -27,15 +27,18 @@ BOUNDS = {
 class Option:
     """What a command needs to know of an option, beside its type and default.
 
-    :param help: one sentence, without the default, the range and the users
+    :param help: a sentence or two, without the default, the range and the users
     :param choices: all values that are allowed, or all parts of a list
-    :param metavar: the value's name in help; ``DIR`` and ``FILE`` say what a path is
+    :param metavar: the value's name in help
+    :param path: what a path leads to: ``dir``, ``file`` or ``any``
     :param flag: the name on the command line, where it is not the field's
     :param argument: whether it is given by position, without a flag
-    :param commas: whether a list is written as one value with commas
+    :param commas: whether the value is a list whose parts are separated by commas
+    :param negatable: whether ``--no-NAME`` exists beside ``--NAME``
     :param group: the heading that it stands under
     :param common: whether a help that is split shows it on its first page
-    :param default_text: what help shows in place of the default
+    :param default_text: what help shows in place of the default; a field without a default
+        that has it may be missing on the command line
     :param defaults: the default by system, for an option that some systems default otherwise;
         ``""`` is the default of all others, and the field's own default is None
     :param users: the systems that use it; None means every one
@@ -50,9 +53,11 @@ class Option:
     exclusive_min: float | None = None
     exclusive_max: float | None = None
     metavar: str | None = None
+    path: str | None = None
     flag: str | None = None
     argument: bool = False
     commas: bool = False
+    negatable: bool = False
     group: str = ""
     common: bool = False
     default_text: str | None = None
@@ -163,6 +168,13 @@ def option_words(name: str, value: Any) -> list[str]:
     return [flag(name), shown_value(value)]
 
 
+class Options:
+    """The options of a command: a base for dataclasses, whose values are checked on creation."""
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+
 def check_values(options: Any) -> None:
     """Check the value of each declared option on its own: finite, a choice, within its range.
 
@@ -175,13 +187,20 @@ def check_values(options: Any) -> None:
         where = f"{flag(known)} {shown_value(value)}"
         if isinstance(value, float) and not math.isfinite(value):
             raise OptionError("it must be a finite number", where=where)
-        for part in value if isinstance(value, list | tuple) else (value,):
+        for part in _parts(value, declared):
             if declared.choices and part not in declared.choices:
                 raise OptionError(f"use one of {', '.join(declared.choices)}", where=where)
         for name, (words, within) in BOUNDS.items():
             bound = getattr(declared, name)
             if bound is not None and not within(value, bound):
                 raise OptionError(f"it must be {words} {bound}", where=where)
+
+
+def _parts(value: Any, declared: Option) -> Sequence[Any]:
+    """Return the values that the choices of an option are about."""
+    if declared.commas and isinstance(value, str):
+        return value.split(",")
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def check_use(options: Any, system: str | None = None) -> None:

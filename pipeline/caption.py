@@ -10,9 +10,10 @@ import torch
 from multispace.data.images import DECODING
 from multispace.errors import PipelineError
 from multispace.model.device import choose_device, cores
+from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.extraction.backbone_spec import MIRRORED, backbone_of, spec_of
 from multispace.pipeline.extraction.workers import Extracted, extracted_batches
-from multispace.pipeline.inference.decoding import BEAM, caption_features
+from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.runs.run_folder import load_run
 
 
@@ -42,9 +43,9 @@ def caption(
     images: Sequence[Path],
     *,
     weights: str | None = None,
-    beam: int = BEAM,
-    checkpoint: str = "best",
-    device: str = "auto",
+    beam: int = CaptionOptions.beam,
+    checkpoint: str = CaptionOptions.checkpoint,
+    device: str = CaptionOptions.device,
 ) -> Captioned:
     """Caption image files with the backbone that extracted the features of the run.
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.command_options.compare_options import CompareOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions import diversity
@@ -33,29 +33,6 @@ INTERVALS = (
 )
 ONE_SEED = "intervals of a system with one seed cover the choice of images, not of the seed"
 FEW_SEEDS = "a bootstrap over n seeds understates their variance by a factor of (n - 1)/n"
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """Options of `compare`."""
-
-    runs: Sequence[Path]
-    split: str = "test"
-    checkpoint: str = "best"  # or last, or both side by side
-    resamples: int = 10_000
-    seed: int = 0  # of the resamples
-
-    def __post_init__(self) -> None:
-        if self.checkpoint not in CHECKPOINTS:
-            raise OptionError(
-                f"use one of {', '.join(CHECKPOINTS)}", where=f"--checkpoint {self.checkpoint}"
-            )
-        if self.resamples < 1:
-            raise OptionError("it must be at least 1", where=f"--resamples {self.resamples}")
-        places = [run.resolve() for run in self.runs]
-        for run, place in zip(self.runs, places, strict=True):
-            if places.count(place) > 1:
-                raise OptionError("is given twice", where=run, hint="give each run once")
 
 
 @dataclass(frozen=True)

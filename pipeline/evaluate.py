@@ -12,6 +12,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.files import json_bytes
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
+from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
@@ -22,7 +23,6 @@ from multispace.pipeline.metrics.captions.diversity_report import (
     diversity_text,
 )
 from multispace.pipeline.metrics.captions.metric import ImageId
-from multispace.pipeline.metrics.captions.registry import check_metrics
 from multispace.pipeline.metrics.content.attributes import attribute_table
 from multispace.pipeline.metrics.content.combinations import composition_rows
 from multispace.pipeline.metrics.content.mentions import attributes_of, composition_of
@@ -57,37 +57,6 @@ from multispace.pipeline.runs.run_folder import Run, load_run
 from multispace.pipeline.score import results_format
 from multispace.pipeline.transfer import local_cache
 from multispace.version import package_version
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of `evaluate`."""
-
-    run: Path
-    cache: Path | str  # a folder, or a URL
-    split: str
-    beam: int = Request.beam
-    length_penalty: float = Request.length_penalty
-    samples: int = Request.samples
-    sample_meteor: bool = Request.sample_meteor
-    importance_samples: int = Request.importance_samples
-    metrics: Sequence[str] = Request.metrics
-    checkpoint: str = Request.checkpoint
-    device: str = "auto"
-    seed: int = Request.seed
-
-    def __post_init__(self) -> None:
-        check_metrics(self.metrics)
-        if self.beam < 1:
-            raise OptionError(f"--beam {self.beam}: it must be at least 1")
-        if self.samples < 0 or self.samples == 1:
-            raise OptionError(f"--samples {self.samples}: it must be 0, or 2 or more to differ")
-        if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
-            raise OptionError("--sample-meteor: it needs --samples, and meteor in --metrics")
-        if self.importance_samples < 0:
-            raise OptionError(
-                f"--importance-samples {self.importance_samples}: it must be 0 or more"
-            )
 
 
 @dataclass(frozen=True)

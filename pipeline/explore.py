@@ -15,6 +15,7 @@ from multispace.data.files import atomic_write, write_json
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
 from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.command_options.explore_options import ExploreOptions
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.runs.run_folder import Run, load_run
@@ -23,25 +24,6 @@ from multispace.pipeline.transfer import local_cache
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a std of 1
 MAX_IMAGES = 1000  # whose words are counted
 WORDS = 5  # that rise most, and that fall most, for each latent
-
-
-@dataclass(frozen=True)
-class ExploreOptions:
-    """Options of `explore`."""
-
-    run: Path
-    cache: Path | str  # a folder, or a URL
-    split: str
-    keys: Sequence[str] = ()  # the first images where none is named
-    images: int = 3
-    dims: int = 5
-    checkpoint: str = "best"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for flag, value in (("--pictures", self.images), ("--dims", self.dims)):
-            if value < 1:
-                raise OptionError("it must be at least 1", where=f"{flag} {value}")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,13 @@ from multispace.data.cache.writer import CacheWriter, check_split_name, write_ca
 from multispace.data.files import write_json
 from multispace.data.held_out import HELD_OUT_SPLITS
 from multispace.data.images import NO_FILE
-from multispace.data.language.pairs import Pair
-from multispace.errors import DataError, OptionError, PipelineError, VocabularyError
-from multispace.model.backbone.resnet import ARCHITECTURES, Backbone
+from multispace.errors import OptionError, PipelineError, VocabularyError
+from multispace.model.backbone.resnet import Backbone
+from multispace.pipeline.command_options.preprocess_options import (
+    MIN_COUNT,
+    TOKENIZER,
+    PreprocessOptions,
+)
 from multispace.pipeline.extraction.extract import RemoteExtraction, changed_images, extract
 from multispace.pipeline.preparation.backbone_choice import chosen_backbone
 from multispace.pipeline.preparation.exclusions import (
@@ -27,68 +31,6 @@ from multispace.pipeline.preparation.exclusions import (
 from multispace.pipeline.preparation.summary import SplitSummary, Summary
 
 Caches = Sequence[tuple[CacheWriter, Backbone]]
-
-
-@dataclass(frozen=True)
-class PreprocessOptions:
-    """What `preprocess` is asked for. ``None`` means: as the cache has it, or the default."""
-
-    annotations: Path
-    cache: Path
-    images: Path | None = None
-    split: str | None = None
-    backbone: str | None = None  # resnet50; several, separated by commas, make a cache each
-    weights: str | None = None  # imagenet
-    resize: int | None = None  # the weights' own
-    crop: int | None = None
-    pool: str | None = None  # average
-    flip: bool | None = None
-    tokenizer: str | None = None  # whitespace
-    min_count: int | None = None  # 10
-    shard_size: int = 4096
-    dtype: str = "float16"
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int | None = None
-    captions_only: bool = False
-    hold_out: Sequence[str] = ()  # pairs such as "black dog"; none means: as the cache has it
-    hold_out_split: Path | None = None
-    ray: str | None = None  # auto or HOST:PORT; None extracts in this process
-
-    def __post_init__(self) -> None:
-        for pair in self.hold_out:
-            try:
-                Pair.parse(pair)
-            except DataError as error:
-                raise OptionError(f"--hold-out: {error}") from error
-        if self.hold_out and self.hold_out_split is not None:
-            raise OptionError(
-                "give either --hold-out or --hold-out-split, whose file has its pairs"
-            )
-        if self.captions_only == (self.images is not None):
-            raise OptionError("give either --images DIR or --captions-only")
-        if self.captions_only and self.ray is not None:
-            raise OptionError(f"--ray {self.ray}: of no use with --captions-only")
-        if len(self.caches) > 1 and (odd := self.caches.keys() - set(ARCHITECTURES)):
-            raise OptionError(f"--backbone {min(map(str, odd))}: use {', '.join(ARCHITECTURES)}")
-        if len(self.caches) > 1 and (self.captions_only or self.ray is not None):
-            raise OptionError(f"--backbone {self.backbone}: one only with --captions-only or --ray")
-        if self.images is not None and not self.images.is_dir():
-            raise OptionError(f"--images {self.images}: not a folder")
-        if self.shard_size < 1:
-            raise OptionError(f"--shard-size {self.shard_size}: it must be at least 1")
-        if self.min_count is not None and self.min_count < 1:
-            raise OptionError(f"--min-count {self.min_count}: it must be at least 1")
-        if self.workers is not None and self.workers < 1:
-            raise OptionError(f"--workers {self.workers}: it must be at least 1")
-
-    @property
-    def caches(self) -> dict[str | None, Path]:
-        """The cache of each backbone: ``cache`` itself, or of several one folder each in it."""
-        names = (self.backbone or "").split(",")
-        if len(names) == 1:
-            return {self.backbone: self.cache}
-        return {name: self.cache / name for name in names}
 
 
 @dataclass(frozen=True)
@@ -221,8 +163,8 @@ def _made_vocabulary(collection: Collection, options: PreprocessOptions) -> Voca
         )
     return build_vocabulary(
         (caption for image in training for caption in image.captions),
-        options.tokenizer or "whitespace",
-        options.min_count or 10,
+        options.tokenizer or TOKENIZER,
+        options.min_count or MIN_COUNT,
         collection.digest,
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 import jinja2
 
 from multispace.data.files import atomic_write
-from multispace.errors import OptionError, PipelineError
+from multispace.errors import PipelineError
+from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
 from multispace.pipeline.metrics.content.combinations import composition_rows
@@ -26,29 +27,6 @@ from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
 TEMPLATE = "templates/report.html.j2"
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """Options of `report`."""
-
-    runs: Sequence[Path]
-    out: Path = Path("report.html")
-    split: str = "test"
-    checkpoint: str = "best"  # or last, or both side by side
-    images: Path | None = None
-    cache: Path | str | None = None  # a folder, or a URL
-    image_count: int = 8
-    resamples: int = 10_000
-    seed: int = 0  # of the resamples
-
-    def __post_init__(self) -> None:
-        if self.image_count < 0:
-            raise OptionError("it must be 0 or more", where=f"--pictures {self.image_count}")
-        if self.images is not None and self.cache is None:
-            raise OptionError(
-                "it needs --cache, which has the file names", where=f"--images {self.images}"
-            )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ Nothing can be known of imported vectors but what the user says. Their spec says
 fingerprint is never that of extracted ones.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,65 +16,11 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.images import digest, read_bytes
+from multispace.data.maintenance.import_options import UNKNOWN, ImportOptions
 from multispace.data.maintenance.vector_files import FORMS, Vectors, open_vectors
 from multispace.errors import CacheError
 
-UNKNOWN = "unknown"
-
 _NO_DIGEST = bytes(32)
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What to import, and what the user states of it.
-
-    :raises CacheError: a value is not one that can be used.
-    """
-
-    source: Path
-    into: Path
-    architecture: str
-    weights: str
-    weights_sha256: str | None = None
-    pooling: str = UNKNOWN
-    names: Path | None = None  # of a matrix: one key a line
-    extension: str = ""  # appended to each name
-    images: Path | None = None
-    dtype: str = "float32"
-    shard_size: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.shard_size < 1:
-            raise CacheError(f"--shard-size {self.shard_size}: it must be at least 1")
-        if self.weights_sha256 and not re.fullmatch("[0-9a-f]{64}", self.weights_sha256):
-            raise CacheError(
-                f"--weights-sha256 {self.weights_sha256}: expected 64 hexadecimal digits in lower "
-                "case; leave it out if it is not known"
-            )
-        if self.images is not None and not self.images.is_dir():
-            raise CacheError(f"--images {self.images}: not a folder")
-        if (self.names is not None) != (self.source.suffix in (".npy", ".npz")):
-            raise CacheError(
-                f"{self.source}: --names FILE, one key a line, belongs to a .npy or .npz matrix "
-                "and to no other source"
-            )
-
-    def spec(self, dimension: int) -> FeatureSpec:
-        """Return the spec of the vectors, with what is not known called so."""
-        return FeatureSpec(
-            architecture=self.architecture,
-            weights=self.weights,
-            # The name stands in for the digest: what was named otherwise is not mixed.
-            weights_sha256=self.weights_sha256 or f"{UNKNOWN}, named {self.weights}",
-            transform=None,
-            decode=UNKNOWN,
-            pooling=self.pooling,
-            dimension=dimension,
-            dtype=self.dtype,
-            precision=UNKNOWN,
-            versions={"numpy": np.__version__},
-            origin=IMPORTED if self.images else IMPORTED_UNSEEN,
-        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +50,7 @@ def import_features(options: ImportOptions) -> Imported:
     with open_vectors(options.source, options.names) as vectors:
         keys = _keys(vectors.names, options)
         first = vectors.read(0)
-        spec = options.spec(len(first))
+        spec = _spec(options, len(first))
         with write_cache(options.into) as writer:
             writer.begin(spec)
             held = Cache(options.into, writer.manifest)
@@ -123,6 +67,24 @@ def import_features(options: ImportOptions) -> Imported:
         dtype=spec.dtype,
         added=added,
         already=len(keys) - added,
+    )
+
+
+def _spec(options: ImportOptions, dimension: int) -> FeatureSpec:
+    """Return the spec of the vectors; what is not known is recorded as unknown."""
+    return FeatureSpec(
+        architecture=options.architecture,
+        weights=options.weights,
+        # The name stands in for the digest: weights of another name are not mixed with these.
+        weights_sha256=options.weights_sha256 or f"{UNKNOWN}, named {options.weights}",
+        transform=None,
+        decode=UNKNOWN,
+        pooling=options.pooling,
+        dimension=dimension,
+        dtype=options.dtype,
+        precision=UNKNOWN,
+        versions={"numpy": np.__version__},
+        origin=IMPORTED if options.images else IMPORTED_UNSEEN,
     )
 
 

@@ -24,9 +24,8 @@ from multispace.model.backbone.weights import (
     read_state,
     state_sha256,
 )
+from multispace.model.options import ARCHITECTURES, POOLS
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-POOLS = ("average", "grid")
 POOLING = "global average"
 STRIDE = 32  # input pixels per cell of a ResNet's last feature map
 

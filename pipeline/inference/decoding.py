@@ -8,7 +8,6 @@ from multispace.model.beam_search import Marks, beam
 from multispace.model.systems.captioner import Captioner, Latents
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
-BEAM = 5  # width of the search where nothing else is asked for
 ROWS = 1280  # hypotheses decoded at once: images x beam
 
 

@@ -1,19 +1,20 @@
 """The backbone that a cache is filled with."""
 
-from typing import TYPE_CHECKING
-
 from multispace.data.cache.spec import FeatureSpec
 from multispace.errors import OptionError
 from multispace.model.backbone.resnet import POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision
+from multispace.pipeline.command_options.preprocess_options import (
+    BACKBONE,
+    POOL,
+    WEIGHTS,
+    PreprocessOptions,
+)
 from multispace.pipeline.extraction.backbone_spec import MIRRORED
-
-if TYPE_CHECKING:
-    from multispace.pipeline.preprocess import PreprocessOptions
 
 
 def chosen_backbone(
-    options: "PreprocessOptions", spec: FeatureSpec | None, architecture: str | None
+    options: PreprocessOptions, spec: FeatureSpec | None, architecture: str | None
 ) -> Backbone:
     """Load the backbone that the options ask for, else the one that the cache was made with.
 
@@ -29,11 +30,11 @@ def chosen_backbone(
             hint="give --captions-only, or use another --cache",
         )
     device = choose_device(options.device)
-    pool = "grid" if spec and spec.pooling != POOLING else "average"
+    pool = "grid" if spec and spec.pooling != POOLING else POOL
     flip = spec is not None and spec.decode.endswith(MIRRORED)
     return load_backbone(
-        architecture or (spec.architecture if spec else "resnet50"),
-        options.weights or (spec.weights if spec else "imagenet"),
+        architecture or (spec.architecture if spec else BACKBONE),
+        options.weights or (spec.weights if spec else WEIGHTS),
         device=device,
         precision=choose_precision(options.precision, device),
         resize=options.resize or (transform.resize if transform else None),

@@ -14,9 +14,9 @@ from multispace.data.cache.reader import Cache
 from multispace.errors import OptionError, brief
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import cores
+from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
 from multispace.pipeline.extraction.workers import Extracted, batch_size, extracted_batches
 from multispace.pipeline.preparation.backbone_choice import chosen_backbone
-from multispace.pipeline.preprocess import PreprocessOptions
 
 DIGEST_BYTES = 32  # stored beside each vector
 

@@ -21,9 +21,9 @@ from filelock import FileLock
 from multispace.data.files import json_bytes, sync_folder
 from multispace.errors import PipelineError
 from multispace.fields import shown_value
-from multispace.pipeline.inference.decoding import BEAM
+from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
-from multispace.pipeline.metrics.captions.registry import METRICS
+from multispace.pipeline.metrics.captions.metric_names import METRICS
 
 EVALUATIONS = "evaluation"  # the folder of a run that holds its evaluations
 RECORD = "evaluation.json"
@@ -57,14 +57,14 @@ class Request:
     """
 
     split: str
-    checkpoint: str = "best"
-    beam: int = BEAM
-    length_penalty: float = 0.0
-    samples: int = 0
-    sample_meteor: bool = False
-    importance_samples: int = 5
-    metrics: tuple[str, ...] = METRICS
-    seed: int = 0
+    checkpoint: str = EvaluateOptions.checkpoint
+    beam: int = EvaluateOptions.beam
+    length_penalty: float = EvaluateOptions.length_penalty
+    samples: int = EvaluateOptions.samples
+    sample_meteor: bool = EvaluateOptions.sample_meteor
+    importance_samples: int = EvaluateOptions.importance_samples
+    metrics: tuple[str, ...] = EvaluateOptions.metrics
+    seed: int = EvaluateOptions.seed
 
     def changes(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, without split and checkpoint."""

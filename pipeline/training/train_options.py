@@ -10,7 +10,15 @@ from typing import Any
 import yaml
 
 from multispace.errors import OptionError, without_password
-from multispace.fields import default_of, flag, option, required, unused_option, value_type
+from multispace.fields import (
+    Options,
+    default_of,
+    flag,
+    option,
+    required,
+    unused_option,
+    value_type,
+)
 from multispace.model.options import (
     DECODER,
     LATENT,
@@ -53,63 +61,83 @@ GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainRequest(Options):
+    """What `train` is to do with its options."""
+
+    config: Path | None = option(
+        "Read options from a YAML file, or from the config.json of a run.", None, path="file"
+    )
+    preset: str | None = option(
+        "A named set of options. Those of --config and of the command line override it.", None,
+        choices=tuple(PRESETS),
+    )  # fmt: skip
+    dry_run: bool = option("Print the resolved options and sizes, and do nothing.", False)
+    resume: bool = option("Continue the run from its last checkpoint.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(ModelOptions):
     """Options of `train`."""
 
     cache: Path | str = field(
-        metadata=required("the feature cache: a folder or a URL", metavar="DIR|URL", common=True)
+        metadata=required(
+            "The feature cache: a folder or a URL.",
+            metavar="DIR|URL",
+            default_text="required without --config",
+            common=True,
+        )
     )
-    run: Path = field(metadata=required("the run folder to make", metavar="DIR", common=True))
+    run: Path = field(metadata=required("The run folder to make.", path="dir", common=True))
     epochs: int | None = option(
-        "passes over the training captions", None, min=1, group=RUN, common=True,
+        "Passes over the training captions.", None, min=1, group=RUN, common=True,
         default_text="20, without --steps",
     )  # fmt: skip
     steps: int | None = option(
-        "optimizer steps, in place of --epochs", None, min=1, group=RUN, common=True
+        "Optimizer steps, in place of --epochs.", None, min=1, group=RUN, common=True
     )
-    batch_size: int = option("captions per step", 128, min=1, group=RUN, common=True)
-    seed: int = option("seed of all random numbers", 0, min=0, group=RUN, common=True)
-    train_split: str = option("split to train on", "train", group=RUN)
-    val_split: str = option("split to validate on", "val", group=RUN)
+    batch_size: int = option("Captions per step.", 128, min=1, group=RUN, common=True)
+    seed: int = option("Seed of all random numbers.", 0, min=0, group=RUN, common=True)
+    train_split: str = option("Split to train on.", "train", group=RUN)
+    val_split: str = option("Split to validate on.", "val", group=RUN)
     select: str = option(
-        "score that selects the best checkpoint", "cider", choices=("cider", "loss"), group=RUN
+        "Score that selects the best checkpoint.", "cider", choices=("cider", "loss"), group=RUN
     )
     patience: int | None = option(
-        "stop after this many epochs without a better checkpoint", None, min=1, group=RUN,
+        "Stop after this many epochs without a better checkpoint.", None, min=1, group=RUN,
         common=True,
     )  # fmt: skip
     log_every: int = option(
-        "optimizer steps between two lines of metrics.jsonl", 50, min=1, group=RUN
+        "Optimizer steps between two lines of metrics.jsonl.", 50, min=1, group=RUN
     )
     save_every: int = option(
-        "optimizer steps between two saves of checkpoints/last", 500, min=1, group=RUN
+        "Optimizer steps between two saves of checkpoints/last.", 500, min=1, group=RUN
     )
     device: str = option(
         "auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", group=RUN, common=True
     )
     precision: str = option(
-        "arithmetic of matrix products", "auto", choices=PRECISIONS, group=RUN, common=True
+        "Arithmetic of matrix products.", "auto", choices=PRECISIONS, group=RUN, common=True
     )
     learning_rate: float = option(
-        "step size of Adam, after the warm-up", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
+        "Step size of Adam, after the warm-up.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
     )
     lr_schedule: str = option(
-        "how the learning rate falls until the last step", "constant",
+        "How the learning rate falls until the last step.", "constant",
         choices=("constant", "linear", "cosine"), group=OPTIMIZER, common=True,
     )  # fmt: skip
     lr_min: float = option(
-        "learning rate at the last step (linear, cosine)", 0.0,
+        "Learning rate at the last step (linear, cosine).", 0.0,
         min=0, requires=("lr_schedule", "linear", "cosine"), group=OPTIMIZER,
     )  # fmt: skip
     warmup_steps: int = option(
-        "steps over which the learning rate rises from 0", 0, min=0, group=OPTIMIZER
+        "Steps over which the learning rate rises from 0.", 0, min=0, group=OPTIMIZER
     )
     weight_decay: float = option(
-        "decoupled weight decay of all weights; above 0, AdamW is used", 0.0, min=0, group=OPTIMIZER
+        "Decoupled weight decay; above 0, AdamW is used.", 0.0, min=0, group=OPTIMIZER
     )
-    clip: float = option("largest gradient norm", 5.0, exclusive_min=0, group=OPTIMIZER)
+    clip: float = option("Largest gradient norm.", 5.0, exclusive_min=0, group=OPTIMIZER)
     ema: float = option(
-        "decay of a moving average of the weights, which is validated and used", 0.0,
+        "Decay of a moving average of the weights, which is validated and used.", 0.0,
         min=0, exclusive_max=1, group=OPTIMIZER,
     )  # fmt: skip
 

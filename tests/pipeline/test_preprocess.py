@@ -170,7 +170,7 @@ def test_a_collection_without_a_split_is_for_training_when_it_is_the_first(colle
         ({"shard_size": 0}, "--shard-size 0"),
         ({"workers": 0}, "--workers 0"),
         ({"min_count": 0}, "--min-count 0"),
-        ({"backbone": "resnet18,../x"}, "--backbone ../x: use resnet18, "),
+        ({"backbone": "resnet18,../x"}, "--backbone resnet18,../x: use one of resnet18, "),
     ],
 )
 def test_options_are_checked_together(collection, cache, change, message):
@@ -214,7 +214,7 @@ def test_of_several_caches_each_gets_what_it_lacks(collection, cache):
     assert preprocess(options(cache, collection, **both)).added == SPLITS["train"]
     assert Cache.open(cache / "resnet18").manifest.shards == kept
     assert preprocess(options(cache, collection, **both)).added == 0
-    with pytest.raises(OptionError, match="one only with --captions-only or --ray"):
+    with pytest.raises(OptionError, match="one backbone with --captions-only or --ray"):
         options(cache, collection, ray="auto", **both)
 
 

@@ -67,6 +67,9 @@ class BleuMetric(Metric):
         return bleu(sums)
 
 
+METRIC = BleuMetric()
+
+
 def with_totals(statistics: Floats) -> Floats:
     """Insert the number of n-grams of each caption between its lengths and its matches.
 

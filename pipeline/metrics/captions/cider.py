@@ -42,3 +42,6 @@ class CiderMetric(Metric):
         if images > 1:
             return ()
         return ("CIDEr is 0 for a single image, since its weights compare images",)
+
+
+METRIC = CiderMetric()

@@ -62,6 +62,9 @@ class MeteorMetric(Metric):
         return meteor(sums)[..., None]
 
 
+METRIC = MeteorMetric()
+
+
 def without_whole(statistics: Floats) -> Floats:
     """Count no chunk for captions that match in one piece, as METEOR does in sums. (P, 23)"""
     summed = statistics.copy()

@@ -1,6 +1,7 @@
 """Base class of the caption metrics.
 
-To add a metric, write a subclass in a file of its own and name it in ``registry.py``.
+To add a metric, write a subclass in a file of its own, NAME.py, with ``METRIC``, an instance of
+it, and add NAME to ``metric_names.py``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

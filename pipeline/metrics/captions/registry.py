@@ -1,25 +1,15 @@
 """The caption metrics by their names on the command line."""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from multispace.errors import OptionError
-from multispace.pipeline.metrics.captions.bleu import BleuMetric
-from multispace.pipeline.metrics.captions.cider import CiderMetric
-from multispace.pipeline.metrics.captions.meteor import MeteorMetric
 from multispace.pipeline.metrics.captions.metric import Metric
-from multispace.pipeline.metrics.captions.rouge import RougeMetric
+from multispace.pipeline.metrics.captions.metric_names import METRICS
 
-# The order is that of the scores in files and tables.
 REGISTRY: dict[str, Metric] = {
-    metric.option: metric
-    for metric in (
-        BleuMetric(),
-        MeteorMetric(),
-        RougeMetric(),
-        CiderMetric(),
-    )
+    name: import_module(f"multispace.pipeline.metrics.captions.{name}").METRIC for name in METRICS
 }
-METRICS = tuple(REGISTRY)
 NAMES = tuple(name for metric in REGISTRY.values() for name in metric.names)
 
 

@@ -43,6 +43,9 @@ class RougeMetric(Metric):
         return {"ROUGE_L": np.array([rouge(captions, known) for captions, known in pairs])}
 
 
+METRIC = RougeMetric()
+
+
 def rouge(captions: Sequence[str], references: Sequence[str]) -> list[float]:
     """Return ROUGE-L of each caption of an image.
 

@@ -1,0 +1,31 @@
+"""Options of `compare`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multispace.errors import OptionError
+from multispace.fields import Options, argument, option
+from multispace.pipeline.command_options import recurring
+
+
+@dataclass(frozen=True)
+class CompareOptions(Options):
+    """Options of `compare`."""
+
+    runs: Sequence[Path] = field(metadata=argument("Folders of evaluated runs.", path="dir"))
+    split: str = recurring.split()
+    checkpoint: str = recurring.checkpoints()
+    resamples: int = recurring.resamples()
+    seed: int = recurring.resampling_seed()
+    markdown: bool = option("Print the tables in Markdown.", False)
+    latex: bool = option("Print the tables in LaTeX.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.markdown and self.latex:
+            raise OptionError("choose one", where="--markdown and --latex")
+        places = [run.resolve() for run in self.runs]
+        for run, place in zip(self.runs, places, strict=True):
+            if places.count(place) > 1:
+                raise OptionError("is given twice", where=run, hint="give each run once")

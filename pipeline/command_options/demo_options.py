@@ -1,0 +1,14 @@
+"""Options of `demo`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multispace.fields import Options, option, required
+
+
+@dataclass(frozen=True)
+class DemoOptions(Options):
+    """Options of `demo`."""
+
+    out: Path = field(metadata=required("The folder to make.", path="dir"))
+    seed: int = option("Seed of the images and of the training.", 0, min=0)

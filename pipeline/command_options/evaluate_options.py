@@ -1,0 +1,43 @@
+"""Options of `evaluate`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multispace.errors import OptionError
+from multispace.fields import Options, argument, option
+from multispace.pipeline.command_options import recurring
+from multispace.pipeline.metrics.captions.metric_names import METRICS
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """Options of `evaluate`."""
+
+    run: Path = field(metadata=argument("The run folder.", path="dir"))
+    cache: Path | str = field(metadata=recurring.cache())
+    split: str = recurring.split()
+    beam: int = recurring.beam()
+    length_penalty: float = option("Divide log probabilities by the length to this power.", 0.0)
+    samples: int = option(
+        "Also decode this many captions per image, each from its own draw of the latents, and "
+        "measure their diversity.", 0, min=0,
+    )  # fmt: skip
+    sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
+    importance_samples: int = option(
+        "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
+    )
+    metrics: tuple[str, ...] = option(
+        "The metrics to compute, separated by commas.", METRICS, choices=METRICS, commas=True
+    )
+    checkpoint: str = recurring.checkpoint()
+    device: str = recurring.device()
+    seed: int = option("Seed of all random draws.", 0, min=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples == 1:
+            raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
+        if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
+            raise OptionError(
+                "it needs --samples, and meteor in --metrics", where="--sample-meteor"
+            )

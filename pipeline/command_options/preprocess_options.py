@@ -1,0 +1,123 @@
+"""Options of `preprocess`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multispace.data.cache import storage_options
+from multispace.data.tokenizers import TOKENIZERS
+from multispace.errors import OptionError
+from multispace.fields import Options, option, required
+from multispace.model.options import ARCHITECTURES, POOLS, PRECISIONS
+from multispace.pipeline.command_options import recurring
+
+# What a new cache is made with; an existing cache keeps what it was made with.
+BACKBONE, WEIGHTS, POOL = "resnet50", "imagenet", "average"
+TOKENIZER, MIN_COUNT = "whitespace", 10
+
+
+@dataclass(frozen=True)
+class PreprocessOptions(Options):
+    """Options of `preprocess`. ``None`` stands for what the cache has, or else for the default."""
+
+    annotations: Path = field(
+        metadata=required(
+            "COCO or Karpathy JSON, a Flickr token file, or a Kaggle captions.txt; the format is "
+            "detected automatically.", path="file",
+        )
+    )  # fmt: skip
+    cache: Path = field(metadata=required("The feature cache to make or extend.", path="dir"))
+    images: Path | None = option("The folder of the images.", None, path="dir")
+    split: str | None = option(
+        "Name for the split of a file that names none, or the only split to read.", None
+    )
+    backbone: str | None = option(
+        "The network. Several, separated by commas, make one cache each, CACHE/NAME, and decode "
+        "the images once.", None, choices=ARCHITECTURES, commas=True, default_text=BACKBONE,
+    )  # fmt: skip
+    weights: str | None = option(
+        "imagenet, a name of torchvision, random, FILE, or package:NAME/FILE.", None,
+        default_text=WEIGHTS,
+    )  # fmt: skip
+    resize: int | None = option(
+        "Shorter side of the resized image in pixels.", None, min=1,
+        default_text="as the weights require",
+    )  # fmt: skip
+    crop: int | None = option(
+        "Side of the central square in pixels.", None, min=1, default_text="as the weights require"
+    )
+    pool: str | None = option(
+        "average: one vector per image; grid: one vector per position.", None,
+        choices=POOLS, default_text=POOL,
+    )  # fmt: skip
+    flip: bool | None = option(
+        "Average the vectors of the image and of its mirror image; takes twice the time.", None,
+        negatable=True, default_text="no-flip",
+    )  # fmt: skip
+    tokenizer: str | None = option(
+        "How captions are split into words.", None,
+        choices=tuple(TOKENIZERS), default_text=TOKENIZER,
+    )  # fmt: skip
+    min_count: int | None = option(
+        "Occurrences in the training captions that make a word of the vocabulary.", None,
+        min=1, default_text=str(MIN_COUNT),
+    )  # fmt: skip
+    shard_size: int = storage_options.shard_size()
+    dtype: str = storage_options.storage_type("float16")
+    device: str = recurring.device()
+    precision: str = option("Arithmetic of the network.", "auto", choices=PRECISIONS)
+    workers: int | None = option(
+        "Threads that decode and compute; with --ray, cores per task.", None,
+        min=1, default_text="one per core; with --ray, 1",
+    )  # fmt: skip
+    captions_only: bool = option("Make the vocabulary and the captions, but no features.", False)
+    hold_out: Sequence[str] = option(
+        'Keep images whose captions name this pair out of training: "black dog", "ride woman"; '
+        "may be repeated.", (), metavar="TEXT",
+    )  # fmt: skip
+    hold_out_split: Path | None = option(
+        "A published compositional split of MS-COCO, which names the pairs to hold out.", None,
+        path="file",
+    )  # fmt: skip
+    ray: str | None = option(
+        "Extract on this Ray cluster, one task per shard. Every node must see the images at the "
+        "same path.", None, metavar="auto|HOST:PORT",
+    )  # fmt: skip
+    dry_run: bool = option("Estimate time and size from a sample, and write nothing.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_pairs()
+        if self.captions_only == (self.images is not None):
+            raise OptionError("give either --images DIR or --captions-only")
+        if self.captions_only and self.ray is not None:
+            raise OptionError(f"--ray {self.ray}: has no effect with --captions-only")
+        if len(self.caches) > 1 and (self.captions_only or self.ray is not None):
+            raise OptionError(
+                "give one backbone with --captions-only or --ray",
+                where=f"--backbone {self.backbone}",
+            )
+        if self.images is not None and not self.images.is_dir():
+            raise OptionError("not a folder", where=f"--images {self.images}")
+
+    def _check_pairs(self) -> None:
+        from multispace.data.language.pairs import Pair
+        from multispace.errors import DataError
+
+        for pair in self.hold_out:
+            try:
+                Pair.parse(pair)
+            except DataError as error:
+                raise OptionError(error.what, where="--hold-out", hint=error.hint) from error
+        if self.hold_out and self.hold_out_split is not None:
+            raise OptionError(
+                "give either --hold-out or --hold-out-split, whose file names its pairs"
+            )
+
+    @property
+    def caches(self) -> dict[str | None, Path]:
+        """The cache of each backbone: ``cache`` itself, or a folder in it for each of several."""
+        names = (self.backbone or "").split(",")
+        if len(names) == 1:
+            return {self.backbone: self.cache}
+        return {name: self.cache / name for name in names}
