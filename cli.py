@@ -18,7 +18,7 @@ import yaml
 
 from multispace.fields import OPTION, flag, shown_value, value_type
 from multispace.model.options import SYSTEMS
-from multispace.pipeline.console.main_process import one_voice
+from multispace.pipeline.console.main_process import only_main_process_prints
 from multispace.pipeline.training.train_options import (
     GROUPS,
     PRESETS,
@@ -75,7 +75,7 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command."""
-        with one_voice():
+        with only_main_process_prints():
             return super().main(*arguments, **options)
 
 

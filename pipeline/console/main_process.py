@@ -1,7 +1,7 @@
-"""One voice for several processes: of those that `torchrun` starts, one tells what happens.
+"""Output of several processes: of those that `torchrun` starts, only one prints.
 
-All meet the same wrong option or missing file, and one line about it is enough. No torch here:
-a wrong option is refused before it is loaded.
+All of them meet the same wrong option or missing file, and one line about it is enough. This
+module does not import torch, so that a wrong option is refused before torch is loaded.
 """
 
 import os
@@ -10,26 +10,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_told_elsewhere = False  # another process tells of the failure that ends this one
+_muted = False  # another process reports the failure that ends this one
 
 
 def process_count() -> int:
-    """Return how many processes train together, by the environment that `torchrun` sets."""
+    """Return how many processes train together, from the environment that `torchrun` sets."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
-    """Let rank 0 speak, and the others go without a word, for the rest of the process.
+def only_main_process_prints() -> Iterator[None]:
+    """Discard what all processes but the main one (rank 0) print, until the process ends.
 
-    The exit status is the speaker's too: a launcher ends all processes when one fails, and could
-    end the speaker before it has spoken. Only what nobody foresaw is shown by whoever meets it.
+    Only the main process fails with an exit status: a launcher ends all processes when one
+    fails, and could end the main process before it has printed the reason. An exception that
+    is not turned into an exit status is printed by each process that it occurs in.
     """
     if process_count() == 1:
         yield
         return
     if os.environ["RANK"] != "0":
-        sys.stdout = sys.stderr = _nowhere()
+        sys.stdout = sys.stderr = _null_stream()
     try:
         yield
     except SystemExit:
@@ -37,22 +38,22 @@ def one_voice() -> Iterator[None]:
             raise SystemExit(0) from None
         raise
     except BaseException:
-        if not _told_elsewhere:
-            take_voice()
+        if not _muted:
+            unmute()
         raise
 
 
-def take_voice() -> None:
-    """Let this process tell of the failure that ends it."""
+def unmute() -> None:
+    """Let this process print the failure that ends it."""
     sys.stderr = sys.__stderr__
 
 
-def lose_voice() -> None:
-    """Say no more: another process tells of the failure."""
-    global _told_elsewhere
-    _told_elsewhere = True
-    sys.stderr = _nowhere()
+def mute() -> None:
+    """Print nothing more in this process: another one reports the failure."""
+    global _muted
+    _muted = True
+    sys.stderr = _null_stream()
 
 
-def _nowhere() -> TextIO:
+def _null_stream() -> TextIO:
     return open(os.devnull, "w")

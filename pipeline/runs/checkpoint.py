@@ -1,14 +1,16 @@
 """Checkpoints on disk: safetensors and JSON, whole or not at all, never pickle.
 
-A checkpoint is a folder. It is written beside its place and then moved there; what was there
-before becomes ``NAME.previous`` and stays until the next one, so that at any moment one whole
-checkpoint can be read.
+A checkpoint is a folder. It is written under a temporary name and then renamed; the checkpoint
+before it becomes ``NAME.previous`` and stays until the next one, so that one whole checkpoint
+can be read at any moment. ``state.json`` holds the digest of each file and its own.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multispace.data.documents import (
+    DocumentFormat,
+    Integer,
+    ListOf,
+    MapOf,
+    Nullable,
+    Number,
+    Object,
+    Text,
+)
 from multispace.errors import CheckpointError
 
 WEIGHTS = "weights.safetensors"
@@ -25,12 +37,46 @@ OPTIMIZER = "optimiser.safetensors"
 AVERAGE = "average.safetensors"
 STATE = "state.json"
 
+_COUNT = Integer(min=0)
+_DIGEST = Text(pattern="[0-9a-f]{64}")
+STATE_FORMAT = DocumentFormat(
+    Object(
+        {},
+        {
+            "step": _COUNT,
+            "epoch": _COUNT,
+            "batch": _COUNT,
+            "best": Nullable(Number()),
+            "best_step": _COUNT,
+            "epochs_without_better": _COUNT,
+            "scaler": MapOf(Number(), max_items=20),
+            "meter": Object(
+                {
+                    "terms": ListOf(Number(), min_items=5, max_items=5),
+                    **dict.fromkeys(("steps", "captions", "tokens", "skipped"), _COUNT),
+                    "seconds": Number(min=0),
+                }
+            ),
+            "metrics_lines": Nullable(_COUNT),
+            "files": MapOf(_DIGEST, max_items=20),
+            "digest": _DIGEST,
+        },
+    ),
+    error=CheckpointError,
+    hint="the file is damaged",
+    max_bytes=1 << 20,
+    max_depth=4,
+)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; ``optimizer`` is None where it was saved for use only.
+    """The content of a checkpoint.
 
-    ``average`` is the moving average of ``weights`` where there is one: the one to use.
+    :param optimizer: the optimizer's state (:func:`pack_optimizer`); None in a checkpoint that
+        is for use only
+    :param state: all else that a resume needs, as plain values
+    :param average: the moving average of ``weights``, if there is one; it is what is used
     """
 
     weights: dict[str, Tensor]
@@ -42,11 +88,27 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` as ``folder``; a crash leaves the old one or the new one.
 
-    :raises CheckpointError: there is no room for it; names the file.
+    :raises CheckpointError: a file cannot be written; names the file. The old one is kept.
     """
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        _write(partial, checkpoint)
+    except CheckpointError:
+        shutil.rmtree(partial, ignore_errors=True)  # it would take the room that is lacking
+        raise
+    previous = _previous(folder)
+    with _names_file(folder):
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            os.rename(folder, previous)
+        os.rename(partial, folder)
+        _sync(folder.parent)
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    with _names_file(folder):
+        folder.mkdir(parents=True)
     parts = {
         WEIGHTS: checkpoint.weights,
         OPTIMIZER: checkpoint.optimizer,
@@ -55,38 +117,46 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     files = {name: tensors for name, tensors in parts.items() if tensors is not None}
     digests = {}
     for name, tensors in files.items():
-        _write_tensors(partial / name, tensors)
-        digests[name] = _sha256(partial / name)
-    text = json.dumps({**checkpoint.state, "files": digests}, indent=1, allow_nan=False)
-    (partial / STATE).write_text(text + "\n")
+        with _names_file(folder / name):
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name)
+            digests[name] = _sha256(folder / name)
+    state = {**checkpoint.state, "files": digests}
+    text = json.dumps({**state, "digest": _state_digest(state)}, indent=1, allow_nan=False)
+    with _names_file(folder / STATE):
+        (folder / STATE).write_text(text + "\n")
     for name in (*files, STATE):
-        _sync(partial / name)
-    _sync(partial)
-    previous = _previous(folder)
-    if folder.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        os.rename(folder, previous)
-    os.rename(partial, folder)
-    _sync(folder.parent)
+        with _names_file(folder / name):
+            _sync(folder / name)
+    with _names_file(folder):
+        _sync(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read the checkpoint ``folder``, each file checked against its digest.
 
+    The tensors are those that were written; whether they fit a model is for
+    :mod:`multispace.pipeline.runs.tensor_checks` to say.
+
     :raises CheckpointError: it is missing or damaged; names the file.
     """
     state = _read_state(folder / STATE)
     digests = state.pop("files", None)
-    if not isinstance(digests, dict) or WEIGHTS not in digests:
-        raise CheckpointError(f"{folder / STATE}: lists no weights; the checkpoint is damaged")
-    tensors = {name: _read_tensors(folder / name, digests[name]) for name in _known(digests)}
+    if digests is None or WEIGHTS not in digests:
+        raise CheckpointError(
+            "lists no weights", where=folder / STATE, hint="the checkpoint is damaged"
+        )
+    tensors = {
+        name: _read_tensors(folder / name, digests[name])
+        for name in (WEIGHTS, OPTIMIZER, AVERAGE)
+        if name in digests
+    }
     return Checkpoint(tensors[WEIGHTS], tensors.get(OPTIMIZER), state, tensors.get(AVERAGE))
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint, str | None]:
-    """Read ``folder``, or the one before it where it is missing or damaged.
+    """Read ``folder``, or the checkpoint before it if ``folder`` is missing or damaged.
 
-    :return: the checkpoint, and a line that says why the older one was taken (or None).
+    :returns: the checkpoint, and a line that says why the older one was used (or None)
     :raises CheckpointError: neither can be read.
     """
     try:
@@ -95,49 +165,16 @@ def load_latest(folder: Path) -> tuple[Checkpoint, str | None]:
         previous = _previous(folder)
         if not previous.exists():
             raise
-        return load_checkpoint(previous), f"{error}; going on from {previous}"
+        return load_checkpoint(previous), f"{error}; continuing from {previous}"
 
 
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.previous")
-
-
-def _known(digests: dict[str, str]) -> list[str]:
-    return [name for name in (WEIGHTS, OPTIMIZER, AVERAGE) if name in digests]
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: not found; is this a run folder?") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable ({error}); the file is damaged") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: expected an object; the file is damaged")
-    return state
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not written ({error}); make room and resume") from error
-
-
-def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
-    try:
-        if _sha256(path) != digest:
-            raise CheckpointError(f"{path}: does not match its digest; the file is damaged")
-        return load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: not found; the checkpoint is damaged") from None
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not readable ({error}); the file is damaged") from error
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether ``folder`` or the checkpoint before it exists."""
+    return folder.exists() or _previous(folder).exists()
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimizer's state as named tensors: ``parameter number.quantity``."""
+    """Return an optimizer's state as tensors named ``PARAMETER_NUMBER.QUANTITY``."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value)
@@ -147,12 +184,60 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put what :func:`pack_optimiser` gave back into an optimizer of the same parameters."""
+    """Load what :func:`pack_optimizer` returned into an optimizer of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, quantity = name.split(".", 1)
         state.setdefault(int(number), {})[quantity] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise CheckpointError("not found", where=path, hint="is this a run folder?")
+    state = STATE_FORMAT.read_json(path)
+    digest = state.pop("digest", None)  # earlier versions wrote none
+    if digest is not None and digest != _state_digest(state):
+        raise CheckpointError("does not match its digest", where=path, hint="the file is damaged")
+    return state
+
+
+def _state_digest(state: dict[str, Any]) -> str:
+    canonical = json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
+    try:
+        if _sha256(path) != digest:
+            raise CheckpointError(
+                "does not match its digest", where=path, hint="the file is damaged"
+            )
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError("not found", where=path, hint="the checkpoint is damaged") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"not readable ({error})", where=path, hint="the file is damaged"
+        ) from error
+
+
+@contextmanager
+def _names_file(path: Path) -> Iterator[None]:
+    """Raise an error that names ``path`` where it cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"not written ({reason}); the checkpoint before it is kept",
+            where=path,
+            hint="make room and run the same command with --resume",
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,6 @@
-"""A run folder: what a training was asked for and all that is needed to use what came of it."""
+"""A run folder: the record of a training, and all that is needed to use its model."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,31 @@ import torch
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.documents import (
+    Boolean,
+    DocumentFormat,
+    Either,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Nullable,
+    Number,
+    Object,
+    Text,
+)
 from multispace.data.files import write_json
-from multispace.errors import CheckpointError, PipelineError, VocabularyError
+from multispace.errors import ModelError, PipelineError, VocabularyError
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.runs.checkpoint import load_checkpoint
+from multispace.pipeline.runs.checkpoint import (
+    AVERAGE,
+    WEIGHTS,
+    Checkpoint,
+    load_checkpoint,
+)
+from multispace.pipeline.runs.tensor_checks import check_tensors
 from multispace.pipeline.training.train_options import TrainOptions
 from multispace.version import package_version
 
@@ -26,9 +44,55 @@ LAST = "checkpoints/last"
 BEST = "checkpoints/best"
 
 
+# Sizes far above any real model: a config from anywhere must not exhaust memory.
+_SIZE = Integer(min=1, max=1 << 20)
+_SIZES: dict[str, Kind] = {
+    **dict.fromkeys(("embedding", "hidden", "z_size", "clusters", "words", "feature_size"), _SIZE),
+    "layers": Integer(min=1, max=100),
+    "categories": ListOf(Integer(min=2, max=1 << 20), min_items=1, max_items=1 << 10),
+}
+_OF_TYPE: dict[Any, Kind] = {
+    int: Integer(),
+    float: Number(),
+    bool: Boolean(),
+    str: Text(max_length=100),
+    int | None: Nullable(Integer()),
+    float | None: Nullable(Number()),
+}
+_SYSTEM = {f.name: _SIZES.get(f.name) or _OF_TYPE[f.type] for f in fields(SystemOptions)}
+_VALUE = Nullable(
+    Either((Boolean(), Number(), Text(max_length=5000), ListOf(Number(), max_items=1 << 12)))
+)
+_DIGEST = Text(pattern="[0-9a-f]{64}")
+CONFIG_FORMAT = DocumentFormat(
+    Object(
+        {
+            "options": MapOf(_VALUE, max_items=1000),
+            "system": Object(
+                optional={
+                    f.name: _SIZES.get(f.name) or _OF_TYPE[f.type] for f in fields(SystemOptions)
+                }
+            ),
+            "feature_spec": Object(others=Kind()),  # FeatureSpec.from_json checks it
+            "fingerprint": _DIGEST,
+            "vocabulary_digest": _DIGEST,
+        },
+        {
+            "ranks": Integer(min=1, max=1 << 20),
+            "parameters": Integer(min=0),
+            "versions": MapOf(Text(max_length=200), max_items=100),
+        },
+    ),
+    error=PipelineError,
+    hint="restore the run",
+    max_bytes=1 << 20,
+    max_depth=8,
+)
+
+
 @dataclass(frozen=True)
 class Run:
-    """A finished (or interrupted) training, ready to caption with."""
+    """A trained captioner, with the vocabulary and the record of its training."""
 
     folder: Path
     config: dict[str, Any]
@@ -39,32 +103,36 @@ class Run:
 
     @property
     def spec(self) -> FeatureSpec:
-        """How the vectors that it was trained on were made."""
+        """How the features that it was trained on were made."""
         return FeatureSpec.from_json(self.config["feature_spec"], str(self.folder / CONFIG))
 
     def check_spec(self, spec: FeatureSpec, where: str) -> None:
-        """Refuse vectors of another meaning.
+        """Check that features mean what those of the training mean.
 
-        :raises PipelineError: names both fingerprints and the fields that differ.
+        :param where: the cache or file of ``spec``, for the message
+        :raises PipelineError: they do not; names both fingerprints and the fields that differ.
         """
         own = self.spec
         if own.fingerprint != spec.fingerprint:
             raise PipelineError(
-                f"{self.folder} was trained on features {own.fingerprint[:12]}, {where} has "
-                f"{spec.fingerprint[:12]}: {'; '.join(own.differences(spec))}; use the same"
+                f"was trained on features {own.fingerprint[:12]}, {where} has "
+                f"{spec.fingerprint[:12]}: {'; '.join(own.differences(spec))}",
+                where=self.folder,
+                hint="use the same features",
             )
 
     def check_cache(self, cache: Cache) -> None:
-        """Refuse a cache whose vectors or words mean something else.
+        """Check that the features and words of a cache mean what those of the training mean.
 
-        :raises PipelineError: names both sides.
+        :raises PipelineError: they do not; names both sides.
         """
         self.check_spec(cache.spec, str(cache.root))
-        own, held = self.vocabulary.digest, cache.vocabulary().digest
-        if own != held:
+        own, other = self.vocabulary.digest, cache.vocabulary().digest
+        if own != other:
             raise PipelineError(
-                f"{self.folder} was trained with vocabulary {own[:12]}, {cache.root} has "
-                f"{held[:12]}; evaluate on the cache that it was trained from"
+                f"was trained with vocabulary {own[:12]}, {cache.root} has {other[:12]}",
+                where=self.folder,
+                hint="use the cache that it was trained from",
             )
 
 
@@ -74,54 +142,84 @@ def write_config(
     cache: Cache,
     vocabulary: Vocabulary,
     system: Captioner,
-    ranks: int,
+    processes: int,
 ) -> None:
-    """Record what makes the run: every option, the versions, what it read.
+    """Write the record of a training: its options, the versions, and what it was trained from.
 
-    :param ranks: processes, each with ``options.batch_size`` captions a step
+    :param processes: how many train together, each with ``options.batch_size`` captions a step
+    :raises PipelineError: a file cannot be written; names it.
     """
-    vocabulary.save(folder / VOCABULARY)
     versions = {n: metadata.version(n) for n in ("torch", "numpy")}
-    write_json(
-        folder / CONFIG,
-        {
-            "options": options.to_json(),
-            "ranks": ranks,
-            "system": system.options.to_json(),
-            "parameters": sum(p.numel() for p in system.parameters()),
-            "versions": {"multispace-captioning": package_version(), **versions},
-            "feature_spec": cache.spec.to_json(),
-            "fingerprint": cache.spec.fingerprint,
-            "vocabulary_digest": vocabulary.digest,
-        },
-    )
+    config = {
+        "options": options.to_json(),
+        "ranks": processes,
+        "system": system.options.to_json(),
+        "parameters": sum(p.numel() for p in system.parameters()),
+        "versions": {"multispace-captioning": package_version(), **versions},
+        "feature_spec": cache.spec.to_json(),
+        "fingerprint": cache.spec.fingerprint,
+        "vocabulary_digest": vocabulary.digest,
+    }
+    path = folder / VOCABULARY
+    try:
+        vocabulary.save(path)
+        path = folder / CONFIG
+        write_json(path, config)
+    except OSError as error:
+        raise PipelineError(
+            f"not written ({error.strerror}); no training has begun",
+            where=path,
+            hint="make room and run the same command again",
+        ) from error
 
 
 def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Run:
-    """Open a run to use its system.
+    """Load a run to use its model.
 
     :param checkpoint: ``best`` or ``last``
-    :raises PipelineError: this is not a run folder, or it does not fit together.
+    :raises PipelineError: this is not a run folder, or its files do not belong together.
+    :raises CheckpointError: the checkpoint is missing, damaged, or does not fit the model.
     """
     config = read_run_config(folder)
     try:
         vocabulary = Vocabulary.load(folder / VOCABULARY)
     except VocabularyError as error:
-        raise PipelineError(f"{error} (the run's copy; train again or restore it)") from error
+        raise PipelineError(
+            f"{error.what} (the run's own copy)",
+            where=error.where,
+            hint="restore the file, or train again",
+        ) from error
     if vocabulary.digest != config["vocabulary_digest"]:
         raise PipelineError(
-            f"{folder}: its vocabulary is {vocabulary.digest[:12]}, its config.json says "
-            f"{str(config['vocabulary_digest'])[:12]}; restore the run"
+            f"its vocabulary is {vocabulary.digest[:12]}, its {CONFIG} says "
+            f"{config['vocabulary_digest'][:12]}",
+            where=folder,
+            hint="restore the run",
         )
-    system = build(SystemOptions.from_json(config["system"]))
     place = folder / (BEST if checkpoint == "best" else LAST)
     loaded = load_checkpoint(place)
-    try:
-        system.load_state_dict(loaded.weights if loaded.average is None else loaded.average)
-    except RuntimeError as error:
-        raise CheckpointError(f"{place}: its weights do not fit config.json ({error})") from error
-    step = int(loaded.state.get("step", 0))
+    system = _build_checked(config["system"], loaded, folder, place)
+    step = loaded.state.get("step", 0)
     return Run(folder, config, vocabulary, system.to(device).eval(), checkpoint, step)
+
+
+def _build_checked(
+    options: dict[str, Any], loaded: Checkpoint, folder: Path, place: Path
+) -> Captioner:
+    """Return the model of a checkpoint, whose tensors are checked before it takes memory."""
+    try:
+        built = SystemOptions.from_json(options)
+        with torch.device("meta"):  # names and shapes without memory
+            expected = build(built).state_dict()
+    except (ModelError, RuntimeError) as error:  # the latter where sizes multiply beyond 64 bits
+        what = error.what if isinstance(error, ModelError) else "its sizes make no model"
+        raise PipelineError(what, where=folder / CONFIG, hint="restore the run") from error
+    file = WEIGHTS if loaded.average is None else AVERAGE
+    tensors = loaded.weights if loaded.average is None else loaded.average
+    check_tensors(tensors, expected, place / file)
+    system = build(built)
+    system.load_state_dict(tensors)
+    return system
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:
@@ -130,13 +228,10 @@ def read_run_config(folder: Path) -> dict[str, Any]:
     :raises PipelineError: it is missing or damaged.
     """
     path = folder / CONFIG
-    if not path.is_file():
-        raise PipelineError(f"{path}: not found; {folder} is not a run folder made by `train`")
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise PipelineError(f"{path}: not JSON ({error}); restore the run") from error
-    for needed in ("options", "system", "feature_spec", "fingerprint", "vocabulary_digest"):
-        if not isinstance(config, dict) or needed not in config:
-            raise PipelineError(f"{path}: lacks {needed!r}; restore the run")
-    return config
+    if not path.exists():
+        raise PipelineError(
+            "not found",
+            where=path,
+            hint=f"{folder} is not a run folder; `multispace train` makes one",
+        )
+    return CONFIG_FORMAT.read_json(path)

@@ -1,10 +1,10 @@
-"""The processes of one training: each takes its share of every batch.
+"""The processes of one training, each of which holds a part of every batch.
 
-`torchrun` starts them and says by the environment which each one is. The batch is that of one
-process with as many captions, and so are its loss and its random draws. Rank 0 alone writes and
-validates. The processes meet in two places of a step: where a loss is made of the means over all
-captions, which also carries the wish to stop, and where `DistributedDataParallel` averages the
-gradients.
+`torchrun` starts the processes and describes each one in its environment. Together they compute
+the batch, the loss and the random draws of a single process with a batch of the same size. The
+main process (rank 0) alone writes files and validates. The processes communicate twice in a
+step: to average the loss terms over all captions, which also carries a request to stop, and in
+`DistributedDataParallel`, which averages the gradients.
 """
 
 import itertools
@@ -22,135 +22,139 @@ from multispace.errors import OptionError, PipelineError
 from multispace.model.latent.losses import Loss
 from multispace.model.partition import WHOLE, Partition
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.console.main_process import lose_voice, process_count, take_voice
-from multispace.pipeline.training.interrupts import SIGNALS, Stop
+from multispace.pipeline.console.main_process import mute, process_count, unmute
+from multispace.pipeline.training.interrupts import SIGNALS, StopRequest
 
-WAIT = timedelta(minutes=30)  # for rank 0, which validates; a process that dies is noticed at once
+WAIT = timedelta(minutes=30)  # for rank 0 to validate; a process that dies is noticed at once
 _trainings = itertools.count()
 
 
-class Ranks:
-    """One process alone."""
+class ProcessGroup:
+    """A group of one process."""
 
-    count, rank = 1, 0
+    size, rank = 1, 0
 
     @property
-    def first(self) -> bool:
-        """Whether this process writes, validates and says how it goes."""
+    def is_main(self) -> bool:
+        """Whether this process writes files, validates and prints."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """Return the name of this process's device, given what ``--device`` says."""
+        """Return the name of this process's device, given the value of ``--device``."""
         return name
 
-    def loss_of(self, system: Captioner, device: torch.device) -> Callable[..., Loss]:
-        """Return the system's loss, whose gradients are those of the whole batch."""
-        return system.loss
+    def loss_function(self, model: Captioner, device: torch.device) -> Callable[..., Loss]:
+        """Return the model's loss, whose gradients are those of the whole batch."""
+        return model.loss
 
-    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
-        """Return which captions of a batch are this process's, and their part in the loss.
+    def partition(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
+        """Return the captions of a batch that this process holds, and their part in the loss.
 
         Call it when torch is seeded for the step.
         """
         return captions, WHOLE
 
-    def stopped(self, stop: Stop) -> str | None:
+    def agreed_stop(self, request: StopRequest) -> str | None:
         """Return the signal that all processes stop for after this step, if there is one."""
-        return stop.asked
+        return request.signal
 
-    def from_first(self, number: int) -> int:
-        """Return what rank 0 has; wait until all processes are there."""
+    def from_main(self, number: int) -> int:
+        """Return the main process's ``number``, and wait for all processes."""
         return number
 
-    def is_loss_of_rank(self, error: RuntimeError) -> bool:
-        """Return whether an error says that another process is gone."""
+    def is_lost_process(self, error: RuntimeError) -> bool:
+        """Return whether an error means that another process has ended."""
         return False
 
 
-class _Several(Ranks):
-    """One of several processes."""
+class DistributedProcessGroup(ProcessGroup):
+    """A group of several processes."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, request: StopRequest) -> None:
         from torch import distributed
 
         self._distributed = distributed
-        self.count, self.rank = distributed.get_world_size(), distributed.get_rank()
-        self._stop = stop
-        self._wishes = torch.zeros(len(SIGNALS))
+        self.size, self.rank = distributed.get_world_size(), distributed.get_rank()
+        self._request = request
+        self._requests = torch.zeros(len(SIGNALS))  # of all processes, as of the last step
         self._device = torch.device("cpu")
 
     def device(self, name: str) -> str:
         """Return a GPU of its own for each process of a machine.
 
-        :raises OptionError: one GPU is named.
+        :raises OptionError: ``--device`` names one GPU.
         """
         if name.startswith("cuda:"):
-            raise OptionError(f"--device {name}: {self.count} processes need one each; use cuda")
+            raise OptionError(
+                f"{self.size} processes need a GPU each",
+                where=f"--device {name}",
+                hint="use --device cuda",
+            )
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}" if name == "cuda" else name
 
-    def loss_of(self, system: Captioner, device: torch.device) -> Callable[..., Loss]:
+    def loss_function(self, model: Captioner, device: torch.device) -> Callable[..., Loss]:
         """Return the loss under `DistributedDataParallel`."""
         from torch.nn.parallel import DistributedDataParallel
 
         self._device = device
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        loss_of = DistributedDataParallel(
-            _LossOf(system), forward_sync_buffers=False, gradient_as_bucket_view=True
+        parallel = DistributedDataParallel(
+            _LossModule(model), forward_sync_buffers=False, gradient_as_bucket_view=True
         )
-        # After a first step gradients are laid out anew for sending, once; three or more of them
-        # would add up in another order after a resume. So that happens before all steps.
+        # After the first step gradients are laid out anew for sending, once. From three processes
+        # on, they would be summed in another order after a resume. So do it before all steps.
         for _ in range(2):
-            loss_of().backward()
-        return loss_of
+            parallel().backward()
+        return parallel
 
-    def share(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
-        """Return every ``count``-th caption, so that they stay sorted by length.
+    def partition(self, captions: np.ndarray) -> tuple[np.ndarray, Partition]:
+        """Return every ``size``-th caption, so that they stay sorted by length.
 
-        Where there are fewer captions than processes, one of weight 0 stands in.
+        Where there are fewer captions than processes, the spare processes hold one of weight 0.
         """
-        mine, rows = captions[self.rank :: self.count], slice(self.rank, None, self.count)
-        weight = self.count * len(mine) / len(captions)
-        if not len(mine):
-            mine, rows = captions[:1], slice(0, 1)
+        own, rows = captions[self.rank :: self.size], slice(self.rank, None, self.size)
+        weight = self.size * len(own) / len(captions)
+        if not len(own):
+            own, rows = captions[:1], slice(0, 1)
         seed = torch.initial_seed()
-        draws = torch.Generator(self._device).manual_seed(seed)
-        # What is not drawn for the whole batch (dropout) differs from process to process.
+        generator = torch.Generator(self._device).manual_seed(seed)
+        # Draws that are not made for the whole batch (dropout) differ between the processes.
         torch.manual_seed((seed + 1 + self.rank) % 2**64)
-        return mine, RankShare(len(captions), rows, weight, draws, self._mean)
+        return own, DistributedPartition(len(captions), rows, weight, generator, self._mean)
 
-    def stopped(self, stop: Stop) -> str | None:
-        """Return what the last means over all processes carried."""
-        return next((n for n, w in zip(SIGNALS, self._wishes.tolist(), strict=True) if w), None)
+    def agreed_stop(self, request: StopRequest) -> str | None:
+        """Return a signal that some process had received when the last means were taken."""
+        return next((n for n, r in zip(SIGNALS, self._requests.tolist(), strict=True) if r), None)
 
-    def from_first(self, number: int) -> int:
-        """Return what rank 0 has; a sum, so that none goes on before all are there."""
-        told = torch.tensor(number if self.first else 0)
-        self._distributed.all_reduce(told)
-        return int(told)
+    def from_main(self, number: int) -> int:
+        """Return the main process's ``number``; as a sum, so that all processes wait for it."""
+        received = torch.tensor(number if self.is_main else 0)
+        self._distributed.all_reduce(received)
+        return int(received)
 
-    def is_loss_of_rank(self, error: RuntimeError) -> bool:
-        """Return whether it comes from the network; gloo has no type of its own for it."""
+    def is_lost_process(self, error: RuntimeError) -> bool:
+        """Return whether an error comes from the network; gloo has no type of its own for it."""
         return isinstance(error, self._distributed.DistError) or "/gloo/" in str(error)
 
     def _mean(self, numbers: Tensor) -> Tensor:
-        wishes = numbers.new_tensor([name == self._stop.asked for name in SIGNALS])
-        both = torch.cat((numbers, wishes))
+        requests = numbers.new_tensor([name == self._request.signal for name in SIGNALS])
+        both = torch.cat((numbers, requests))
         self._distributed.all_reduce(both)
-        both /= self.count
-        self._wishes = both[len(numbers) :]
+        both /= self.size
+        self._requests = both[len(numbers) :]
         return both[: len(numbers)]
 
 
-class RankShare(Partition):
-    """The captions of one of several processes.
+class DistributedPartition(Partition):
+    """The captions of a batch that one of several processes holds.
 
-    :param captions: of the whole batch
-    :param rows: those that are here
-    :param weight: what a mean over the captions here counts in the mean over the processes
-    :param draws: in the same state in all processes
+    :param captions: number of captions in the whole batch
+    :param rows: the captions that this process holds
+    :param weight: of a mean over these captions in the mean over the processes
+    :param generator: in the same state in all processes
     :param mean: returns the mean of a vector over the processes
     """
 
@@ -159,23 +163,23 @@ class RankShare(Partition):
         captions: int,
         rows: slice,
         weight: float,
-        draws: torch.Generator,
+        generator: torch.Generator,
         mean: Callable[[Tensor], Tensor],
     ) -> None:
         self._captions, self._rows, self._weight = captions, rows, weight
-        self._draws, self._mean = draws, mean
+        self._generator, self._mean = generator, mean
 
     def draw(self, like: Tensor, fill: Callable[..., Tensor]) -> Tensor:
-        """Draw for the whole batch, as one process would, and return the rows that are here."""
+        """Draw for the whole batch, as one process would, and return this process's rows."""
         whole = like.new_empty(self._captions, *like.shape[1:])
-        return fill(whole, generator=self._draws)[self._rows]
+        return fill(whole, generator=self._generator)[self._rows]
 
-    def means(self, *here: Tensor) -> tuple[Tensor, ...]:
+    def means(self, *local: Tensor) -> tuple[Tensor, ...]:
         """Return means over the whole batch, the same numbers in all processes."""
-        device = max((part.device for part in here), key=lambda device: device.type != "cpu")
-        flat = torch.cat([part.reshape(-1).to(device) for part in here]) * self._weight
-        whole = _Mean.apply(flat, self._mean).split([part.numel() for part in here])
-        return tuple(w.view(part.shape) for w, part in zip(whole, here, strict=True))
+        device = max((part.device for part in local), key=lambda device: device.type != "cpu")
+        flat = torch.cat([part.reshape(-1).to(device) for part in local]) * self._weight
+        whole = _Mean.apply(flat, self._mean).split([part.numel() for part in local])
+        return tuple(w.view(part.shape) for w, part in zip(whole, local, strict=True))
 
 
 class _Mean(torch.autograd.Function):
@@ -190,52 +194,54 @@ class _Mean(torch.autograd.Function):
         return gradient, None
 
 
-class _LossOf(nn.Module):
-    """`DistributedDataParallel` watches a module's ``forward``. Of nothing, the loss is 0."""
+class _LossModule(nn.Module):
+    """The loss as a ``forward``, which `DistributedDataParallel` needs; 0 without arguments."""
 
-    def __init__(self, system: Captioner) -> None:
+    def __init__(self, model: Captioner) -> None:
         super().__init__()
-        self.system = system
+        self.model = model
 
     def forward(self, *arguments: Any) -> Loss | Tensor:
         if not arguments:
-            return torch.stack([0 * p.sum() for p in self.system.parameters()]).sum()
-        return self.system.loss(*arguments)
+            return torch.stack([0 * p.sum() for p in self.model.parameters()]).sum()
+        return self.model.loss(*arguments)
 
 
 @contextmanager
-def join(stop: Stop) -> Iterator[Ranks]:
-    """Meet the other processes, if there are any, for one training.
+def join_process_group(request: StopRequest) -> Iterator[ProcessGroup]:
+    """Connect to the other processes, if there are any, for one training.
 
-    Of those that fail, the first one speaks.
+    Of several processes that fail, the first one prints the reason.
+
+    :param request: whether this process was asked to stop
     """
     if process_count() == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
     from torch import distributed
 
-    where, rank, count = next(distributed.rendezvous("env://", timeout=WAIT))
-    store = distributed.PrefixStore(f"training-{next(_trainings)}", where)
+    rendezvous, rank, size = next(distributed.rendezvous("env://", timeout=WAIT))
+    store = distributed.PrefixStore(f"training-{next(_trainings)}", rendezvous)
     try:
-        distributed.init_process_group(store=store, rank=rank, world_size=count, timeout=WAIT)
-        ranks = _Several(stop)
+        distributed.init_process_group(store=store, rank=rank, world_size=size, timeout=WAIT)
+        group = DistributedProcessGroup(request)
         try:
-            yield ranks
+            yield group
         except RuntimeError as error:
-            if not ranks.is_loss_of_rank(error):
+            if not group.is_lost_process(error):
                 raise
             raise PipelineError(
-                f"another of the {count} processes ended before the first step; start them again"
+                f"another of the {size} processes ended before the first step",
+                hint="start them again",
             ) from error
     except BaseException:
-        (take_voice if _is_first(store) else lose_voice)()
+        (unmute if _is_first_to_fail(store) else mute)()
         raise
     distributed.destroy_process_group()
 
 
-def _is_first(store: Any) -> bool:
-    """Return whether no other process has failed before."""
+def _is_first_to_fail(store: Any) -> bool:
     try:
         return store.add("failed", 1) == 1
-    except RuntimeError:  # the store was the first to go
+    except RuntimeError:  # the store was the first to fail
         return True

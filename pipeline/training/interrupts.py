@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop after the step in hand."""
+"""SIGINT and SIGTERM as a request to stop after the current step."""
 
 import signal
 from collections.abc import Iterator
@@ -10,34 +10,34 @@ SIGNALS = ("SIGINT", "SIGTERM")
 
 
 @dataclass
-class Stop:
-    """The wish of this process."""
+class StopRequest:
+    """Whether this process was asked to stop."""
 
-    asked: str | None = None  # the name of the signal
+    signal: str | None = None  # the name of the signal
 
 
 @contextmanager
-def noted(stop: Stop, insist: bool) -> Iterator[None]:
-    """Write the first SIGINT or SIGTERM down in ``stop`` in place of obeying it.
+def signals_request_stop(request: StopRequest, second_interrupts: bool) -> Iterator[None]:
+    """Record the first SIGINT or SIGTERM in ``request`` instead of ending the process.
 
-    :param insist: obey the second one. A launcher of several processes repeats what it is sent
-        and kills those that do not end; there each one is only noted, also on the way out of
-        a failure that is still to be told.
+    :param second_interrupts: whether a second signal has its usual effect. A launcher of several
+        processes repeats the signal that it receives and kills processes that do not end; there
+        every signal is only recorded, also while a failure is being reported.
     """
 
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.asked = signal.Signals(number).name
-        if insist:
-            signal.signal(number, old[signal.Signals(number)])
+    def record(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number).name
+        if second_interrupts:
+            signal.signal(number, before[signal.Signals(number)])
 
-    old = {signal.Signals[name]: signal.getsignal(signal.Signals[name]) for name in SIGNALS}
-    for number in old:
-        signal.signal(number, note)
+    before = {signal.Signals[name]: signal.getsignal(signal.Signals[name]) for name in SIGNALS}
+    for number in before:
+        signal.signal(number, record)
     failed = True
     try:
         yield
         failed = False
     finally:
-        if insist or not failed:
-            for number, handler in old.items():
+        if second_interrupts or not failed:
+            for number, handler in before.items():
                 signal.signal(number, handler)

@@ -1,125 +1,95 @@
-"""What a training writes down as it goes: ``metrics.jsonl`` and TensorBoard events."""
+"""The log of a training run: ``metrics.jsonl``, and the same numbers for TensorBoard."""
 
 import json
-import math
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from multispace.model.latent.losses import Loss
+from multispace.data.documents import DocumentFormat, Integer, Number, Object, Text
+from multispace.data.files import atomic_write
+from multispace.errors import PipelineError
+from multispace.pipeline.training.event_file import EventFile
 
 METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+RESUME_HINT = "make room and run the same command with --resume"
+
+LINE = DocumentFormat(
+    Object(
+        {"step": Integer(min=0), "split": Text(max_length=100)},
+        others=Number(finite=False),  # earlier versions wrote NaN
+    ),
+    error=PipelineError,
+    hint="remove the line, or restore the file",
+    max_bytes=1 << 16,
+    max_depth=2,
+)
+MAX_BYTES = 1 << 30
 
 
-class Log:
-    """Appends one JSON object a line, and the same numbers for TensorBoard.
+class MetricsLog:
+    """Appends one JSON object a line to ``metrics.jsonl``, and to a TensorBoard event file.
 
-    :param after: optimizer steps already done; lines of later steps, left by a killed run, are
-        taken away, for those steps are done again.
+    :param after: optimizer steps that are done. A killed run leaves lines of later steps, which
+        are done again; those lines are removed.
+    :param lines: how many lines the log had at that step, if that is known
+    :raises PipelineError: a file cannot be written, there or in any method; names the file.
     """
 
-    def __init__(self, folder: Path, after: int) -> None:
-        path = folder / METRICS
-        kept = [line for line in read_log(path) if line["step"] <= after] if after else []
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=after or None)
+    def __init__(self, folder: Path, after: int, lines: int | None = None) -> None:
+        self._path = folder / METRICS
+        kept = read_log(self._path)[:lines] if after else []
+        kept = [line for line in kept if line["step"] <= after]
+        self.lines = len(kept)
+        with self._names(self._path):
+            with atomic_write(self._path) as file:
+                file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+            self._file = self._path.open("a", encoding="utf-8")
+        with self._names(folder / TENSORBOARD):
+            self._events = EventFile(folder / TENSORBOARD, first_step=after + 1)
 
-    def write(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Record ``numbers`` of ``split`` at ``step``."""
-        self._file.write(json.dumps({"step": step, "split": split, **numbers}) + "\n")
-        self._file.flush()
-        for name, number in numbers.items():
-            self._board.add_scalar(f"{split}/{name}", number, step)
+    def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+        """Record ``numbers`` of ``split`` at an optimizer step."""
+        with self._names(self._path):
+            self._file.write(json.dumps({"step": step, "split": split, **numbers}) + "\n")
+            self._file.flush()
+        self.lines += 1
+        with self._names(self._events.path):
+            for name, number in numbers.items():
+                self._events.scalar(f"{split}/{name}", number, step)
 
     def histograms(self, step: int, split: str, values: Mapping[str, Tensor]) -> None:
         """Record the distributions of ``values``, for TensorBoard only."""
-        for name, tensor in values.items():
-            self._board.add_histogram(f"{split}/{name}", tensor, step)
+        with self._names(self._events.path):
+            for name, tensor in values.items():
+                self._events.histogram(f"{split}/{name}", tensor, step)
 
     def close(self) -> None:
-        """Write out what is buffered."""
-        self._file.close()
-        self._board.close()
+        """Close the files. All lines are written already."""
+        for file in (self._file, self._events):
+            with suppress(OSError):  # a line that could not be written was reported before
+                file.close()
+
+    @contextmanager
+    def _names(self, path: Path) -> Iterator[None]:
+        """Raise an error that names ``path`` where it cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise PipelineError(
+                f"not written ({error.strerror}); the last checkpoint is kept",
+                where=path,
+                hint=RESUME_HINT,
+            ) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a ``metrics.jsonl``, up to one cut short; none where there is none."""
-    if not path.exists():
-        return []
-    whole = []
-    for text in path.read_text().splitlines():
-        try:
-            whole.append(json.loads(text))
-        except ValueError:
-            break  # the line in hand when the run was killed
-    return whole
+    """Return the lines of a ``metrics.jsonl``, without a last one that was cut short.
 
-
-class Meter:
-    """Running means since the last line of the log, and the pace of training alone."""
-
-    def __init__(self) -> None:
-        self._sums = np.zeros(5)  # loss, recon, kl_z, kl_c, gradient norm
-        self._batches = self._captions = self._tokens = 0
-        self.skipped = 0  # steps whose gradients overflowed
-        self._seconds = self._mark = 0.0
-        self._all_tokens, self._all_seconds = 0, 0.0
-        self._last = ""
-
-    def start(self) -> None:
-        """Begin to count time; call it when training goes on after something else."""
-        self._mark = time.monotonic()
-
-    def count(self, loss: Loss, norm: Tensor, captions: int, tokens: int) -> None:
-        """Add a step; of its gradient only a norm that is a finite number."""
-        *terms, length = (term.item() for term in (*loss, norm))
-        if not math.isfinite(length):
-            self.skipped, length = self.skipped + 1, 0.0
-        self._sums += [*terms, length]
-        self._batches += 1
-        self._captions += captions
-        self._tokens += tokens
-        now = time.monotonic()
-        self._seconds += now - self._mark
-        self._all_seconds += now - self._mark
-        self._all_tokens += tokens
-        self._mark = now
-
-    def take(self, schedule: dict[str, float]) -> dict[str, float]:
-        """Return the means since the last call, with the schedule's values."""
-        loss, recon, kl_z, kl_c, norm = (self._sums / self._batches).tolist()
-        norm *= self._batches / max(self._batches - self.skipped, 1)
-        numbers = {
-            "loss": loss,
-            "recon": recon,
-            "kl_z": kl_z,
-            "kl_c": kl_c,
-            "perplexity": math.exp(min(recon * self._captions / self._tokens, 50)),
-            "gradient_norm": norm,
-            **schedule,
-            "tokens_per_second": self._tokens / self._seconds,
-        }
-        self._sums[:] = 0
-        self._batches = self._captions = self._tokens = self.skipped = 0
-        self._seconds = 0.0
-        targets = (schedule.get(f"capacity_{channel}") for channel in "zc")
-        z, c = ("" if target is None else f" of {target:.1f}" for target in targets)
-        self._last = (
-            f"loss {loss:.2f} nats, perplexity {numbers['perplexity']:.1f}, KL_z {kl_z:.2f}{z}, "
-            f"KL_c {kl_c:.2f}{c}, {numbers['tokens_per_second']:.0f} tokens/s"
-        )
-        return numbers
-
-    def text(self) -> str:
-        """Return the last means as a person reads them."""
-        return self._last
-
-    def rate(self) -> float:
-        """Return tokens a second over all steps so far."""
-        return self._all_tokens / self._all_seconds if self._all_seconds else 0.0
+    :returns: no lines where there is no file
+    :raises PipelineError: a line is not one that a training run writes; names the line.
+    """
+    return LINE.read_json_lines(path, max_bytes=MAX_BYTES) if path.exists() else []

@@ -1,4 +1,4 @@
-"""How weights follow gradients: Adam, its rate over time, and the average of what it passes."""
+"""The optimizer, its learning rate over time, and the moving average of the weights."""
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -10,10 +10,10 @@ from multispace.pipeline.training.train_options import TrainOptions
 
 
 def make_optimizer(options: TrainOptions, system: Captioner) -> torch.optim.Optimizer:
-    """Return Adam, or AdamW where there is weight decay.
+    """Return Adam, or AdamW with weight decay.
 
-    The decay is torch's own: each step takes learning rate x decay of every parameter, biases
-    and word vectors included, apart from the gradient (Loshchilov & Hutter 2019).
+    The decay is torch's own: each step subtracts learning rate x decay x parameter from every
+    parameter, biases and embeddings included, apart from the gradient (Loshchilov & Hutter 2019).
     """
     kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
     return kind(
@@ -27,12 +27,14 @@ def make_optimizer(options: TrainOptions, system: Captioner) -> torch.optim.Opti
 def make_learning_rate(options: TrainOptions, steps: int) -> LearningRate:
     """Return the learning rate of each of a run's ``steps``.
 
+    :param steps: of the whole training
     :raises OptionError: the warm-up leaves no step to decay in.
     """
     if options.lr_schedule != "constant" and options.warmup_steps >= steps:
         raise OptionError(
-            f"--warmup-steps {options.warmup_steps} and --lr-schedule {options.lr_schedule}: "
-            f"the run has {steps} steps; warm up in fewer"
+            f"the run has {steps} steps",
+            where=f"--warmup-steps {options.warmup_steps} and --lr-schedule {options.lr_schedule}",
+            hint="choose fewer warm-up steps",
         )
     return LearningRate(
         options.learning_rate, steps, options.lr_schedule, options.warmup_steps, options.lr_min
@@ -40,10 +42,10 @@ def make_learning_rate(options: TrainOptions, steps: int) -> LearningRate:
 
 
 def make_average(options: TrainOptions, system: Captioner) -> AveragedModel | None:
-    """Return the exponential moving average of the weights, if there is to be one.
+    """Return the exponential moving average of the weights; None without ``--ema``.
 
-    average <- ema average + (1 - ema) weights after every step; it begins as the weights of the
-    first step (Polyak & Juditsky 1992; exponential as in Kingma & Ba 2015, section 7.2).
+    average <- ema * average + (1 - ema) * weights after every step; it begins as the weights
+    after the first step (Polyak & Juditsky 1992; exponential as in Kingma & Ba 2015, section 7.2).
     """
     if not options.ema:
         return None

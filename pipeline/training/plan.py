@@ -1,21 +1,25 @@
-"""What a training would be: its options, its size, its steps; nothing is trained or written."""
+"""The plan of a training (`train --dry-run`): options, sizes and steps. Nothing is written."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import yaml
 
 from multispace.data.batches import load_pairs
 from multispace.data.cache.reader import Cache
 from multispace.model.systems import build
-from multispace.pipeline.train import count_steps
+from multispace.pipeline.training.loop import count_steps
 from multispace.pipeline.training.train_options import TrainOptions
 from multispace.pipeline.transfer import local_cache
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What ``train`` would do with these options."""
+    """What `train` would do with some options.
+
+    :param warnings: one line for each choice that is unlikely to work well
+    """
 
     options: dict[str, Any]
     words: int
@@ -26,9 +30,21 @@ class Plan:
     steps: int
     warnings: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def render(self) -> str:
+        """Return the options as YAML, which ``--config`` reads, and the sizes as comments."""
+        held = asdict(self)
+        options = {**held.pop("options"), "categories": list(self.options["categories"])}
+        del held["warnings"]
+        lines = [f"# {name}: {value:,}" for name, value in held.items()]
+        return yaml.safe_dump(options, sort_keys=False) + "\n".join(lines)
+
 
 def plan(options: TrainOptions) -> Plan:
-    """Resolve everything that `train` would, from the cache as it is.
+    """Return the plan of a training, from the cache as it is now.
 
     :raises CacheError: there is no such cache, or it has no such split.
     """

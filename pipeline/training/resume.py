@@ -1,21 +1,23 @@
-"""Where a training stands, and whether it may go on from where it was left."""
+"""Whether a run may be continued, and where."""
 
 import json
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError
-from multispace.fields import flag
-from multispace.pipeline.runs.checkpoint import Checkpoint, load_latest
+from multispace.fields import default_of, flag
+from multispace.pipeline.runs.checkpoint import Checkpoint, has_checkpoint, load_latest
 from multispace.pipeline.runs.run_folder import CONFIG, LAST, read_run_config
-from multispace.pipeline.training.distributed import Ranks
+from multispace.pipeline.runs.run_lock import RunLock
+from multispace.pipeline.training.distributed import ProcessGroup
 from multispace.pipeline.training.train_options import TrainOptions
 
 FREE_ON_RESUME = {
-    "batch_size",  # judged together with the number of processes
+    "batch_size",  # checked together with the number of processes
     "epochs",
     "steps",
     "patience",
@@ -27,83 +29,107 @@ FREE_ON_RESUME = {
 }
 
 
-@dataclass
-class Position:
-    """Where a training stands; all that a resume needs beside the tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0  # batches of the epoch that are done
-    best: float | None = None  # as ``--select`` measures it
-    best_step: int = 0
-    epochs_without_better: int = 0
-    scaler: dict[str, float] = field(default_factory=dict)  # of float16's gradients
-
-
 def find_checkpoint(
-    options: TrainOptions, resume: bool, ranks: Ranks
-) -> tuple[Position, Checkpoint | None]:
-    """Return where to start: at the beginning, or where the run was left.
+    options: TrainOptions, resume: bool, group: ProcessGroup, lock: RunLock
+) -> Checkpoint | None:
+    """Return the checkpoint to continue from; None to begin at the first step.
 
-    All ranks have read it when one of them returns, so that rank 0 may begin to write.
+    All processes have read it when this returns in one of them, so that the main process may
+    begin to write.
 
+    :param lock: of the run; the main process takes it if the run exists
     :raises OptionError: the run exists and is not to be resumed, or is resumed with other options.
-    :raises PipelineError: the ranks do not see the same run.
+    :raises PipelineError: the processes do not read the same run, or another training writes to it.
     """
     if not (options.run / CONFIG).exists():
-        position, checkpoint = Position(), None
+        checkpoint = None
     elif not resume:
-        raise OptionError(f"--run {options.run}: holds a run; add --resume, or choose another")
+        raise _exists(options.run)
     else:
-        _check_options(options, ranks)
-        position, checkpoint = _load(options.run / LAST)
-    if (first := ranks.from_first(position.step)) != position.step:
+        if group.is_main:
+            lock.acquire()
+        _check_options(options, group)
+        checkpoint = _load(options.run / LAST)
+    step = checkpoint.state.get("step", 0) if checkpoint else 0
+    if (first := group.from_main(step)) != step:
         raise PipelineError(
-            f"{options.run}: is at step {position.step} for rank {ranks.rank}, at {first} for rank "
-            "0; put it on a file system that all machines share"
+            f"is at step {step} for process {group.rank}, at {first} for process 0",
+            where=options.run,
+            hint="put it on a file system that all machines share",
         )
-    return position, checkpoint
+    return checkpoint
 
 
-def _check_options(options: TrainOptions, ranks: Ranks) -> None:
-    """Refuse to go on with what would make it another run."""
+def begin_run(run: Path, lock: RunLock) -> None:
+    """Make the folder of a run that has no checkpoint yet, and take its lock.
+
+    :raises OptionError: another training began this run in the meantime.
+    """
+    if lock.is_held:
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    lock.acquire()
+    if (run / CONFIG).exists():
+        raise _exists(run)
+
+
+def _exists(run: Path) -> OptionError:
+    return OptionError(
+        "holds a run", where=f"--run {run}", hint="add --resume, or choose another folder"
+    )
+
+
+def _check_options(options: TrainOptions, group: ProcessGroup) -> None:
+    """Refuse options that would make it another run."""
     config = read_run_config(options.run)
-    begun = {f.name: f.default for f in fields(options)} | config["options"]
+    defaults = {f.name: default_of(f, options.system) for f in fields(options)}
+    begun = _plain(defaults) | config["options"]
     free = FREE_ON_RESUME - ({"epochs", "steps"} if options.lr_schedule != "constant" else set())
-    for name, value in json.loads(json.dumps(options.to_json())).items():
+    for name, value in _plain(options.to_json()).items():
         if name not in free and begun[name] != value:
             raise OptionError(
-                f"{flag(name)} {value}: {options.run} was begun with {begun[name]}; "
-                "resume it as it was, or choose another --run"
+                f"{options.run} was begun with {begun[name]}",
+                where=f"{flag(name)} {value}",
+                hint="resume it with the same value, or choose another --run",
             )
-    # The batch is of all processes: how it is shared out changes rounding alone.
+    # The batch is that of all processes: how they divide it changes rounding alone.
     before, size = config.get("ranks", 1), begun["batch_size"]
-    now = options.batch_size
-    if ranks.count * now != before * size:
+    if group.size * options.batch_size != before * size:
         raise OptionError(
-            f"--batch-size {now}, {ranks.count} x {now} captions a step: {options.run} was begun "
-            f"with {before} x {size}; resume it with as many a step"
+            f"{options.run} was begun with {before} x {size}",
+            where=f"--batch-size {options.batch_size}, "
+            f"{group.size} x {options.batch_size} captions a step",
+            hint="resume it with as many captions a step",
         )
 
 
-def _load(last: Path) -> tuple[Position, Checkpoint | None]:
-    if not last.exists() and not last.with_name("last.previous").exists():
-        return Position(), None
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as JSON has them."""
+    return json.loads(json.dumps(options, default=lambda _: None))
+
+
+def _load(last: Path) -> Checkpoint | None:
+    if not has_checkpoint(last):
+        return None
     checkpoint, note = load_latest(last)
     if note:
         print(note, file=sys.stderr)
-    return Position(**checkpoint.state), checkpoint
+    return checkpoint
 
 
 def check_same_data(run: Path, cache: Cache, vocabulary: Vocabulary) -> None:
-    """Refuse to go on with other vectors or words."""
+    """Refuse to continue with other features or words.
+
+    :raises PipelineError: the cache is not the one that the run was begun with.
+    """
     config = read_run_config(run)
-    for what, now in (
+    for name, now in (
         ("fingerprint", cache.spec.fingerprint),
         ("vocabulary_digest", vocabulary.digest),
     ):
-        if config[what] != now:
+        if config[name] != now:
             raise PipelineError(
-                f"{run} was begun with {what} {config[what][:12]}, {cache.root} has {now[:12]}; "
-                "use the cache that it was begun with"
+                f"was begun with {name} {config[name][:12]}, {cache.root} has {now[:12]}",
+                where=run,
+                hint="use the cache that it was begun with",
             )

@@ -1,4 +1,4 @@
-"""How a system in training does on captions that it does not learn from."""
+"""Validation: loss, CIDEr and latent space of a model on captions that it is not trained on."""
 
 from collections.abc import Mapping
 
@@ -15,20 +15,23 @@ from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import ablation
 from multispace.pipeline.training.train_options import TrainOptions
 
-LEAST_KL, LEAST_LOSS = 0.5, 0.1  # nats a caption; with less of either the latents say nothing
+# Nats a caption; with less of either the latent space tells the decoder next to nothing.
+MIN_KL, MIN_LOSS = 0.5, 0.1
 END = 10**9  # an optimizer step at which every schedule has reached its end
 
 
 @torch.no_grad()
-def validate(
+def validation_metrics(
     system: Captioner, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
 ) -> dict[str, float]:
-    """Return loss, its terms, and the CIDEr of greedy captions on a split.
+    """Return the loss, its terms, and the CIDEr of greedy captions of a split.
 
-    The loss is taken with every schedule at its end, so that it is one yardstick all through
-    training. CIDEr here splits at white space and is for selection only. ``shuffled_z``, ``_c``
-    and ``_both``, of a system that has them, are the nats a caption that are lost with the
-    latents of other images.
+    The loss is taken with every schedule at its end, so that it can be compared all through
+    training. CIDEr here splits at white space and is for selection only.
+
+    :returns: ``loss``, ``recon``, ``kl_z`` and ``kl_c`` in nats a caption, ``cider``, and for
+        models with a latent space ``shuffled_z``, ``shuffled_c`` and ``shuffled_both``: the nats
+        a caption that are lost with the latents of other images
     """
     system.eval()
     device = system.feature_mean.device
@@ -46,11 +49,14 @@ def validate(
 
 
 def collapse_warning(numbers: Mapping[str, float]) -> str | None:
-    """Return a line where a validation says that the decoder goes without its latents."""
+    """Return a warning if the decoder hardly uses the latent space; None otherwise.
+
+    :param numbers: of :func:`validation_metrics`
+    """
     if "shuffled_both" not in numbers:
         return None
     kl, lost = numbers["kl_z"] + numbers["kl_c"], numbers["shuffled_both"]
-    if kl >= LEAST_KL and lost >= LEAST_LOSS:
+    if kl >= MIN_KL and lost >= MIN_LOSS:
         return None
     return (
         f"the latent space is collapsing: it holds {kl:.2f} nats, and the captions of an image "
@@ -61,11 +67,11 @@ def collapse_warning(numbers: Mapping[str, float]) -> str | None:
 
 @torch.no_grad()
 def latent_distributions(system: Captioner, pairs: Pairs) -> dict[str, Tensor]:
-    """Return what a split's posteriors look like, to be drawn as histograms.
+    """Return the parameters of a split's posteriors, for histograms.
 
-    ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and ``c_kl``
-    (variables) in nats, averaged over images, ``c_category`` (P, variables); nothing for a
-    system without a latent.
+    :returns: ``z_mean`` and ``z_deviation`` (P, z dimensions), ``z_kl`` (z dimensions) and
+        ``c_kl`` (variables) in nats, averaged over images, and ``c_category`` (P, variables);
+        empty for a model without a latent space
     """
     system.eval()
     _, posterior = posterior_of(system, pairs)

@@ -20,13 +20,13 @@ from multispace.data.remote.push import push
 from multispace.errors import OptionError, PipelineError
 from multispace.model.systems import build
 from multispace.model.systems.base import Base
-from multispace.pipeline import train as trainer
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.train import train
+from multispace.pipeline.training import loop, state
 from multispace.pipeline.training.train_options import TrainOptions, resolve
-from multispace.pipeline.training.validation import validate
+from multispace.pipeline.training.validation import validation_metrics
 
 SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), log_every=2,
              device="cpu", precision="float32", dropout=0.1)  # fmt: skip
@@ -54,6 +54,12 @@ def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def untimed(run: Path) -> list[dict]:
+    """Return all lines of the log, without the speed."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
 
 
 def metrics(run: Path, split: str) -> list[dict]:
@@ -118,43 +124,67 @@ def test_a_longer_resume_is_the_same_run(cache, tmp_path):
 CHILD = """
 import os, signal, sys
 sys.path[:0] = [{root!r}]
-import multispace.pipeline.train as module
+import multispace.pipeline.training.loop as module
+from multispace.pipeline.train import train
 from pathlib import Path
 from multispace.pipeline.training.train_options import TrainOptions
-real, seen = module._seed_step, 0
+real = module.seed_step
 def seed_step(seed, step):
     if step == {step}:
-        os.kill(os.getpid(), {signal})
+        os.kill(os.getpid(), signal.SIGKILL)
     real(seed, step)
-module._seed_step = seed_step
-done = module.train(TrainOptions(system="multispace", cache=Path({cache!r}), run=Path({run!r}),
-                                 steps=13, save_every=3, **{small!r}), resume={resume})
-print(done.stopped, done.steps)
+module.seed_step = seed_step
+train(TrainOptions(system="multispace", cache=Path({cache!r}), run=Path({run!r}),
+                   steps=13, save_every=3, **{small!r}))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.fixture(scope="module")
+def whole(tiny_cache, tmp_path_factory):
+    """Return the run that the interrupted ones must equal."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(options(tiny_cache, run, steps=13, save_every=3))
+    return run
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    for which in ("last", "best"):
+        assert same(weights(run, which), weights(whole, which))
+    assert untimed(run) == untimed(whole)
+
+
 @pytest.mark.parametrize("step", [1, 8])
-def test_an_interrupted_run_goes_on_bit_by_bit(cache, tmp_path, number, step):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(options(cache, whole, steps=13, save_every=3))
+def test_a_killed_run_goes_on_bit_by_bit(cache, run, whole, step):
+    script = CHILD.format(root=str(ROOT), step=step, cache=str(cache), run=str(run), small=SMALL)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                            timeout=120, check=False)  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert train(options(cache, run, steps=13, save_every=3), resume=True).steps == 13
+    assert_same_run(run, whole)
 
-    def child(at: int, resume: bool) -> subprocess.CompletedProcess:
-        script = CHILD.format(root=str(ROOT), step=at, signal=int(number), cache=str(cache),
-                              run=str(parts), small=SMALL, resume=resume)  # fmt: skip
-        return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                              timeout=120, check=False, env={**os.environ})  # fmt: skip
 
-    first = child(step, resume=False)
-    if number == signal.SIGKILL:
-        assert first.returncode == -signal.SIGKILL
-    else:  # the step in hand is finished and saved
-        assert first.stdout.split() == [number.name, str(step + 1)], first.stderr
-    second = child(-1, resume=True)
-    assert second.stdout.split() == ["None", "13"], second.stderr
-    assert same(weights(whole), weights(parts))
-    assert same(weights(whole, "best"), weights(parts, "best"))
-    assert metrics(whole, "val") == metrics(parts, "val")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, 8])
+def test_a_stopped_run_goes_on_bit_by_bit(cache, run, whole, monkeypatch, number, step):
+    real = loop.seed_step
+
+    def seed_step(seed: int, at: int) -> None:
+        if at == step:
+            os.kill(os.getpid(), number)
+        real(seed, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "seed_step", seed_step)
+        stopped = train(options(cache, run, steps=13, save_every=3))
+    assert (stopped.stopped, stopped.steps) == (number.name, step + 1)  # the step was finished
+    assert f"stopped by {number.name} after step {step + 1}" in stopped.stop_message
+    resumed = train(options(cache, run, steps=13, save_every=3), resume=True)
+    assert (resumed.stopped, resumed.stop_message, resumed.steps) == (None, None, 13)
+    assert_same_run(run, whole)
+
+
+class Killed(BaseException):
+    """In place of a signal that ends the process."""
 
 
 EVERYTHING = dict(cell="gru", layers=2, tie_embeddings=True, word_dropout=0.3, label_smoothing=0.1,
@@ -174,19 +204,19 @@ def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatc
         for name in ("whole", "parts")
     )
     train(whole)
-    real = trainer._seed_step
+    real = loop.seed_step
 
     def seed_step(seed: int, step: int) -> None:
         if step == 7 and ending == "killed":
-            raise MemoryError  # nothing is saved: the run goes on from step 6
+            raise Killed  # nothing is saved: the run goes on from step 6
         if step == 7:
             os.kill(os.getpid(), signal.SIGTERM)  # the step in hand is finished and saved
         real(seed, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_seed_step", seed_step)
+        patch.setattr(loop, "seed_step", seed_step)
         if ending == "killed":
-            with pytest.raises(MemoryError):
+            with pytest.raises(Killed):
                 train(parts)
         else:
             assert train(parts).steps == 8
@@ -196,7 +226,7 @@ def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatc
             load_file(o.run / "checkpoints" / f"{file}.safetensors") for o in (parts, whole)
         )
         assert same(ours, theirs), file
-    assert metrics(whole.run, "val") == metrics(parts.run, "val")
+    assert untimed(whole.run) == untimed(parts.run)
 
 
 def test_a_corrupt_last_checkpoint_falls_back(cache, tmp_path, capsys):
@@ -271,11 +301,15 @@ def test_training_stops_when_nothing_gets_better(cache, run):
     assert (trained.steps, trained.best_step) == (3 * 5, 5)
 
 
-def test_the_best_checkpoint_is_the_best_by_loss(cache, run):
-    trained = train(options(cache, run, "base", epochs=12, learning_rate=0.2, select="loss"))
+def test_the_best_checkpoint_is_the_best_by_loss(cache, run, monkeypatch):
+    real, validated = loop.validation_metrics, iter([5.0, 3.0, 4.0])
+    monkeypatch.setattr(
+        loop, "validation_metrics", lambda *given: {**real(*given), "loss": next(validated)}
+    )
+    trained = train(options(cache, run, "base", epochs=3, select="loss"))
     losses = {line["step"]: line["loss"] for line in metrics(run, "val")}
     assert trained.best == min(losses.values())
-    assert trained.best_step == min(losses, key=losses.get) < trained.steps  # steps too long
+    assert trained.best_step == min(losses, key=losses.get) == 10
     assert not same(weights(run, "best"), weights(run, "last"))
 
 
@@ -370,7 +404,7 @@ def test_the_average_is_kept_judged_and_used(cache, tmp_path):
     used = load_run(run, torch.device("cpu"), "last").system
     assert same(dict(used.state_dict()), average)
     pairs = load_pairs(Cache.open(cache), "val")
-    numbers = validate(used, pairs, Cache.open(cache).vocabulary(), options(cache, run))
+    numbers = validation_metrics(used, pairs, Cache.open(cache).vocabulary(), options(cache, run))
     (line,) = metrics(run, "val")
     assert {name: line[name] for name in numbers} == numbers
 
@@ -397,8 +431,8 @@ def test_tied_matrices_are_stored_once_and_load(cache, run):
 @pytest.fixture
 def low_scale(monkeypatch):
     """Overflow at the first scale, and grow soon, so that a few steps see both."""
-    real = trainer.GradScaler
-    monkeypatch.setattr(trainer, "GradScaler", lambda device, enabled: real(
+    real = state.GradScaler
+    monkeypatch.setattr(state, "GradScaler", lambda device, enabled: real(
         device, init_scale=2.0**40, growth_interval=3, enabled=enabled))  # fmt: skip
 
 

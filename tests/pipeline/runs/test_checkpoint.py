@@ -39,7 +39,7 @@ def make(step: int) -> Checkpoint:
         "empty": torch.zeros(0, 3),
     }
     optimizer = {"0.step": torch.tensor(float(step)), "0.exp_avg": weights["layer.weight"] / 7}
-    return Checkpoint(weights, optimizer, {"step": step, "best": 0.1 + step, "note": None})
+    return Checkpoint(weights, optimizer, {"step": step, "best": 0.1 + step, "metrics_lines": None})
 
 
 def assert_same(ours: dict[str, Tensor] | None, theirs: dict[str, Tensor] | None) -> None:
@@ -167,9 +167,13 @@ def spoil_state(text: str) -> Callable[[Path], object]:
         (WEIGHTS, Path.unlink, "not found"),
         (OPTIMIZER, flip, "does not match its digest"),
         (OPTIMIZER, Path.unlink, "not found"),
-        (STATE, halve, "not readable"),
+        (STATE, halve, "not JSON"),
         (STATE, Path.unlink, "not found"),
-        (STATE, spoil_state("[]"), "expected an object"),
+        (STATE, spoil_state("[]"), "it is a list, expected an object"),
+        (STATE, spoil_state("[" * 5000), "too deeply nested"),
+        (STATE, spoil_state('{"step": -1, "files": {}}'), "step is -1, expected a whole number"),
+        (STATE, spoil_state('{"best": NaN, "files": {}}'), "best is nan, expected a finite"),
+        (STATE, spoil_state('{"stride": 1, "files": {}}'), "has the unknown name 'stride'"),
         (STATE, spoil_state("{}"), "lists no weights"),
         (STATE, spoil_state('{"files": {}}'), "lists no weights"),
     ],
@@ -187,7 +191,7 @@ def test_damage_is_named_and_the_one_before_is_taken(tmp_path, name, damage, mes
     loaded, line = load_latest(folder)
     assert loaded.state["step"] == 1
     assert_same(loaded.weights, make(1).weights)
-    assert line == f"{error.value}; going on from {folder}.previous"
+    assert line == f"{error.value}; continuing from {folder}.previous"
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
@@ -196,9 +200,22 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     path.write_bytes(b"no tensors")
     state = json.loads((tmp_path / "last" / STATE).read_text())
     state["files"][WEIGHTS] = checkpoint._sha256(path)
+    del state["digest"]  # as earlier versions wrote it
     (tmp_path / "last" / STATE).write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: not readable .* damaged"):
         load_checkpoint(tmp_path / "last")
+
+
+def test_the_state_is_verified_and_that_of_earlier_versions_is_read(tmp_path):
+    save_checkpoint(tmp_path / "last", make(1))
+    path = tmp_path / "last" / STATE
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "step": 7}))
+    with pytest.raises(CheckpointError, match=f"{STATE}: does not match its digest"):
+        load_checkpoint(tmp_path / "last")
+    del state["digest"]
+    path.write_text(json.dumps(state))
+    assert load_checkpoint(tmp_path / "last").state == make(1).state
 
 
 def test_the_latest_of_a_whole_folder_needs_no_line(tmp_path):

@@ -43,13 +43,13 @@ HIT = """
 import os, signal, sys
 sys.path[:0] = [{root!r}]
 from multispace.cli import main
-import multispace.pipeline.train as module
-real = module._seed_step
+import multispace.pipeline.training.loop as module
+real = module.seed_step
 def seed_step(seed, step):
     if (step, os.environ["RANK"]) == ({step}, "1"):
         os.kill(os.getpid(), signal.{signal})
     real(seed, step)
-module._seed_step = seed_step
+module.seed_step = seed_step
 main()
 """
 

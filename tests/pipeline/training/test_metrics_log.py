@@ -1,24 +1,28 @@
+import errno
 import json
+import os
+import resource
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from multispace.model.latent.losses import Loss
-from multispace.pipeline.training.metrics_log import Log, Meter
+from multispace.errors import PipelineError
+from multispace.pipeline.training.metrics_log import MetricsLog
 
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_lines_after_the_checkpoint_are_taken_away(tmp_path):
-    log = Log(tmp_path, after=0)
+def test_lines_after_the_checkpoint_are_removed(tmp_path):
+    log = MetricsLog(tmp_path, after=0)
     for step in (2, 4, 6):
         log.write(step, "train", {"loss": step / 2})
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "spl')  # the line in hand when the run was killed
-    log = Log(tmp_path, after=4)
+    log = MetricsLog(tmp_path, after=4)
     log.write(6, "train", {"loss": 7.0})
     log.close()
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(2, 1), (4, 2), (6, 7)]
@@ -26,23 +30,79 @@ def test_lines_after_the_checkpoint_are_taken_away(tmp_path):
 
 def test_a_new_run_begins_an_empty_log(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
-    Log(tmp_path, after=0).close()
+    MetricsLog(tmp_path, after=0).close()
     assert lines(tmp_path) == []
 
 
-def loss(value: float) -> Loss:
-    return Loss(*(torch.tensor(value + i) for i in range(4)))
+def test_the_log_goes_on_with_the_lines_that_the_checkpoint_knows(tmp_path):
+    log = MetricsLog(tmp_path, after=0)
+    log.write(4, "train", {"loss": 2.0})
+    known = log.lines
+    log.write(4, "val", {"loss": 9.0})  # validated, but not yet saved when the run was killed
+    log.close()
+    log = MetricsLog(tmp_path, after=4, lines=known)
+    log.write(4, "val", {"loss": 8.0})
+    log.close()
+    assert [(line["split"], line["loss"]) for line in lines(tmp_path)] == [("train", 2), ("val", 8)]
 
 
-def test_the_meter_means_over_steps_since_the_last_line():
-    meter = Meter()
-    meter.start()
-    meter.count(loss(1.0), torch.tensor(3.0), captions=2, tokens=10)
-    meter.count(loss(3.0), torch.tensor(5.0), captions=2, tokens=30)
-    numbers = meter.take({"weight_kl": 0.5})
-    assert (numbers["loss"], numbers["recon"], numbers["kl_z"], numbers["kl_c"]) == (2, 3, 4, 5)
-    assert (numbers["gradient_norm"], numbers["weight_kl"]) == (4, 0.5)
-    nats_a_token = 3.0 * 4 / 40
-    assert numbers["perplexity"] == pytest.approx(torch.tensor(nats_a_token).exp().item())
-    meter.count(loss(9.0), torch.tensor(1.0), captions=1, tokens=5)
-    assert meter.take({})["loss"] == 9
+def test_a_kill_in_a_resume_leaves_the_whole_history(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path, after=0)
+    for step in range(1, 200):
+        log.write(step, "train", {"loss": 1.0})
+    log.close()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(PipelineError, match=r"metrics.jsonl: not written \(No space left"):
+            MetricsLog(tmp_path, after=150)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def write_much(log: MetricsLog) -> None:
+    for step in range(200):
+        log.write(step, "train", {"loss": 1.0})
+        log.histograms(step, "val", {"z": torch.arange(50)})
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard/events"])
+def test_a_file_that_cannot_grow_is_named_in_one_line(tmp_path, name, capfd):
+    log = MetricsLog(tmp_path, after=0)
+    if name == "metrics.jsonl":
+        (tmp_path / name).write_bytes(b" " * 8192)  # longer than the limit below
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(PipelineError) as caught:
+            write_much(log)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    log.close()
+    assert str(tmp_path / name) in str(caught.value)
+    assert "not written (File too large); the last checkpoint is kept" in str(caught.value)
+    assert "--resume" in caught.value.hint
+    assert capfd.readouterr().err == ""  # no thread with a traceback
+
+
+def test_tensorboard_reads_what_was_written(tmp_path):
+    log = MetricsLog(tmp_path, after=0)
+    for step in (2, 4, 6):
+        log.write(step, "train", {"loss": step / 2})
+    log.histograms(6, "val", {"z": torch.randn(40, 3, generator=torch.Generator().manual_seed(0))})
+    log.close()
+    log = MetricsLog(tmp_path, after=4)
+    log.write(6, "train", {"loss": 7.0})
+    log.close()
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in read.Scalars("train/loss")] == [(2, 1), (4, 2), (6, 7)]
+    assert read.Histograms("val/z") == []  # that of step 6, which is done again
+    log = MetricsLog(tmp_path, after=6)
+    log.histograms(8, "val", {"z": torch.arange(6)})
+    log.close()
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (found,) = read.Histograms("val/z")
+    assert (found.histogram_value.num, found.histogram_value.sum) == (6, 15)

@@ -1,0 +1,335 @@
+"""The training loop: `setup`, then `fit`, which calls `train_step`, `end_epoch` and `validate`.
+
+All randomness of a step is a function of (seed, step), and the order of the batches one of
+(seed, epoch). A resumed run therefore needs no state of random generators and is bit-identical
+to an uninterrupted one.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from multispace.data.batches import Pairs, load_pairs
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.vocabulary import Vocabulary
+from multispace.errors import OptionError, PipelineError, without_password
+from multispace.model.device import choose_device, choose_precision
+from multispace.model.latent.losses import Loss
+from multispace.model.latent.schedules import LearningRate
+from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.runs.checkpoint import has_checkpoint, save_checkpoint
+from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
+from multispace.pipeline.runs.run_lock import RunLock
+from multispace.pipeline.training.distributed import ProcessGroup
+from multispace.pipeline.training.failures import reported_lack_of_memory, reported_lost_process
+from multispace.pipeline.training.interrupts import StopRequest, signals_request_stop
+from multispace.pipeline.training.metrics_log import MetricsLog
+from multispace.pipeline.training.optimizer import make_learning_rate
+from multispace.pipeline.training.resume import begin_run, check_same_data, find_checkpoint
+from multispace.pipeline.training.state import TrainingState, initial_state
+from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.training.validation import (
+    collapse_warning,
+    latent_distributions,
+    validation_metrics,
+)
+from multispace.pipeline.transfer import local_cache
+
+DEFAULT_EPOCHS = 20
+MIN_SCALE = 2.0**-14  # the smallest normal float16: a smaller scale loses a gradient of 1
+
+
+@dataclass
+class Training:
+    """One training in one process: what it works on, and its state."""
+
+    options: TrainOptions
+    group: ProcessGroup
+    device: torch.device
+    precision: torch.dtype
+    vocabulary: Vocabulary
+    pairs: Pairs
+    validation_pairs: Pairs | None
+    steps: int
+    steps_per_epoch: int
+    learning_rate: LearningRate
+    state: TrainingState
+    loss_function: Callable[..., Loss]
+    stop: StopRequest
+    log: MetricsLog | None  # of the main process
+    progress: Progress = field(init=False)
+    stopped: str | None = None  # the signal that all processes stop for
+    validation: dict[str, float] = field(default_factory=dict)  # the last one's numbers
+
+
+def setup(
+    options: TrainOptions, resume: bool, group: ProcessGroup, stop: StopRequest, held: ExitStack
+) -> Training:
+    """Read the cache, build the model or load the last checkpoint, and open the run folder.
+
+    :param held: closed after the training; holds the lock and the log of the run
+    :raises OptionError: the run exists and is not to be resumed, or is resumed with other options.
+    :raises CheckpointError: the checkpoint does not fit the run.
+    """
+    if group.size > 1 and "://" in str(options.cache):
+        raise OptionError(
+            f"{group.size} processes would fetch it at the same time",
+            where=f"--cache {without_password(str(options.cache))}",
+            hint="fetch it with `multispace cache pull` and give the folder",
+        )
+    lock = RunLock(options.run)
+    held.callback(lock.release)
+    checkpoint = find_checkpoint(options, resume, group, lock)
+    device = choose_device(group.device(options.device))
+    precision = choose_precision(options.precision, device)
+    cache = Cache.open(local_cache(options.cache))
+    vocabulary = cache.vocabulary()
+    pairs = load_pairs(cache, options.train_split)
+    has_validation = options.val_split in cache.manifest.captions
+    validation_pairs = load_pairs(cache, options.val_split) if has_validation else None
+    per_epoch, steps = count_steps(options, len(pairs), options.batch_size * group.size)
+    learning_rate = make_learning_rate(options, steps)
+    state = initial_state(options, vocabulary, pairs, device, precision)
+    if checkpoint is not None:
+        check_same_data(options.run, cache, vocabulary)
+        state.load(checkpoint, options.run / LAST, per_epoch)
+    elif group.is_main:
+        begin_run(options.run, lock)
+        write_config(options.run, options, cache, vocabulary, state.model, group.size)
+    log = None
+    if group.is_main:
+        lines = None if checkpoint is None else checkpoint.state.get("metrics_lines")
+        log = MetricsLog(options.run, state.position.step, lines)
+        held.callback(log.close)
+    return Training(
+        options=options,
+        group=group,
+        device=device,
+        precision=precision,
+        vocabulary=vocabulary,
+        pairs=pairs,
+        validation_pairs=validation_pairs,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        learning_rate=learning_rate,
+        state=state,
+        loss_function=group.loss_function(state.model, device),
+        stop=stop,
+        log=log,
+    )
+
+
+def fit(training: Training) -> None:
+    """Train to the last step, or until a signal or ``--patience`` ends the training.
+
+    :raises PipelineError: the loss is not finite, memory or disk space is lacking, or another
+        process has ended.
+    """
+    group, state, options = training.group, training.state, training.options
+    position, meter = state.position, state.meter
+    progress = Progress(training.steps, "steps", options.system, meter.text, position.step)
+    training.progress = progress
+    with (
+        signals_request_stop(training.stop, second_interrupts=group.size == 1),
+        progress,
+        reported_lack_of_memory(options.run, lambda: f"in step {position.step}"),
+        reported_lost_process(
+            options.run, group, lambda: position.step, lambda: save_last(training)
+        ),
+    ):
+        _print_notes(training)
+        while position.step < training.steps and not training.stopped:
+            if train_epoch(training):
+                end_epoch(training)
+            if group.is_main:
+                save_last(training)
+            training.stopped = group.agreed_stop(training.stop)
+            if options.patience and position.epochs_without_better >= options.patience:
+                progress.note(f"stopped: no better {options.select} for {options.patience} epochs")
+                break
+        if group.is_main and training.validation_pairs is None:
+            position.best_step = position.step  # nothing to select by: the last is the best
+            save_best(training)
+
+
+def train_epoch(training: Training) -> bool:
+    """Train to the end of the epoch, or to the last step.
+
+    :returns: whether it was reached; False if a signal came before
+    """
+    group, state, options = training.group, training.state, training.options
+    position = state.position
+    batches = training.pairs.epoch(options.batch_size * group.size, options.seed, position.epoch)
+    state.meter.start()
+    for captions in batches[position.batch :][: training.steps - position.step]:
+        train_step(training, captions)
+        if group.is_main:
+            record_step(training)
+        training.progress.advance()
+        training.stopped = group.agreed_stop(training.stop)
+        if training.stopped:
+            return False
+    return True
+
+
+def train_step(training: Training, captions: np.ndarray) -> None:
+    """Make one optimizer step.
+
+    :param captions: numbers of the captions of the whole batch, longest first
+    """
+    state, position, scaler = training.state, training.state.position, training.state.scaler
+    seed_step(training.options.seed, position.step)
+    own, partition = training.group.partition(captions)
+    batch = training.pairs.batch(own).to(training.device)
+    state.model.train()
+    mixed = training.precision != torch.float32
+    with torch.autocast(training.device.type, training.precision, enabled=mixed):
+        loss = training.loss_function(
+            batch.features, batch.inputs, batch.targets, batch.batch_sizes, position.step, partition
+        )
+    _check_loss(training, loss)
+    state.optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss.total).backward()
+    scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), training.options.clip)
+    position.step += 1
+    position.batch += 1
+    for group in state.optimizer.param_groups:
+        group["lr"] = training.learning_rate(position.step)
+    scaler.step(state.optimizer)  # with float16, skips the step if gradients overflow
+    scaler.update()
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+    tokens = int(training.pairs.lengths[captions].sum())
+    state.meter.count(loss, norm, len(captions), tokens)
+
+
+def record_step(training: Training) -> None:
+    """Log and save after a step, where it is time to. For the main process."""
+    state, step, options = training.state, training.state.position.step, training.options
+    if training.log and step % options.log_every == 0:
+        schedule = {
+            **state.model.schedule(step),
+            "learning_rate": training.learning_rate(step),
+        }
+        if state.scaler.is_enabled():
+            schedule["loss_scale"] = state.scaler.get_scale()
+            schedule["skipped_steps"] = state.meter.sums.skipped
+        training.log.write(step, "train", state.meter.take(schedule))
+    if step % options.save_every == 0:
+        save_last(training)
+
+
+def end_epoch(training: Training) -> None:
+    """Count the epoch, validate, and print how it goes."""
+    position, options = training.state.position, training.options
+    if position.batch == training.steps_per_epoch:  # else the last step was in mid-epoch
+        position.epoch, position.batch = position.epoch + 1, 0
+    if training.validation_pairs is not None:
+        if training.group.is_main:
+            validate(training, training.validation_pairs)
+        position.epochs_without_better = training.group.from_main(position.epochs_without_better)
+    training.progress.note(_epoch_line(training))
+    if warning := collapse_warning(training.validation):
+        training.progress.note(f"{options.system}: {warning}")
+
+
+def validate(training: Training, pairs: Pairs) -> None:
+    """Measure the model on ``pairs``, and save it if it is the best one. For the main process."""
+    state, position, options = training.state, training.state.position, training.options
+    model = state.selected_model
+    numbers = validation_metrics(model, pairs, training.vocabulary, options)
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise _not_finite(training, f"validation {name} is {number}")
+    if training.log:
+        training.log.write(position.step, "val", numbers)
+        training.log.histograms(position.step, "val", latent_distributions(model, pairs))
+    training.validation = numbers
+    value, best = numbers[options.select], position.best
+    if best is None or (value < best if options.select == "loss" else value > best):
+        position.best, position.best_step, position.epochs_without_better = value, position.step, 0
+        save_best(training)
+    else:
+        position.epochs_without_better += 1
+
+
+def save_last(training: Training) -> None:
+    """Save all that a resume needs. For the main process."""
+    lines = training.log.lines if training.log else 0
+    save_checkpoint(training.options.run / LAST, training.state.checkpoint(lines))
+
+
+def save_best(training: Training) -> None:
+    """Save the model for use. For the main process."""
+    save_checkpoint(training.options.run / BEST, training.state.checkpoint_for_use())
+
+
+def count_steps(options: TrainOptions, captions: int, batch_size: int) -> tuple[int, int]:
+    """Return the optimizer steps of an epoch, and of the whole training.
+
+    :param captions: number of training captions
+    :param batch_size: of all processes together
+    """
+    per_epoch = math.ceil(captions / batch_size)
+    return per_epoch, options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Make the random draws of a step (latents, dropout) a function of seed and step alone."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
+
+
+def _check_loss(training: Training, loss: Loss) -> None:
+    """Stop at a loss that is not finite, or gradients that overflow at any scale."""
+    scaler = training.state.scaler
+    if not torch.isfinite(loss.total):
+        names = ("reconstruction", "kl_z", "kl_c", "total")
+        name = next(name for name in names if not torch.isfinite(getattr(loss, name)))
+        raise _not_finite(training, f"{name} is {getattr(loss, name).item()}")
+    if scaler.is_enabled() and scaler.get_scale() < MIN_SCALE:
+        scale = scaler.get_scale()
+        raise _not_finite(training, f"gradients overflow float16 even at a loss scale of {scale:g}")
+
+
+def _not_finite(training: Training, fault: str) -> PipelineError:
+    run = training.options.run
+    last = run / LAST
+    kept = f"; the last good checkpoint is {last}" if has_checkpoint(last) else ""
+    return PipelineError(
+        f"{fault} at step {training.state.position.step}{kept}",
+        where=run,
+        hint="try a lower --learning-rate or --clip",
+    )
+
+
+def _print_notes(training: Training) -> None:
+    for line in training.state.model.warnings():
+        training.progress.note(line)
+    for pairs in filter(None, (training.pairs, training.validation_pairs)):
+        if pairs.without_vector:
+            training.progress.note(
+                f"{pairs.captions.split}: {pairs.without_vector} of {pairs.captions.images} "
+                "images have no feature vector and are left out (see `multispace cache info`)"
+            )
+
+
+def _epoch_line(training: Training) -> str:
+    position, numbers = training.state.position, training.validation
+    line = (
+        f"{training.options.system}: step {position.step}, "
+        f"{training.state.meter.rate():.0f} tokens/s"
+    )
+    if numbers:
+        line += (
+            f"; {training.options.val_split}: recon {numbers['recon']:.2f} nats, "
+            f"KL_z {numbers['kl_z']:.2f}, KL_c {numbers['kl_c']:.2f}, CIDEr {numbers['cider']:.3f}"
+        )
+        if "shuffled_both" in numbers:
+            line += f", {numbers['shuffled_both']:.2f} nats lost with latents shuffled"
+    return line + (" (best)" if position.best_step == position.step else "")
