@@ -171,8 +171,10 @@ def preprocess(as_json: bool, dry_run: bool, **options: Any) -> None:
         _print_json(summary.to_json())
     else:
         click.echo(summary.render())
+        for note in summary.notes:
+            click.echo(f"note: {note}", err=True)
     if summary.skipped:
-        for line in summary.skipped_lines():
+        for line in summary.messages():
             click.echo(line, err=True)
         sys.exit(SKIPPED)
 
@@ -696,16 +698,13 @@ def doctor(images: Path | None, cache: Path, sample: int | None, as_json: bool) 
             _print_json(examination.to_json())
         else:
             click.echo(examination.render())
-        if not examination.works:
-            sys.exit(SKIPPED)
-        return
+        sys.exit(examination.exit_status)
     found = survey(images, sample)
     if as_json:
         _print_json(found.to_json())
     else:
         click.echo(found.render())
-    if found.failures:
-        sys.exit(SKIPPED)
+    sys.exit(found.exit_status)
 
 
 @main.command()

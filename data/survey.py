@@ -34,6 +34,11 @@ class Survey:
     converted: dict[str, int]
     failures: dict[str, str]
 
+    @property
+    def exit_status(self) -> int:
+        """3 if an image cannot be read."""
+        return 3 if self.failures else 0
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "images": str(self.images)}
@@ -88,8 +93,6 @@ def _count(
 
 def _look(path: Path, whole: bool) -> tuple[list[str], str]:
     """Return the conversions that an image needs, and why it cannot be read, if it cannot."""
-    if path.exists() and not path.is_file():
-        return [], "not a plain file"  # reading a pipe would block
     try:
         content = read_bytes(path)
         changes = conversions(content, path)

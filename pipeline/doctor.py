@@ -43,9 +43,9 @@ class Examination:
     findings: tuple[Finding, ...]
 
     @property
-    def works(self) -> bool:
-        """Whether everything that is needed works."""
-        return all(finding.works for finding in self.findings)
+    def exit_status(self) -> int:
+        """3 if something that a command needs does not work."""
+        return 0 if all(finding.works for finding in self.findings) else 3
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain values."""

@@ -7,7 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from multispace.errors import AnnotationError
+from multispace.data.files import read_file
+from multispace.errors import AnnotationError, DataError
+
+MAX_BYTES = 2 << 30  # of an annotation file; MS-COCO's have a twentieth of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,14 @@ def read_bytes(path: Path) -> bytes:
 
     :raises AnnotationError: the file cannot be read.
     """
+    if path.is_dir():
+        raise AnnotationError("is a folder", where=path, hint="name the annotation file in it")
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_BYTES)
     except FileNotFoundError:
         raise AnnotationError("no such file", where=path, hint="check the path") from None
-    except IsADirectoryError:
-        raise AnnotationError(
-            "is a folder", where=path, hint="name the annotation file in it"
-        ) from None
+    except DataError as error:
+        raise AnnotationError(error.what, where=path, hint="check the path") from error
     except OSError as error:
         raise AnnotationError(
             f"cannot be read ({error.strerror})", where=path, hint="check its permissions"

@@ -72,10 +72,9 @@ class Summary:
         }
 
     def render(self) -> str:
-        """Return notes, the vocabulary, a table of the splits, and counts of features."""
+        """Return the vocabulary, a table of the splits, and counts of features."""
         made = "made" if self.vocabulary_made else "reused"
         lines = [
-            *map(brief, self.notes),
             f"vocabulary {made}: {self.words} words, and four special tokens",
             text_table(
                 ["split", "images", "with vectors", "captions", "tokens", "unknown"],
@@ -99,8 +98,13 @@ class Summary:
             lines.append(f"vectors: {self.vectors} in the cache, {self.added} of them new")
         return "\n".join(lines)
 
-    def skipped_lines(self) -> list[str]:
-        """Return the skipped inputs for the terminal: counts and the first of each kind."""
+    @property
+    def exit_status(self) -> int:
+        """3 if inputs were skipped."""
+        return 3 if self.skipped else 0
+
+    def messages(self) -> list[str]:
+        """Return the skipped inputs for the terminal: counts, and the first of each kind."""
         lines = []
         for kind, inputs in self.skipped.items():
             lines.append(f"skipped, {kind}: {len(inputs)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, PngImagePlugin, features
 from support.paths import ROOT
 
 import multispace.data.images
@@ -264,10 +264,87 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ImageError, match=f"^{path}: empty file$"):
         read_bytes(path)
-    with pytest.raises(ImageError, match=f"^{tmp_path}: Is a directory$"):
+    with pytest.raises(ImageError, match=f"^{tmp_path}: not a plain file$"):
         read_bytes(tmp_path)
     path.write_bytes(b"abc")
     assert read_bytes(path) == b"abc"
+
+
+@pytest.mark.parametrize("name", ["comment", "profile"])
+def test_a_png_with_megabytes_of_text_or_profile_is_decoded(name):
+    if name == "comment":
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Comment", "x" * 3_000_000, zip=True)
+        content = encoded(RGB, pnginfo=info)
+    else:
+        content = encoded(RGB, icc_profile=b"x" * 3_000_000)
+    np.testing.assert_array_equal(pixels(content), RGB)
+    assert conversions(content, Path("x.png")) == []
+    with pytest.raises(ImageError, match="not a readable image"):
+        decode(content[:-40], "x.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_data_leave_the_pixels(kind):
+    content = encoded(RGB, kind, exif=b"Exif\x00\x00no TIFF file at all")
+    assert pixels(content).shape == RGB.shape
+    assert conversions(content, Path("x." + kind.lower())) == []
+
+
+def test_any_exception_of_a_decoder_is_the_failure_of_that_image(monkeypatch):
+    def fail(self):
+        raise AttributeError("no attribute 'stkoffset'")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(ImageError, match=r"^x.png: not a readable image \(no attribute"):
+        decode(encoded(RGB), "x.png")
+    head = np.zeros(27, "<f4")
+    head[[0, 1, 4, 11, 12, 21, 22, 23]] = 1, 8, 1, 8, 27, 864, 32, 1
+    with pytest.raises(ImageError):
+        decode(head.tobytes() + bytes(756), "x.spider")
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(ImageError, match=f"^{tmp_path}/{name}: not a plain file$"):
+            read_bytes(tmp_path / name)
+
+
+def test_an_endless_file_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(multispace.data.images, "MAX_BYTES", 1000)
+    (tmp_path / "x.jpg").write_bytes(bytes(1001))
+    with pytest.raises(ImageError, match="larger than 1000 bytes"):
+        read_bytes(tmp_path / "x.jpg")
+
+
+def test_heic_images_name_the_package_that_reads_them():
+    head = struct.pack(">I4s4s", 24, b"ftyp", b"heic") + bytes(12)
+    with pytest.raises(ImageError, match="^x.heic: HEIC image; pip install pillow-heif$"):
+        decode(head, "x.heic")
+
+
+def test_decoders_write_nothing_to_the_terminal():
+    script = """
+import io, random, sys
+from PIL import Image
+from multispace.data.images import decode
+from multispace.errors import ImageError
+memory = io.BytesIO()
+Image.effect_noise((64, 64), 50).convert("1").save(memory, "TIFF", compression="group4")
+chance = random.Random(1)
+for _ in range(100):
+    damaged = bytearray(memory.getvalue())
+    for _ in range(5):
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    try:
+        decode(bytes(damaged), "x.tif")
+    except ImageError:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
