@@ -370,11 +370,14 @@ def score(results: Path, annotations: Path, metrics: tuple[str, ...], as_json: b
 
     scores = score_results(results, annotations, metrics)
     if as_json:
-        _print_json({"pictures": len(scores.per_image), "scores": scores.corpus,
-                     "notes": list(scores.notes)})  # fmt: skip
+        _print_json(scores.to_json())
     else:
-        click.echo(f"{len(scores.per_image)} images")
-        _print_scores({results.stem: scores.corpus}, scores.notes)
+        click.echo(scores.render())
+        for note in scores.notes:
+            click.echo(f"note: {note}", err=True)
+    for line in scores.messages():
+        click.echo(line, err=True)
+    sys.exit(scores.exit_status)
 
 
 @main.command()

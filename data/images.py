@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from multispace.data.image_formats import is_heif, quiet_libtiff, register_heif, without_png_text
 from multispace.data.files import read_file
+from multispace.data.image_formats import is_heif, quiet_libtiff, register_heif, without_png_text
 from multispace.errors import DataError, ImageError
 
 NO_FILE = "no such file"

@@ -9,6 +9,7 @@ import torch
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
+from multispace.data.caption_results import results_format
 from multispace.data.files import json_bytes
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
@@ -54,7 +55,6 @@ from multispace.pipeline.runs.evaluation_folder import (
     write_evaluation,
 )
 from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.pipeline.score import results_format
 from multispace.pipeline.transfer import local_cache
 from multispace.version import package_version
 
@@ -174,7 +174,9 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     composition = composition_of(run.system, pairs, run.vocabulary, samples, **search)
 
     record = _record(inputs, options)
-    contents = _contents(captions, samples, diversity, latents, factors, attributes, composition)
+    contents = _contents(
+        inputs, captions, samples, diversity, latents, factors, attributes, composition
+    )
     folder = write_evaluation(options.run, record, {**contents, **scores_content(scores)})
     return Evaluation(
         run=str(options.run),
@@ -263,6 +265,7 @@ def _record(inputs: _Inputs, options: EvaluateOptions) -> Record:
 
 
 def _contents(
+    inputs: _Inputs,
     captions: dict[ImageId, str],
     samples: dict[ImageId, list[str]],
     diversity: Diversity,
@@ -273,10 +276,11 @@ def _contents(
 ) -> dict[str, bytes]:
     """Return the content of each file of the evaluation's folder but those of the scores."""
     drawn = [{"image_id": i, "captions": texts} for i, texts in samples.items()]
+    names = dict(zip(inputs.ids, inputs.pairs.keys, strict=True))
     values = {
-        CAPTIONS: results_format(captions),
+        CAPTIONS: results_format(captions, names),
         SAMPLES: drawn or None,
-        CONSENSUS: results_format(diversity.consensus) or None,
+        CONSENSUS: results_format(diversity.consensus, names) or None,
         DIVERSITY: diversity.report,
         LATENTS: latents,
         FACTORS: factors,

@@ -1,13 +1,14 @@
 """Score captions in COCO's results format against the references of an annotation file."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.annotations import read_collection
-from multispace.errors import PipelineError, shown
+from multispace.data.annotations import CaptionedImage, Collection, Problem, read_collection
+from multispace.data.annotations.image_index import ImageIndex
+from multispace.data.caption_results import CaptionResult, read_results
+from multispace.errors import PipelineError, brief, shown
 from multispace.pipeline.metrics.captions.coco_metrics import (
     Scores,
     score_captions,
@@ -16,8 +17,8 @@ from multispace.pipeline.metrics.captions.coco_metrics import (
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId
 from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
 
-FORMAT = '[{"image_id": ..., "caption": "..."}, ...]'
-SHOWN = 3  # image ids in an error message
+MAX_SHOWN = 3  # image ids in an error message
+MAX_LISTED = 10  # problems that are listed on the terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,16 @@ class ScoredResults(Scores):
     """Result of `score`.
 
     :param name: of the results, in the table
+    :param problems: entries of the annotations that were skipped
     """
 
     name: str
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """3 if entries of the annotations were skipped."""
+        return 3 if self.problems else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the corpus scores."""
@@ -35,11 +43,19 @@ class ScoredResults(Scores):
             "pictures": len(self.per_image),
             "scores": self.corpus,
             "notes": list(self.notes),
+            "skipped": [str(problem) for problem in self.problems],
         }
 
     def render(self) -> str:
         """Return the corpus scores as a table."""
         return f"{len(self.per_image)} images\n{scores_table({self.name: self.corpus})}"
+
+    def messages(self) -> list[str]:
+        """Return the first entries of the annotations that were skipped, and their number."""
+        lines = [f"skipped: {brief(problem)}" for problem in self.problems[:MAX_LISTED]]
+        if len(self.problems) > MAX_LISTED:
+            lines.append(f"... and {len(self.problems) - MAX_LISTED} more: --json lists them all")
+        return lines
 
 
 def score_results(
@@ -49,89 +65,69 @@ def score_results(
     *,
     time_limit: float = TIME_LIMIT,
 ) -> ScoredResults:
-    """Score a results file, ours or another's, by the COCO metrics.
+    """Score a results file, from this software or another, by the COCO metrics.
 
-    Only the images in the results are scored, in the order of the annotations. Image ids are
-    compared as text, so 42 and "42" name the same image; the scores carry the annotations'.
+    Only the images in the results are scored, in the order of the annotations. An image is found
+    by its file name, if the results have it, or by its id (:class:`ImageIndex`).
 
-    :param results: COCO results format, one caption an image.
-    :param annotations: captions in any format that ``read_collection`` knows.
-    :param metrics: names from METRICS.
-    :param time_limit: seconds for each of the Java programs behind the metrics.
-
-    Raises PipelineError for a results file that cannot be used, AnnotationError for such
-    annotations, and what ``score_captions`` raises.
+    :param results: COCO results format, one caption per image
+    :param annotations: captions in any format that ``read_collection`` knows
+    :param metrics: names from METRICS
+    :param time_limit: seconds for each of the Java programs that the metrics use
+    :raises DataError: the results or the annotations cannot be read.
+    :raises PipelineError: an image of the results has no captions in the annotations.
     """
     check_metrics(metrics)
-    captions = read_results(results)
-    names = {str(image_id): image_id for image_id in captions}
+    entries = read_results(results)
+    collection = read_collection(annotations)
+    captions = _matched(entries, collection, results)
     references: dict[ImageId, Sequence[str]] = {}
     hypotheses: dict[ImageId, str] = {}
-    for image in read_collection(annotations).images:
-        named = names.pop(str(image.image_id), None)
-        if named is not None:
+    for image in collection.images:
+        if image.key in captions:
             references[image.image_id] = image.captions
-            hypotheses[image.image_id] = captions[named]
-    if names:
-        first = ", ".join(shown(image_id) for image_id in list(names.values())[:SHOWN])
-        raise PipelineError(
-            f"{results}: {len(names)} of its {len(captions)} images, such as image_id {first}, "
-            f"have no captions in {annotations}; score against the annotations of these images"
-        )
+            hypotheses[image.image_id] = captions[image.key]
     scores = score_captions(references, hypotheses, metrics, time_limit)
-    return ScoredResults(**vars(scores), name=results.stem)
+    notes = [*collection.notes]
+    if left := len(collection.images) - len(hypotheses):
+        notes.append(f"{left} annotated images have no caption in {results} and were not scored")
+    return ScoredResults(
+        **{**vars(scores), "notes": (*scores.notes, *notes)},
+        name=results.stem,
+        problems=collection.problems,
+    )
 
 
-def read_results(path: Path) -> dict[ImageId, str]:
-    """Return the captions of a COCO results file by image id, in its order.
+def _matched(
+    entries: Sequence[CaptionResult], collection: Collection, results: Path
+) -> dict[str, str]:
+    """Return the captions of the results by the keys of their images.
 
-    Raises PipelineError that names the file, the value and the mend.
+    :raises PipelineError: an image is not in the annotations, or has two captions.
     """
-    try:
-        entries = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise PipelineError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise PipelineError(f"{path}: is not JSON ({error}); expected {FORMAT}") from error
-    captions: dict[ImageId, str] = {}
-    taken: set[str] = set()
-    for place, image_id, caption in _entries(path, entries):
-        if str(image_id) in taken:
+    index = ImageIndex(collection.images)
+    captions: dict[str, str] = {}
+    unknown = []
+    for entry in entries:
+        image = _find(index, entry)
+        if image is None:
+            unknown.append(entry.image_id)
+        elif captions.setdefault(image.key, entry.caption) != entry.caption:
             raise PipelineError(
-                f"{path}: {place} is a second caption of image_id {shown(image_id)}; keep one"
+                f"{entry.place} is a second caption of {image.key}", where=results, hint="keep one"
             )
-        taken.add(str(image_id))
-        captions[image_id] = caption
+    if unknown:
+        first = ", ".join(map(shown, unknown[:MAX_SHOWN]))
+        raise PipelineError(
+            f"{len(unknown)} of its {len(entries)} images, such as image_id {first}, have no "
+            f"captions in {collection.source}",
+            where=results,
+            hint="score against the annotations of these images",
+        )
     return captions
 
 
-def results_format(captions: Mapping[ImageId, str]) -> list[dict[str, Any]]:
-    """Return captions in COCO results format, as :func:`read_results` reads them."""
-    return [{"image_id": image_id, "caption": text} for image_id, text in captions.items()]
-
-
-def _entries(path: Path, entries: Any) -> Iterator[tuple[str, ImageId, str]]:
-    if not isinstance(entries, list):
-        raise PipelineError(f"{path}: holds {shown(entries)}; expected {FORMAT}")
-    if not entries:
-        raise PipelineError(f"{path}: holds no captions; expected {FORMAT}")
-    for index, entry in enumerate(entries):
-        place = f"entry {index}"
-        if not isinstance(entry, dict):
-            raise PipelineError(f"{path}: {place} is {shown(entry)}; expected {FORMAT}")
-        for field in ("image_id", "caption"):
-            if field not in entry:
-                raise PipelineError(f"{path}: {place} has no {field!r}; expected {FORMAT}")
-        image_id, caption = entry["image_id"], entry["caption"]
-        # bool is a subclass of int, and no image is called true
-        if not isinstance(image_id, int | str) or isinstance(image_id, bool):
-            raise PipelineError(
-                f"{path}: image_id {shown(image_id)} of {place} is neither a whole number nor "
-                "text; write the id that the annotations have"
-            )
-        if not isinstance(caption, str):
-            raise PipelineError(
-                f"{path}: caption {shown(caption)} of {place} is not text; write one caption "
-                "an image, as text"
-            )
-        yield place, image_id, caption
+def _find(index: ImageIndex, entry: CaptionResult) -> CaptionedImage | None:
+    if entry.file_name is not None and (image := index.by_name(entry.file_name)) is not None:
+        return image
+    return index.by_id(entry.image_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from multispace.data.annotations.annotation_file import AnnotationFile, read_annotation_file
 from multispace.data.annotations.collection import (
@@ -14,6 +14,7 @@ from multispace.data.annotations.collection import (
     Collection,
     Problem,
 )
+from multispace.data.annotations.image_index import ImageIndex
 from multispace.data.annotations.split_names import SPLITS, split_name, splits_in_name
 from multispace.data.cache.keys import is_unicode
 from multispace.data.images import has_image_suffix
@@ -66,7 +67,7 @@ def find_split_lists(collection: Collection) -> tuple[list[SplitList], list[str]
             where=folder,
             hint="check its permissions",
         ) from error
-    keys = _Keys(collection.images)
+    index = ImageIndex(collection.images)
     found, notes = [], []
     for path in files:
         splits = splits_in_name(path)
@@ -75,7 +76,7 @@ def find_split_lists(collection: Collection) -> tuple[list[SplitList], list[str]
         if path.samefile(collection.source):
             continue
         split_list = SplitList(min(splits), read_annotation_file(path))
-        if not _lists_images(split_list, keys):
+        if not _lists_images(split_list, index):
             continue
         if len(splits) > 1:
             notes.append(f"{path.name} lists images, but names several splits; it was not used")
@@ -90,12 +91,12 @@ def apply_split_lists(collection: Collection, lists: Sequence[SplitList]) -> Col
     Images that are in no list are left out, and counted in the notes. The notes also say which
     file was used for which split.
     """
-    keys = _Keys(collection.images)
+    index = ImageIndex(collection.images)
     problems: list[Problem] = []
     notes = []
     assigned: dict[str, str] = {}
     for each in lists:
-        count = _assign(each, keys, assigned, problems)
+        count = _assign(each, index, assigned, problems)
         notes.append(f"split {each.split!r}: {count} images, listed in {each.file.path.name}")
     listed = [image for image in collection.images if image.key in assigned]
     others = [image for image in collection.images if image.key not in assigned]
@@ -134,39 +135,23 @@ def _without_image(images: Sequence[CaptionedImage]) -> list[Problem]:
     ]
 
 
-class _Keys:
-    """The keys of images, by the names that split lists use for them.
-
-    Lists leave out the suffix (Flickr30k) or the folder, or name images by id.
-    """
-
-    def __init__(self, images: Sequence[CaptionedImage]) -> None:
-        self._keys: dict[str, str] = {}
-        for image in images:
-            self._keys.setdefault(image.key, image.key)
-        for image in images:
-            path = PurePosixPath(image.key)
-            stem = str(path.with_suffix("")) if has_image_suffix(image.key) else image.key
-            for name in (stem, path.name, PurePosixPath(stem).name, str(image.image_id)):
-                self._keys.setdefault(name, image.key)
-
-    def find(self, name: str) -> str | None:
-        """Return the key of the image that a line names."""
-        return self._keys.get(name)
+def _find(index: ImageIndex, name: str) -> CaptionedImage | None:
+    """Return the image that a line names by its file name, in part, or by its id."""
+    return index.by_name(name) or index.by_id(name)
 
 
-def _lists_images(split_list: SplitList, keys: _Keys) -> bool:
+def _lists_images(split_list: SplitList, index: ImageIndex) -> bool:
     """Return whether most lines name images."""
     names = split_list.names
     images = sum(
-        keys.find(name) is not None or (has_image_suffix(name) and "\t" not in name)
+        _find(index, name) is not None or (has_image_suffix(name) and "\t" not in name)
         for _, name in names
     )
     return 2 * images > len(names)
 
 
 def _assign(
-    split_list: SplitList, keys: _Keys, assigned: dict[str, str], problems: list[Problem]
+    split_list: SplitList, index: ImageIndex, assigned: dict[str, str], problems: list[Problem]
 ) -> int:
     """Assign the images of a list to its split, and return their number."""
     count = 0
@@ -175,12 +160,12 @@ def _assign(
         if not is_unicode(name):
             problems.append(Problem(WRONG_ENCODING, place, "not UTF-8; the line was skipped"))
             continue
-        key = keys.find(name)
-        if key is None:
+        image = _find(index, name)
+        if image is None:
             problems.append(Problem(IMAGE_WITHOUT_CAPTIONS, shown(name), place))
-        elif assigned.setdefault(key, split_list.split) == split_list.split:
+        elif assigned.setdefault(image.key, split_list.split) == split_list.split:
             count += 1
         else:
-            detail = f"{place}; it stays in {assigned[key]}"
-            problems.append(Problem(IMAGE_IN_TWO_SPLITS, key, detail))
+            detail = f"{place}; it stays in {assigned[image.key]}"
+            problems.append(Problem(IMAGE_IN_TWO_SPLITS, image.key, detail))
     return count
