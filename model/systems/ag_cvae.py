@@ -21,7 +21,7 @@ class AGCVAE(CVAE):
     """
 
     cluster: Tensor
-    places: Tensor
+    places: Tensor  # the m_k
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__(options)

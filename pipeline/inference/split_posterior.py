@@ -17,7 +17,7 @@ PART = 512  # captions read together
 def posterior_of(system: Captioner, pairs: Pairs) -> tuple[Pairs, Posterior]:
     """Return the posteriors of the P images of a split, and the captions that they apply to.
 
-    Where the posterior reads captions (``cvae``, ``ag-cvae``), it reads the first caption of each
+    Where the posterior reads captions (``reads_captions``), it reads the first caption of each
     image, and only these captions are returned; otherwise all are.
     """
     device = system.feature_mean.device

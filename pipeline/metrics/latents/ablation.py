@@ -48,7 +48,7 @@ def shuffled(posterior: Posterior, seed: int) -> dict[str, Tensor]:
 
 
 def from_prior(posterior: Posterior) -> dict[str, Tensor]:
-    """Return conditions (P, C) with z, c or both drawn from the prior: N(0, I), uniform one-hot."""
+    """Return conditions (P, C) with z, c or both drawn from their priors, c one-hot."""
     return _replace(posterior, posterior.prior_sample())
 
 

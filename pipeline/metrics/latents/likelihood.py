@@ -64,7 +64,8 @@ def log_weights(decoder: Decoder, posterior: Posterior, batch: Batch, samples: i
     """Return log [p(caption | h) p(h) / q(h | v)] of draws h = [z ; c] from q(h | v). (K, B)
 
     z is drawn from its Gaussian; c is one-hot, as at test time: a category from q(c | v), with the
-    weight p(c) / q(c | v), p(c) uniform. Nothing is relaxed, so the weights are exact.
+    weight p(c) / q(c | v). Nothing is relaxed, so the weights are exact. The prior p(c) is uniform,
+    or the learned p(c | v) of `joint`, whose posterior q(c | w) reads the caption.
 
     :param posterior: of the images of the B captions, a row per caption
     :param samples: K
@@ -101,8 +102,8 @@ def split_likelihood(system: Captioner, pairs: Pairs, samples: int, limit: int) 
     """Return upper bounds on -log p(caption), p(caption) = E_p(h) p(caption | h), nats per caption.
 
     With h from the prior the decoder does not see the image; q(h | v) only proposes draws. Where
-    the posterior reads captions, the decoder also reads the image, and the bound is on
-    -log p(caption | v). ``elbo`` is the bound with one draw and ``nll`` that with K, from the
+    the posterior reads captions, the decoder or a learned prior p(c | v) reads the image, and the
+    bound is on -log p(caption | v). ``elbo`` is the bound with one draw and ``nll`` that with K, from the
     same draws, which come from torch's generator.
 
     :param samples: K
