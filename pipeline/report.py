@@ -21,7 +21,7 @@ from multispace.pipeline.reporting.examples import Examples, read_examples
 from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
 from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
-from multispace.pipeline.runs.evaluation_reader import Scored, damaged
+from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.runs.groups import EvaluatedRun
 from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
@@ -173,8 +173,8 @@ def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, 
     parts: dict[str, dict[str, Part]] = {name: {} for name in first}
     for title, (file, part, why) in PARTS.items():
         for name, run in first.items():
-            if run.scored.has(file):
-                parts[name][title] = _read(run.scored, file, part)
+            if run.scored.files.has(file):
+                parts[name][title] = _read(run.scored.files, file, part)
         missing = [name for name, held in parts.items() if title not in held]
         if missing:
             whose = "any group" if len(missing) == len(parts) else "; ".join(missing)
@@ -184,17 +184,17 @@ def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, 
 
 def _verdicts(members: Sequence[EvaluatedRun], shown: EvaluatedRun) -> list[str]:
     """Return the verdicts on the latents of the seeds whose table is not shown."""
-    others = {run.seed: run.scored for run in members if run is not shown}
+    others = {run.seed: run.scored.files for run in members if run is not shown}
     found = {n: _read(run, LATENTS, _latents) for n, run in others.items() if run.has(LATENTS)}
     return [f"seed {seed}: {part.lines[-1]}" for seed, part in found.items()]
 
 
-def _read(scored: Scored, file: str, part: Callable[[Mapping[str, Any]], Part]) -> Part:
-    found = scored.read(file)
+def _read(files: EvaluationFiles, name: str, part: Callable[[Mapping[str, Any]], Part]) -> Part:
+    found = files.read(name)
     try:
         return part(found)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise damaged(scored.folder / file, error) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise files.damaged(name, f"not as `evaluate` writes it ({error!r})") from error
 
 
 def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
@@ -230,7 +230,7 @@ def _examples(
     options: ReportOptions, first: Mapping[str, EvaluatedRun], left_out: list[str]
 ) -> tuple[Examples, list[str]]:
     """Return the examples, and a line for each image that cannot be read."""
-    evaluations = {name: run.scored for name, run in first.items()}
+    evaluations = {name: run.scored.files for name, run in first.items()}
     examples = read_examples(evaluations, options.image_count)
     skipped: list[str] = []
     if options.image_count and not examples.shown:

@@ -15,7 +15,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     Record,
     digest_references,
 )
-from multispace.pipeline.runs.evaluation_reader import Scored, damaged
+from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.transfer import local_cache
 
 SIDE = 360  # longer side of a thumbnail, in pixels
@@ -78,14 +78,16 @@ class Examples:
         return failures
 
 
-def read_examples(evaluations: Mapping[str, Scored], count: int) -> Examples:
+def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int) -> Examples:
     """Return at most ``count`` images, evenly spaced over the split, with their captions.
 
     :param evaluations: by the name of the group; those without captions are left out
     :raises PipelineError: captions or samples are not as ``evaluate`` writes them.
     """
     captions = {
-        name: _captions(scored) for name, scored in evaluations.items() if scored.has(CAPTIONS)
+        name: {str(entry["image_id"]): entry["caption"] for entry in files.read(CAPTIONS)}
+        for name, files in evaluations.items()
+        if files.has(CAPTIONS)
     }
     ids = list(next(iter(captions.values()), {}))
     count = min(count, len(ids))
@@ -100,17 +102,7 @@ def read_examples(evaluations: Mapping[str, Scored], count: int) -> Examples:
     return Examples(frozenset(ids), shown)
 
 
-def _captions(scored: Scored) -> dict[str, str]:
-    try:
-        return {str(e["image_id"]): str(e["caption"]) for e in scored.read(CAPTIONS)}
-    except (KeyError, TypeError) as error:
-        raise damaged(scored.folder / CAPTIONS, error) from error
-
-
-def _samples(scored: Scored) -> dict[str, list[str]]:
-    if not scored.has(SAMPLES):
+def _samples(files: EvaluationFiles) -> dict[str, list[str]]:
+    if not files.has(SAMPLES):
         return {}
-    try:
-        return {str(e["image_id"]): list(map(str, e["captions"])) for e in scored.read(SAMPLES)}
-    except (KeyError, TypeError) as error:
-        raise damaged(scored.folder / SAMPLES, error) from error
+    return {str(entry["image_id"]): entry["captions"] for entry in files.read(SAMPLES)}

@@ -1,15 +1,15 @@
 """Read evaluations back and choose among those of a run."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from multispace.errors import OptionError, PipelineError
+from multispace.data.files import read_file
+from multispace.errors import DataError, OptionError, PipelineError
 from multispace.pipeline.metrics.captions.diversity import COLUMNS
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.captions.metric import Floats
@@ -24,44 +24,82 @@ from multispace.pipeline.runs.evaluation_folder import (
     Record,
     base_name,
 )
+from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS, evaluation_format
 
-CAPTION_COLUMNS = ("distinct_share", "novel_share", "words")  # of diversity.json
 TOLERANCE = 1e-6  # between scores.json and the corpus scores of per_image.json
+
+
+@dataclass(frozen=True)
+class EvaluationFiles:
+    """The files of an evaluation, each checked against its digest and its format.
+
+    ``digests`` are None where an earlier version wrote the evaluation.
+    """
+
+    folder: Path
+    record: Record
+    digests: Mapping[str, str] | None
+    hint: str  # what to do about a file that is damaged
+
+    @classmethod
+    def open(cls, folder: Path, hint: str) -> "EvaluationFiles":
+        """Read ``evaluation.json``.
+
+        :raises PipelineError: it is missing or damaged.
+        """
+        values = evaluation_format(RECORD, hint).read_json(folder / RECORD)
+        digests = values.pop("files", None)
+        on_disk = {name: field for field, name in NAMES_ON_DISK.items()}
+        found = {on_disk.get(name, name): value for name, value in values.items()}
+        return cls(folder, Record(**{**found, "metrics": tuple(found["metrics"])}), digests, hint)
+
+    def has(self, name: str) -> bool:
+        """Return whether the evaluation has the file ``name``."""
+        return (self.folder / name).is_file() if self.digests is None else name in self.digests
+
+    def read(self, name: str) -> Any:
+        """Return the content of a JSON file.
+
+        :raises PipelineError: it is not the file that was written, or not as `evaluate` writes it.
+        """
+        path = self.folder / name
+        known = evaluation_format(name, self.hint)
+        try:
+            content = read_file(path, known.max_bytes)
+        except OSError as error:
+            raise self.damaged(name, f"cannot be read ({error.strerror})") from error
+        except DataError as error:
+            raise self.damaged(name, error.what) from error
+        if self.digests is not None:
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != self.digests.get(name):
+                raise self.damaged(name, f"does not match its digest in {RECORD}")
+        return known.parse_json(content, path)
+
+    def damaged(self, name: str, what: object) -> PipelineError:
+        """Return the error about a file that is not as it was written."""
+        return PipelineError(what, where=self.folder / name, hint=self.hint)
 
 
 @dataclass(frozen=True)
 class Scored:
     """An evaluation as it was read back, its images in the order of their image ids as text."""
 
-    folder: Path
-    record: Record
-    digests: Mapping[str, str] | None  # SHA-256 by file name; earlier versions wrote none
+    files: EvaluationFiles
     corpus: dict[str, float]
     images: ImageScores
     captions: dict[str, float]  # CAPTION_COLUMNS of the single captions
     samples: Floats | None  # diversity.COLUMNS of each image's samples (P, 6), where there are any
 
-    def has(self, name: str) -> bool:
-        """Return whether the evaluation has the file ``name``."""
-        return name in self.digests if self.digests else (self.folder / name).is_file()
+    @property
+    def folder(self) -> Path:
+        """The folder of the evaluation."""
+        return self.files.folder
 
-    def read(self, name: str) -> Any:
-        """Return the content of a JSON file of the evaluation.
-
-        :raises PipelineError: it is not the file that was written.
-        """
-        try:
-            return _read(self.folder, name, self.digests)
-        except (OSError, ValueError, RecursionError) as error:
-            raise damaged(self.folder / name, error) from error
-
-
-def damaged(path: Path, error: Exception) -> PipelineError:
-    """Return the error about a file of an evaluation that is not as `evaluate` writes it."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return PipelineError(
-        f"not as `evaluate` writes it ({reason})", where=path, hint="evaluate again"
-    )
+    @property
+    def record(self) -> Record:
+        """How it was made and of what."""
+        return self.files.record
 
 
 def is_evaluation(folder: Path) -> bool:
@@ -84,21 +122,18 @@ def find_evaluation(run: Path, split: str, checkpoint: str) -> Path:
     if not found:
         what = f"has no {RECORD}" if (root / base).is_dir() else "is not there"
         raise PipelineError(what, where=root / base, hint=again)
-    ranked = []
-    for folder in found:
-        record, _ = _read_record(folder, again)
-        ranked.append((_fullness(record), record, folder))
-    ranked.sort(key=lambda entry: entry[0], reverse=True)
-    is_default_search = ranked[0][0][0]
-    searches = {(r.beam, r.length_penalty) for _, r, _ in ranked}
-    if not is_default_search and len(searches) > 1:
-        places = ", ".join(str(path) for *_, path in ranked)
+    evaluations = [EvaluationFiles.open(folder, again) for folder in found]
+    evaluations.sort(key=lambda files: _fullness(files.record), reverse=True)
+    records = [files.record for files in evaluations]
+    searches = {(record.beam, record.length_penalty) for record in records}
+    if not _has_default_search(records[0]) and len(searches) > 1:
+        places = ", ".join(str(files.folder) for files in evaluations)
         raise PipelineError(
             f"there are evaluations of {len(searches)} searches",
             where=root,
             hint=f"name one in place of the run: {places}",
         )
-    return ranked[0][-1]
+    return evaluations[0].folder
 
 
 def _again(run: Path, split: str, checkpoint: str) -> str:
@@ -108,21 +143,22 @@ def _again(run: Path, split: str, checkpoint: str) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the folders of evaluations; one about to be replaced counts before the rename."""
+    """Return the folders of evaluations, those that another is about to replace first."""
     if not root.is_dir():
         return []
     found = sorted(path for path in root.iterdir() if (path / RECORD).is_file())
     replaced = [path for path in found if path.name.startswith(REPLACED)]
-    plain = [path for path in found if not path.name.startswith(".")]
-    return [*replaced, *plain]  # the plain one wins where there are both
+    return [*replaced, *(path for path in found if not path.name.startswith("."))]
+
+
+def _has_default_search(record: Record) -> bool:
+    return not {"beam", "length_penalty"} & record.changes().keys()
 
 
 def _fullness(record: Record) -> tuple[Any, ...]:
-    changes = record.changes()
-    search = not {"beam", "length_penalty"} & changes.keys()
     return (
-        search, len(record.metrics), record.samples, record.sample_meteor,
-        record.importance_samples, "seed" not in changes, -record.seed,
+        _has_default_search(record), len(record.metrics), record.samples, record.sample_meteor,
+        record.importance_samples, "seed" not in record.changes(), -record.seed,
     )  # fmt: skip
 
 
@@ -130,10 +166,10 @@ def read_evaluation(folder: Path, split: str, checkpoint: str) -> Scored:
     """Read the scores and the diversity of the evaluation in ``folder``.
 
     :raises OptionError: it is one of another split or checkpoint.
-    :raises PipelineError: it is not whole.
+    :raises PipelineError: it is not whole; names the file.
     """
-    again = _again(folder.parent.parent, split, checkpoint)
-    record, digests = _read_record(folder, again)
+    files = EvaluationFiles.open(folder, _again(folder.parent.parent, split, checkpoint))
+    record = files.record
     if (record.split, record.checkpoint) != (split, checkpoint):
         raise OptionError(
             f"is an evaluation of split {record.split!r}, checkpoint {record.checkpoint!r}, "
@@ -141,63 +177,35 @@ def read_evaluation(folder: Path, split: str, checkpoint: str) -> Scored:
             where=folder,
             hint=f"give --split {record.split} --checkpoint {record.checkpoint}",
         )
+    images, corpus = _scores(files)
+    diversity = files.read(DIVERSITY)
+    captions = {name: float(diversity["captions"][name]) for name in CAPTION_COLUMNS}
+    samples = _samples(diversity.get("per_image", [])) if record.samples else None
+    counts = {record.images, len(images.means), len(images.means if samples is None else samples)}
+    if len(counts) > 1:
+        what = f"it says {record.images} images, the other files have {sorted(counts)}"
+        raise files.damaged(RECORD, what)
+    return Scored(files, corpus, images, captions, samples)
+
+
+def _scores(files: EvaluationFiles) -> tuple[ImageScores, dict[str, float]]:
+    """Return the scores of images and of the whole set, which must agree."""
+    entries = sorted(files.read(PER_IMAGE), key=lambda entry: str(entry["image_id"]))
     try:
-        entries = sorted(_read(folder, PER_IMAGE, digests), key=lambda e: str(e["image_id"]))
         images = ImageScores.from_entries(entries)
-        corpus = {str(n): float(score) for n, score in _read(folder, SCORES, digests).items()}
-        _check_totals(corpus, images)
-        diversity = _read(folder, DIVERSITY, digests)
-        captions = {name: float(diversity["captions"][name]) for name in CAPTION_COLUMNS}
-        samples = _samples(diversity["per_image"]) if record.samples else None
-        counts = {record.images, len(entries), len(entries if samples is None else samples)}
-        if len(counts) > 1:
-            raise ValueError(f"{RECORD} says {record.images} images, the files {sorted(counts)}")
-    except _FAULTS as error:
-        raise _not_whole(folder, error, again) from error
-    return Scored(folder, record, digests, corpus, images, captions, samples)
-
-
-def _check_totals(corpus: Mapping[str, float], images: ImageScores) -> None:
+    except (ValueError, KeyError, TypeError) as error:
+        raise files.damaged(PER_IMAGE, f"its entries differ ({error!r})") from error
+    corpus = {name: float(score) for name, score in files.read(SCORES).items()}
     found = images.totals()
     for name, score in corpus.items():
-        # NaN is within no tolerance; `> TOLERANCE` would let it pass.
-        if not abs(found[name] - score) <= TOLERANCE:
-            raise ValueError(f"{name} is {score} in {SCORES}, {found[name]} by {PER_IMAGE}")
-
-
-_FAULTS = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
-)  # fmt: skip
-
-
-def _not_whole(folder: Path, error: Exception, hint: str) -> PipelineError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return PipelineError(f"not a whole evaluation ({reason})", where=folder, hint=hint)
-
-
-def _read_record(folder: Path, hint: str) -> tuple[Record, Mapping[str, str] | None]:
-    try:
-        values = json.loads((folder / RECORD).read_bytes())
-        found = {}
-        for known in fields(Record):
-            name = NAMES_ON_DISK.get(known.name, known.name)
-            if name in values or known.default is MISSING:
-                found[known.name] = values[name]
-        return Record(**{**found, "metrics": tuple(found["metrics"])}), values.get("files")
-    except _FAULTS as error:
-        raise _not_whole(folder, error, hint) from error
+        total = found.get(name)
+        # `not ... <= ...` also refuses NaN, which no comparison holds for.
+        if total is None or not abs(total - score) <= TOLERANCE:
+            raise files.damaged(SCORES, f"{name} is {score}, but {total} by {PER_IMAGE}")
+    return images, corpus
 
 
 def _samples(entries: Sequence[Mapping[str, Any]]) -> Floats:
     ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
-    samples = np.array([[entry[name] for name in COLUMNS] for entry in ordered], float)
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{DIVERSITY} holds a value that is not a finite number")
-    return samples
-
-
-def _read(folder: Path, name: str, digests: Mapping[str, str] | None) -> Any:
-    content = (folder / name).read_bytes()
-    if digests is not None and hashlib.sha256(content).hexdigest() != digests.get(name):
-        raise ValueError(f"{name} does not match its digest in {RECORD}")
-    return json.loads(content)
+    rows = [[entry[name] for name in COLUMNS] for entry in ordered]
+    return np.array(rows, float).reshape(len(rows), len(COLUMNS))

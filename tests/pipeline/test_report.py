@@ -186,10 +186,12 @@ def test_a_damaged_file_is_named_and_the_old_page_stays(tmp_path):
     out = ask(tmp_path, run).out
     out.parent.mkdir()
     out.write_text("old")
-    with pytest.raises(PipelineError, match=r"latents\.json: not as `evaluate` writes it"):
+    with pytest.raises(
+        PipelineError, match=r"latents\.json: lacks 'verdict'.*; run `multispace eval"
+    ):
         report(ask(tmp_path, run))
     add(place(run), latents=LATENTS, samples=[{"image_id": 3}])
-    with pytest.raises(PipelineError, match=r"samples\.json: not as"):
+    with pytest.raises(PipelineError, match=r"samples\.json: \[0\] lacks 'captions'"):
         report(ask(tmp_path, run))
     (run / "metrics.jsonl").write_text("3\n")
     with pytest.raises(PipelineError, match=r"metrics\.jsonl: not as `train` writes it"):

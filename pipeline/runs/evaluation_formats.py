@@ -1,0 +1,196 @@
+"""What the files of an evaluation may contain: run folders also come from other people."""
+
+from multispace.data.documents import (
+    MAX_BYTES,
+    Boolean,
+    DocumentFormat,
+    Either,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Nullable,
+    Number,
+    Object,
+    Text,
+)
+from multispace.errors import PipelineError
+from multispace.pipeline.metrics.captions.diversity import COLUMNS
+from multispace.pipeline.runs.evaluation_folder import (
+    ATTRIBUTES,
+    CAPTIONS,
+    COMPOSITION,
+    DIVERSITY,
+    FACTORS,
+    LATENTS,
+    PER_IMAGE,
+    RECORD,
+    SAMPLES,
+    SCORES,
+)
+
+CAPTION_COLUMNS = ("distinct_share", "novel_share", "words")  # of diversity.json
+PER_IMAGE_BYTES = 1 << 28  # of a file with an entry per image
+MAX_SCORE = 1e9  # of scores and of the counts that they are made of: their sums stay finite
+
+NAME = Text(max_length=100)
+COUNT = Integer(min=0)
+NUMBER = Number(min=-MAX_SCORE, max=MAX_SCORE)
+FRACTION = Nullable(NUMBER)
+IMAGE_ID = Either((Integer(), Text(max_length=4096)))
+HEX = Text(max_length=128, pattern="[0-9a-f]*")
+ANY = Kind()
+
+RECORD_KIND = Object(
+    {
+        "system": NAME,
+        "split": NAME,
+        "checkpoint": Text(choices=("best", "last")),
+        "step": COUNT,
+        "beam": Integer(min=1),
+        "length_penalty": NUMBER,
+        "samples": COUNT,
+        "seed": Integer(),
+        "metrics": ListOf(NAME, max_items=100),
+        "pictures": Integer(min=1),
+        "without_vector": COUNT,
+        "pictures_digest": HEX,
+        "references_digest": HEX,
+        "vocabulary_digest": HEX,
+        "fingerprint": HEX,
+        "version": NAME,
+    },
+    optional={
+        "sample_meteor": Boolean(),
+        "importance_samples": COUNT,
+        "files": MapOf(Text(pattern="[0-9a-f]{64}"), max_items=100),
+    },
+)
+
+PER_IMAGE_KIND = ListOf(
+    Object(
+        {"image_id": IMAGE_ID},
+        optional={
+            "statistics": MapOf(ListOf(Number(min=0, max=MAX_SCORE), max_items=100), max_items=100)
+        },
+        others=NUMBER,
+    ),
+    min_items=1,
+)
+
+DIVERSITY_KIND = Object(
+    {"captions": Object(dict.fromkeys(CAPTION_COLUMNS, NUMBER), others=ANY)},
+    optional={
+        "per_image": ListOf(
+            Object({"image_id": IMAGE_ID, **dict.fromkeys(COLUMNS, NUMBER)}, others=ANY)
+        )
+    },
+    others=ANY,
+)
+
+INFORMATION = Object(
+    dict.fromkeys(("mutual_information", "aggregate_kl", "sum"), NUMBER), others=NUMBER
+)
+COSTS = MapOf(Object({"nats": NUMBER, "cider": NUMBER}), max_items=10)
+LATENTS_KIND = Object(
+    {"verdict": Text(max_length=10_000)},
+    optional={
+        "z": Object(
+            {
+                "dimensions": COUNT,
+                "kl": NUMBER,
+                "kl_by_dimension": ListOf(NUMBER),
+                "active_units": COUNT,
+                "information": Object(
+                    {**INFORMATION.required, "log_pictures": NUMBER}, others=NUMBER
+                ),
+            },
+            others=ANY,
+        ),
+        "c": Object(
+            {
+                "sizes": ListOf(Integer(min=1), min_items=1),
+                "kl": NUMBER,
+                "usage_perplexity": ListOf(NUMBER, min_items=1),
+                "information": ListOf(INFORMATION),
+            },
+            others=ANY,
+        ),
+        "ablation": Object(
+            {"captions": COUNT, "nll": NUMBER, "cider": NUMBER, "shuffled": COSTS, "prior": COSTS}
+        ),
+        "likelihood": Object({"samples": COUNT, "nll": NUMBER, "elbo": NUMBER}, others=NUMBER),
+    },
+)
+
+TALLY = Object({"mentioned": COUNT, "precision": FRACTION, "recall": FRACTION}, others=FRACTION)
+ATTRIBUTES_KIND = Object(
+    {
+        "against": NAME,
+        "objects": Object(
+            {**TALLY.required, "captions_with_hallucination": FRACTION}, others=FRACTION
+        ),
+        "attributes": MapOf(TALLY, max_items=100),
+        "all": TALLY,
+    },
+    others=ANY,
+)
+
+RECALL = Object({"pictures": COUNT, "recall": FRACTION}, others=FRACTION)
+COMPOSITION_KIND = Object(
+    {
+        "captions": NAME,
+        "k": COUNT,
+        "pairs": MapOf(
+            Object({"levels": MapOf(RECALL, max_items=100), "noun_named": FRACTION}),
+            max_items=10_000,
+        ),
+        "mean_recall": MapOf(FRACTION, max_items=100),
+        "mean_noun_named": FRACTION,
+    }
+)
+
+FACTORS_KIND = Object(
+    {
+        "pictures": COUNT,
+        "factors": MapOf(
+            Object({"values": COUNT, "kind": NAME, "majority": NUMBER}, others=NUMBER),
+            max_items=1000,
+        ),
+    },
+    optional={
+        "z": Object(
+            {
+                "factor_vae": Object(
+                    {"score": NUMBER, "learnt": COUNT, "judged": COUNT, "codes": COUNT}
+                ),
+                "importance": ANY,
+            },
+            others=NUMBER,
+        )
+    },
+)
+
+KINDS: dict[str, Kind] = {
+    RECORD: RECORD_KIND,
+    SCORES: MapOf(NUMBER, max_items=100),
+    PER_IMAGE: PER_IMAGE_KIND,
+    DIVERSITY: DIVERSITY_KIND,
+    CAPTIONS: ListOf(Object({"image_id": IMAGE_ID, "caption": Text()}, others=ANY)),
+    SAMPLES: ListOf(
+        Object({"image_id": IMAGE_ID, "captions": ListOf(Text(), max_items=10_000)}, others=ANY)
+    ),
+    LATENTS: LATENTS_KIND,
+    ATTRIBUTES: ATTRIBUTES_KIND,
+    COMPOSITION: COMPOSITION_KIND,
+    FACTORS: FACTORS_KIND,
+}
+
+
+def evaluation_format(name: str, hint: str) -> DocumentFormat:
+    """Return the format of a file of an evaluation.
+
+    :param hint: what to do about a file that does not fit
+    """
+    size = PER_IMAGE_BYTES if name in (PER_IMAGE, SAMPLES, DIVERSITY) else MAX_BYTES
+    return DocumentFormat(KINDS[name], error=PipelineError, hint=hint, max_bytes=size, max_depth=12)
