@@ -32,10 +32,16 @@ class Captioned:
         """Return a line per image: the file, a tab, the caption."""
         return "\n".join(f"{file}\t{text}" for file, text in self.captions.items())
 
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for each file that could not be read."""
+        return tuple(f"skipped: {reason}" for reason in self.failures.values())
+
     @property
-    def skipped(self) -> tuple[str, ...]:
-        """A line for each file that could not be read."""
-        return tuple(self.failures.values())
+    def exit_status(self) -> int:
+        """0; 3 where files were skipped, 1 where all of them were."""
+        if not self.failures:
+            return 0
+        return 3 if self.captions else 1
 
 
 def caption(

@@ -53,6 +53,15 @@ class Report:
         """What was left out, one line each."""
         return tuple(f"left out: {line}" for line in self.left_out)
 
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for each image that could not be shown."""
+        return tuple(f"skipped: {line}" for line in self.skipped)
+
+    @property
+    def exit_status(self) -> int:
+        """0; 3 where images were skipped."""
+        return 3 if self.skipped else 0
+
 
 @dataclass(frozen=True)
 class Part:

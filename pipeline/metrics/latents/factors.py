@@ -135,7 +135,7 @@ def factor_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     """Return head and rows of the table of :func:`score_factors`, a row per factor."""
     columns = {"majority": "majority", "probe_z": "probe of z", "probe_c": "probe of c",
                "mig": "MIG", "sap": "SAP"}  # fmt: skip
-    some = next(iter(report["factors"].values()), {})
+    some: Mapping[str, Any] = next(iter(report["factors"].values()), {})
     shown = [key for key in columns if key in some]
     head = ["factor", "values", *(columns[key] for key in shown)]
     rows = [
