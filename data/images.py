@@ -84,7 +84,7 @@ def digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def decode(content: bytes, path: Path) -> Image.Image:
+def decode(content: bytes, path: Path | str) -> Image.Image:
     """Return the first frame in RGB, upright, with 8 bits per channel and no transparency.
 
     :param path: names the image in errors
@@ -98,6 +98,19 @@ def decode(content: bytes, path: Path) -> Image.Image:
             return _rgb(_upright(image))
     except Exception as error:
         raise _refusal(content, path, error) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image in memory in the form that :func:`decode` gives a file.
+
+    :raises ImageError: it cannot be loaded, or exceeds a limit of :func:`decode`.
+    """
+    try:
+        _check(image)
+        image.load()
+        return _rgb(_upright(image))
+    except Exception as error:
+        raise _refusal(b"", None, error) from error
 
 
 def conversions(content: bytes, path: Path) -> list[str]:
@@ -167,7 +180,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _refusal(content: bytes, path: Path, error: Exception) -> ImageError:
+def _refusal(content: bytes, path: Path | str | None, error: Exception) -> ImageError:
     if isinstance(error, UnidentifiedImageError):  # its text is only the address of an object
         if is_heif(content):
             return ImageError("HEIC image", where=path, hint="pip install pillow-heif")
@@ -178,6 +191,8 @@ def _refusal(content: bytes, path: Path, error: Exception) -> ImageError:
 
 def _check(image: Image.Image) -> None:
     """Raise ValueError if the header shows that the image should not be decoded."""
+    if not min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels")
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels exceeds limit {MAX_PIXELS}")
     if max(image.size) > MAX_ASPECT * min(image.size):

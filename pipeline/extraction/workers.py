@@ -19,7 +19,8 @@ from threading import local
 import numpy as np
 import torch
 
-from multispace.data.images import decode, digest, read_bytes
+from multispace.data.image_inputs import ImageSource, open_source, read_source
+from multispace.data.images import digest
 from multispace.errors import ImageError
 from multispace.model.backbone.resnet import Backbone, Together
 
@@ -27,6 +28,7 @@ BATCH = 8  # small enough that the maps of a layer stay in a core's cache
 GPU_BATCH = 64  # large enough to keep a GPU busy
 
 ShardImages = Sequence[tuple[str, Path]]  # key and file of each image of one shard
+Sources = Sequence[tuple[str, ImageSource]]  # likewise, for images that need not be files
 
 
 @dataclass
@@ -78,7 +80,7 @@ def batch_size(device: torch.device) -> int:
     return GPU_BATCH if device.type == "cuda" else BATCH
 
 
-def split_into_batches(shards: Iterable[ShardImages], size: int) -> Iterator[ShardImages]:
+def split_into_batches(shards: Iterable[Sources], size: int) -> Iterator[Sources]:
     """Split each shard into batches of ``size`` images; no batch spans two shards."""
     for shard in shards:
         for start in range(0, len(shard), size):
@@ -87,7 +89,7 @@ def split_into_batches(shards: Iterable[ShardImages], size: int) -> Iterator[Sha
 
 @contextmanager
 def extracted_batches(
-    shards: Iterable[ShardImages], backbone: Backbone | Together, workers: int
+    shards: Iterable[Sources], backbone: Backbone | Together, workers: int
 ) -> Iterator[Iterator[Extracted]]:
     """Yield an iterator over the batches of ``shards``, in order, that workers extract.
 
@@ -109,7 +111,7 @@ def extracted_batches(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, worker: "_Worker", batches: Iterator[ShardImages], ahead: int
+    pool: ThreadPoolExecutor, worker: "_Worker", batches: Iterator[Sources], ahead: int
 ) -> Iterator[Extracted]:
     waiting: deque[Future[Extracted]] = deque(
         pool.submit(worker.run, batch) for batch in islice(batches, ahead)
@@ -132,15 +134,15 @@ class _Worker(local):
         self.pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=gpu)
         self.stream = torch.cuda.Stream(backbone.device) if gpu else None
 
-    def run(self, batch: ShardImages) -> Extracted:
+    def run(self, batch: Sources) -> Extracted:
         """Extract the features of a batch.
 
         The network always processes a full buffer, so that the features of an image do not
         depend on the number of images in its batch.
         """
         extracted = Extracted()
-        for key, path in batch:
-            self._prepare(key, path, extracted)
+        for key, source in batch:
+            self._prepare(key, source, extracted)
         if extracted.keys:
             started = time.perf_counter()
             with torch.cuda.stream(self.stream) if self.stream else nullcontext():
@@ -149,19 +151,21 @@ class _Worker(local):
             extracted.timings.network += time.perf_counter() - started
         return extracted
 
-    def _prepare(self, key: str, path: Path, extracted: Extracted) -> None:
+    def _prepare(self, key: str, source: ImageSource, extracted: Extracted) -> None:
         """Put the pixels of an image into the next place of the buffer."""
         started = time.perf_counter()
         read = started
         try:
-            content = read_bytes(path)
+            content = read_source(source)
             read = time.perf_counter()
-            pixels = self.backbone.prepare.cut(decode(content, path))
+            image = open_source(content, source)
+            pixels = self.backbone.prepare.cut(image)
         except ImageError as error:
             extracted.failures[key] = error.what
         else:
             self.pixels[len(extracted.keys)] = torch.from_numpy(pixels)
             extracted.keys.append(key)
-            extracted.digests.append(digest(content))
+            identity = content if isinstance(content, bytes) else image.tobytes()
+            extracted.digests.append(digest(identity))
         extracted.timings.disk += read - started
         extracted.timings.decoding += time.perf_counter() - read

@@ -103,8 +103,8 @@ def test_a_worker_computes_with_one_thread_and_the_caller_keeps_its_own(images):
 
 def test_few_batches_are_ahead_of_the_one_that_is_taken(images, monkeypatch):
     read = []
-    real = module.read_bytes
-    monkeypatch.setattr(module, "read_bytes", lambda path: read.append(path) or real(path))
+    real = module.read_source
+    monkeypatch.setattr(module, "read_source", lambda path: read.append(path) or real(path))
     with extracted_batches([images[:1]] * 50, backbone(), 2) as running:
         next(running)
     assert len(read) <= 5  # two per worker, and the one that replaced the first
