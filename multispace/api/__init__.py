@@ -1,0 +1,1 @@
+"""The Python API: what ``import multispace`` offers. Import the names from there."""

@@ -1,0 +1,141 @@
+"""The commands as functions: their options are keyword arguments, and they return results.
+
+Each function does what the command of the same name does. Options have the names and defaults
+that ``multispace COMMAND --help`` shows, with ``_`` in place of ``-``. Paths may be text.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from multispace.api.arguments import local_path, options_of, path_or_url
+
+if TYPE_CHECKING:
+    from multispace.data.shapes.generator import ShapesSummary
+    from multispace.pipeline.compare import Comparison
+    from multispace.pipeline.evaluate import Evaluation
+    from multispace.pipeline.metrics.captions.coco_metrics import Scores
+    from multispace.pipeline.preprocess import Summary
+    from multispace.pipeline.report import Report
+    from multispace.pipeline.train import Trained
+
+PathLike = str | os.PathLike[str]
+
+
+def shapes(
+    out: PathLike, *, images: int = 2000, seed: int = 0, hold_out: Iterable[str] = ()
+) -> "ShapesSummary":
+    """Generate a collection of images of shapes, in COCO form, to try the software with.
+
+    :param out: the folder to make: ``images/`` and ``annotations/train.json``, ``val.json``,
+        ``test.json``
+    :param images: how many images, of all splits together
+    :param hold_out: pairs such as "red circle" that training images do not show
+    :raises DataError: ``out`` is not empty, or there are fewer than ten images.
+    """
+    from multispace.data.shapes import generate_shapes
+
+    return generate_shapes(local_path(out), images=images, seed=seed, hold_out=tuple(hold_out))
+
+
+def preprocess(*, annotations: PathLike, cache: PathLike, **options: Any) -> "Summary":
+    """Turn a captioned image collection into a feature cache, or extend one.
+
+    A run that was interrupted continues with the same call.
+
+    :param annotations: the captions: COCO, Karpathy, Flickr or Kaggle format
+    :param cache: the folder of the cache
+    :param options: ``images="folder"`` or ``captions_only=True``, and the other options of
+        ``multispace preprocess``
+    :returns: what was added, with the images that were skipped and the reasons
+    :raises Error: an option or an input cannot be used.
+    """
+    from multispace.pipeline.preprocess import preprocess
+
+    return preprocess(options_of(preprocess, dict(annotations=annotations, cache=cache, **options)))
+
+
+def train(
+    system: str,
+    *,
+    cache: PathLike,
+    run: PathLike,
+    config: PathLike | None = None,
+    preset: str | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> "Trained":
+    """Train a captioning system from a feature cache, and write a run folder.
+
+    Ctrl-C saves a checkpoint and returns; ``stopped`` of the result then names the signal, and
+    the same call with ``resume=True`` continues.
+
+    :param system: ``base``, ``latent``, ``multispace`` ...
+    :param cache: a folder or a URL
+    :param run: the run folder to make
+    :param config: a YAML file of options, or a run's ``config.json``; ``options`` override it
+    :param preset: a named set of options, which ``config`` and ``options`` override
+    :param options: the other options of ``multispace train``
+    :returns: the steps, the best checkpoint and its validation scores
+    :raises OptionError: an option cannot be used, or the run folder holds a run already.
+    :raises PipelineError: the loss is not finite.
+    """
+    from multispace.pipeline.train import train
+    from multispace.pipeline.training.train_options import resolve
+
+    given = {"system": system, "cache": path_or_url(cache), "run": local_path(run), **options}
+    file = None if config is None else local_path(config)
+    return train(resolve(given, file, preset=preset, resume=resume), resume)
+
+
+def evaluate(run: PathLike, *, cache: PathLike, **options: Any) -> "Evaluation":
+    """Caption a split, score the captions, and measure what the latent space carries.
+
+    The results are also written to ``RUN/evaluation/SPLIT/``.
+
+    :param run: a run folder
+    :param cache: the cache that the run was trained from: a folder or a URL
+    :param options: ``split="test"``, ``beam=5``, ``samples=20`` and the other options of
+        ``multispace evaluate``
+    :raises PipelineError: the run and the cache do not belong together, or scoring failed.
+    """
+    from multispace.pipeline.evaluate import evaluate
+
+    return evaluate(options_of(evaluate, dict(run=run, cache=cache, **options)))
+
+
+def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Scores":
+    """Score captions in COCO results format by BLEU, METEOR, ROUGE-L and CIDEr.
+
+    :param results: ``[{"image_id": ..., "caption": ...}, ...]`` as a JSON file
+    :param annotations: the reference captions, in any known format
+    :param options: ``metrics=["bleu", "cider"]`` computes some of them
+    :raises PipelineError: the results cannot be read, or name other images.
+    """
+    from multispace.pipeline.score import score_results
+
+    return score_results(local_path(results), local_path(annotations), **options)
+
+
+def compare(runs: Iterable[PathLike], **options: Any) -> "Comparison":
+    """Compare evaluated runs over their seeds, with 95 % intervals of all differences.
+
+    :param runs: run folders that ``evaluate`` has been called on
+    :param options: those of ``multispace compare``
+    :raises PipelineError: a run is not evaluated, or the runs do not compare.
+    """
+    from multispace.pipeline.compare import compare
+
+    return compare(options_of(compare, dict(runs=runs, **options)))
+
+
+def report(runs: Iterable[PathLike], **options: Any) -> "Report":
+    """Write one HTML page about evaluated runs: scores, latents, learning curves, examples.
+
+    :param runs: run folders that ``evaluate`` has been called on
+    :param options: ``out="report.html"`` and the other options of ``multispace report``
+    :raises PipelineError: a run is not evaluated, or the runs do not compare.
+    """
+    from multispace.pipeline.report import report
+
+    return report(options_of(report, dict(runs=runs, **options)))

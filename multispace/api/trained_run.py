@@ -1,0 +1,290 @@
+"""A trained run in Python: captions, samples and latents of images."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from multispace.api.arguments import local_path
+from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.image_inputs import ImageInput, ImageSource, image_source
+from multispace.errors import ImageError, OptionError, PipelineError, shown
+from multispace.model.backbone.resnet import Backbone
+from multispace.model.device import choose_device
+from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.image_features import image_features, load_run_backbone
+from multispace.pipeline.inference.latent_samples import (
+    caption_posterior_samples,
+    caption_prior_samples,
+)
+from multispace.pipeline.runs import run_folder
+
+CHECKPOINTS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The posterior of N images as arrays. A part that the system lacks has no columns.
+
+    :param mean: of z, float32 (N, Z)
+    :param std: of z, float32 (N, Z)
+    :param probabilities: one float32 array (N, K) for each categorical variable
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    probabilities: tuple[np.ndarray, ...]
+
+
+class TrainedRun:
+    """A trained captioner, ready to use. :func:`multispace.load_run` returns it.
+
+    Methods take ``images`` or, in their place, ``features``. Images are a list of paths,
+    ``http(s)://`` URLs, Pillow images, and uint8 arrays (H, W, 3) in RGB; they pass through the
+    network that made the run's features, which is loaded when it is first needed. Features are
+    an array (N, D) of that network, for example from :meth:`FeatureCache.features`.
+    """
+
+    def __init__(self, run: run_folder.Run, weights: str | None, device: str) -> None:
+        self._run = run
+        self._weights, self._device = weights, device
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._run.folder
+
+    @property
+    def system(self) -> str:
+        """The name of the system: ``base``, ``latent``, ``multispace`` ..."""
+        return self._run.system.options.system
+
+    @property
+    def step(self) -> int:
+        """The optimizer step of the checkpoint."""
+        return self._run.step
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's ``config.json``: options, versions, feature spec."""
+        return self._run.config
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that the captioner knows."""
+        return self._run.vocabulary
+
+    @property
+    def model(self) -> Captioner:
+        """The captioner itself, a ``torch.nn.Module``."""
+        return self._run.system
+
+    def __repr__(self) -> str:
+        return f"<TrainedRun {self.folder}: {self.system}, step {self.step}>"
+
+    @overload
+    def caption(
+        self,
+        images: Iterable[ImageInput] | None = None,
+        *,
+        features: np.ndarray | None = None,
+        samples: None = None,
+        beam: int = 5,
+        length_penalty: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]: ...
+
+    @overload
+    def caption(
+        self,
+        images: Iterable[ImageInput] | None = None,
+        *,
+        features: np.ndarray | None = None,
+        samples: int,
+        beam: int = 5,
+        length_penalty: float = 0.0,
+        seed: int = 0,
+    ) -> list[list[str]]: ...
+
+    def caption(
+        self,
+        images: Iterable[ImageInput] | None = None,
+        *,
+        features: np.ndarray | None = None,
+        samples: int | None = None,
+        beam: int = 5,
+        length_penalty: float = 0.0,
+        seed: int = 0,
+    ) -> list[str] | list[list[str]]:
+        """Caption images.
+
+        :param samples: draw this many latents for each image, and caption each of them; if not
+            given, each image has one caption, from the mode of its latents
+        :param beam: width of the beam search; 1 is greedy
+        :param length_penalty: divide log probabilities by length to this power
+        :param seed: of the draws
+        :returns: a caption for each image, or with ``samples`` a list of captions for each
+        :raises ImageError: an image cannot be read; none is captioned then.
+        :raises PipelineError: the run's features cannot be made of other images, or the system
+            has no latent space to sample from.
+        """
+        _check_counts(beam=beam, samples=1 if samples is None else samples)
+        if samples is not None:
+            self._check_latents("sampled")
+        vectors = self._vectors(images, features)
+        if not len(vectors):
+            return []
+        options: dict[str, Any] = {"width": beam, "length_penalty": length_penalty}
+        system, vocabulary = self._run.system, self.vocabulary
+        if samples is None:
+            return caption_features(system, vectors, vocabulary, **options)
+        return caption_posterior_samples(
+            system, vectors, vocabulary, count=samples, seed=seed, **options
+        )
+
+    def sample(
+        self, count: int = 1, *, beam: int = 5, length_penalty: float = 0.0, seed: int = 0
+    ) -> list[str]:
+        """Return captions of latents that are drawn from the prior, without any image.
+
+        They show what the system has learnt to say. For several captions of one image, use
+        :meth:`caption` with ``samples``.
+
+        :param count: how many captions
+        :raises PipelineError: the system has no latents, or its decoder reads the image too.
+        """
+        _check_counts(count=count, beam=beam)
+        self._check_latents("sampled")
+        return caption_prior_samples(
+            self._run.system,
+            self.vocabulary,
+            count=count,
+            seed=seed,
+            width=beam,
+            length_penalty=length_penalty,
+        )
+
+    @torch.inference_mode()
+    def encode(
+        self, images: Iterable[ImageInput] | None = None, *, features: np.ndarray | None = None
+    ) -> Encoding:
+        """Return the posterior of images: mean and std of z, and category probabilities.
+
+        A system whose posterior reads captions in training (``cvae``, ``ag-cvae``) has only its
+        prior for images alone, and returns that.
+
+        :raises ImageError: an image cannot be read.
+        :raises PipelineError: the system has no latent space.
+        """
+        self._check_latents("encoded")
+        vectors = self._vectors(images, features)
+        posterior = self._run.system.posterior(vectors.to(self._run.system.feature_mean.device))
+        empty = torch.empty(len(vectors), 0)
+        z, c = posterior.z, posterior.c
+        return Encoding(
+            mean=(z.mean if z else empty).cpu().numpy(),
+            std=((0.5 * z.log_variance).exp() if z else empty).cpu().numpy(),
+            probabilities=tuple(p.exp().cpu().numpy() for p in c.log_probabilities) if c else (),
+        )
+
+    def features(self, images: Iterable[ImageInput]) -> np.ndarray:
+        """Return the feature vectors of images, as the run's cache would hold them.
+
+        :returns: float32 (N, D)
+        :raises ImageError: an image cannot be read.
+        """
+        return self._vectors(images, None).float().numpy()
+
+    @cached_property
+    def _backbone(self) -> Backbone:
+        return load_run_backbone(self._run, weights=self._weights, device=self._device)
+
+    def _vectors(self, images: Iterable[ImageInput] | None, features: np.ndarray | None) -> Tensor:
+        """Return the vectors (N, D) of the images, or the features that were given."""
+        if (images is None) == (features is None):
+            raise OptionError("give either images or features")
+        if images is None:
+            return self._checked(features)
+        sources, names = _named_sources(images)
+        made = image_features(self._run, self._backbone, sources)
+        if made.failures:
+            name, reason = next(iter(made.failures.items()))
+            others = len(made.failures) - 1
+            hint = "leave it out" + (f", and {others} others that cannot be read" if others else "")
+            raise ImageError(reason, where=name, hint=hint)
+        rows = {key: row for row, key in enumerate(made.keys)}
+        return made.features[[rows[name] for name in names]]
+
+    def _checked(self, features: Any) -> Tensor:
+        size = self._run.system.options.feature_size
+        array = np.asarray(features)
+        if array.ndim != 2 or array.shape[1] != size or array.dtype.kind != "f":
+            raise OptionError(
+                f"features are {array.dtype} {array.shape}",
+                hint=f"give a float array (N, {size}), one row for each image",
+            )
+        if not np.isfinite(array).all():
+            raise OptionError("features are not finite", hint="give finite numbers")
+        return torch.from_numpy(array.astype(np.float32, copy=False))
+
+    def _check_latents(self, wanted: str) -> None:
+        if self.system == "base":
+            raise PipelineError(
+                f"system base has no latent space, so nothing can be {wanted}",
+                where=self.folder,
+                hint="use a run of another system",
+            )
+
+
+def load_run(
+    folder: str | os.PathLike[str],
+    *,
+    checkpoint: str = "best",
+    device: str = "auto",
+    weights: str | None = None,
+) -> TrainedRun:
+    """Open a run folder to caption, sample and encode images with it.
+
+    :param checkpoint: ``best`` or ``last``
+    :param device: ``auto``, ``cpu``, ``cuda`` ...
+    :param weights: where the weights of the image network are, if no longer where they were
+    :raises PipelineError: this is not a run folder, or its files do not belong together.
+    :raises CheckpointError: the checkpoint is missing or damaged.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise OptionError(f"checkpoint {shown(checkpoint)}", hint="use best or last")
+    run = run_folder.load_run(local_path(folder), choose_device(device), checkpoint)
+    return TrainedRun(run, weights, device)
+
+
+def _named_sources(images: Any) -> tuple[dict[str, ImageSource], list[str]]:
+    """Return each image once, by a name for messages, and the name of each that was given."""
+    if isinstance(images, str | os.PathLike | Image.Image):
+        raise OptionError("images is one image", hint="give a list: [image]")
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        raise OptionError("images is one array (H, W, 3)", hint="give a list: [array]")
+    sources: dict[str, ImageSource] = {}
+    names: list[str] = []
+    known: dict[int, str] = {}  # by identity
+    given = list(images)
+    for number, image in enumerate(given):
+        source = image_source(image, f"images[{number}]")
+        own = f"images[{number}]" if isinstance(source, Image.Image) else str(source)
+        name = known.setdefault(id(image), own)  # the same image twice is read once
+        sources.setdefault(name, source)
+        names.append(name)
+    return sources, names
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise OptionError(f"{name} is {shown(value)}", hint="give a whole number from 1 up")
