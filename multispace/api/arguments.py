@@ -12,8 +12,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 from multispace.errors import OptionError, shown
 from multispace.fields import value_type
 
-NUMBERS: dict[type, type] = {int: Integral, float: Real}
-
 
 def path_or_url(where: str | os.PathLike[str]) -> Path | str:
     """Return a path for a path or its text, with ``~`` expanded; a URL stays text."""
@@ -62,16 +60,22 @@ def _converted(field: Field[Any], value: Any) -> Any:
         return None
     if Path in kinds:
         return path_or_url(value) if str in kinds else local_path(value)
-    if get_origin(field.type):
+    if get_origin(kinds[0]):
         parts = _parts(field, value)
-        return tuple(map(local_path, parts) if Path in get_args(field.type) else parts)
-    kind = value_type(field)
-    number = isinstance(value, NUMBERS.get(kind, ())) and not isinstance(value, bool)
-    if number:
-        return kind(value)  # of NumPy's types, too
-    if not isinstance(value, kind) or kind in NUMBERS:
+        return tuple(map(local_path, parts) if Path in get_args(kinds[0]) else parts)
+    kind, value = value_type(field), plain_number(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise OptionError(f"expected {kind.__name__}", where=f"{field.name}={shown(value)}")
     return value
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of another library, such as NumPy's, as one of Python's own."""
+    if isinstance(value, bool | int | float) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _parts(field: Field[Any], value: Any) -> Any:

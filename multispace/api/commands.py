@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from multispace.api.arguments import local_path, options_of, path_or_url
+from multispace.api.arguments import local_path, options_of, path_or_url, plain_number
 
 if TYPE_CHECKING:
     from multispace.data.shapes.generator import ShapesSummary
@@ -83,7 +83,8 @@ def train(
     from multispace.pipeline.train import train
     from multispace.pipeline.training.train_options import resolve
 
-    given = {"system": system, "cache": path_or_url(cache), "run": local_path(run), **options}
+    given = {name: plain_number(value) for name, value in options.items()}
+    given |= {"system": system, "cache": path_or_url(cache), "run": local_path(run)}
     file = None if config is None else local_path(config)
     return train(resolve(given, file, preset=preset, resume=resume), resume)
 
