@@ -35,7 +35,7 @@ def caption_posterior_samples(
                 vocabulary,
                 width=width,
                 length_penalty=length_penalty,
-                sample=True,
+                latents="sample",
             )
             for _ in range(count)
         ]
@@ -54,12 +54,13 @@ def caption_prior_samples(
 ) -> list[str]:
     """Return captions of ``count`` draws of the prior, without an image.
 
-    :raises PipelineError: the decoder of the system reads the image too.
+    :raises PipelineError: the decoder or the prior of the system reads the image.
     """
     posterior = system.posterior(system.feature_mean.expand(count, -1))
-    if posterior.image is not None or posterior.centre is not None:
+    learned_prior = posterior.c is not None and posterior.c.log_prior is not None
+    if posterior.image is not None or posterior.center is not None or learned_prior:
         raise PipelineError(
-            f"the decoder of {system.options.system} reads the image, so it cannot caption without"
+            f"{system.options.system} cannot caption without an image: its decoder or prior reads it"
         )
     with seeded(system, seed):
         conditions = posterior.condition(posterior.prior_sample())

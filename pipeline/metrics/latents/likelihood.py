@@ -103,8 +103,8 @@ def split_likelihood(system: Captioner, pairs: Pairs, samples: int, limit: int) 
 
     With h from the prior the decoder does not see the image; q(h | v) only proposes draws. Where
     the posterior reads captions, the decoder or a learned prior p(c | v) reads the image, and the
-    bound is on -log p(caption | v). ``elbo`` is the bound with one draw and ``nll`` that with K, from the
-    same draws, which come from torch's generator.
+    bound is on -log p(caption | v). ``elbo`` is the bound with one draw and ``nll`` that with K,
+    from the same draws, which come from torch's generator.
 
     :param samples: K
     :param limit: maximum number of captions
