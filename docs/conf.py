@@ -32,5 +32,9 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_preserve_defaults = True
 
-# Names of other projects: their documentation is not at hand when this one is built.
-nitpick_ignore_regex = [(r"py:.*", r"(?!multispace\b).*")]
+nitpick_ignore_regex = [
+    # Names of other projects: their documentation is not at hand when this one is built.
+    (r"py:.*", r"(?!multispace\b).*"),
+    # Private names in signatures, such as type variables.
+    (r"py:.*", r"(.*\.)?_\w+"),
+]
