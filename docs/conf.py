@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "multispace"
 html_show_sphinx = False
+html_show_copyright = False
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
