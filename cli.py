@@ -480,7 +480,7 @@ def info(folder: Path, as_json: bool) -> None:
     """Print what the cache in FOLDER holds and how it was made."""
     from multispace.pipeline.cache_info import cache_info
 
-    held = cache_info(folder)
+    held = cache_info(folder).to_json()
     if as_json:
         _print_json(held)
         return

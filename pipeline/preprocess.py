@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multispace.data.annotations import Collection, read_collection
 from multispace.data.cache.encoded_captions import encode_captions
-from multispace.data.cache.listed_file import check_entry
+from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
 from multispace.data.files import write_json
@@ -135,7 +135,7 @@ def _stored_vocabulary(
         return None  # left by a killed run, which may have held out something else
     if entry is None:
         return None
-    vocabulary = Vocabulary.load(check_entry(writer.root, entry))
+    vocabulary = Cache(writer.root, writer.manifest).vocabulary()
     for name, asked, made in (
         ("--tokenizer", options.tokenizer, vocabulary.tokenizer),
         ("--min-count", options.min_count, vocabulary.min_count),

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from multispace.data.remote.pull import Transferred, local_copy, pull
+from multispace.data.remote.local_copy import local_copy
+from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
+from multispace.data.remote.result import Transferred
 from multispace.pipeline.console.progress import Progress
 
 
@@ -25,9 +27,9 @@ def pull_cache(
 
 
 def local_cache(where: str | Path) -> Path:
-    """Return the folder of a cache, which is fetched first if ``where`` is a URL.
+    """Return the folder of a cache; a URL is fetched first.
 
-    See :func:`multispace.data.remote.pull.local_copy`.
+    See :func:`multispace.data.remote.local_copy.local_copy`.
     """
     with ExitStack() as stack:
         return local_copy(where, watch=_watch(stack, "pull"))

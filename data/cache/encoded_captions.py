@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from multispace.data.annotations.collection import CaptionedImage
+from multispace.data.cache.hdf5 import (
+    attribute,
+    check_link,
+    decode,
+    fixed_text,
+    open_hdf5,
+    plain_dataset,
+    read_text,
+    set_text_attribute,
+    text_attribute,
+)
 from multispace.data.cache.keys import check_key
-from multispace.data.cache.texts import Texts
 from multispace.data.cache.vocabulary import UNK, Vocabulary
 from multispace.data.files import atomic_write
 from multispace.data.held_out import HeldOut
@@ -24,18 +34,17 @@ from multispace.version import package_version
 FORMAT = "multispace-captions"
 VERSION = 1
 
-# What h5py raises on bytes that are no HDF5 or not what they seem.
-_HDF5_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
-
 
 @dataclass(frozen=True)
 class Captions:
     """The captions of P images, M in all, as token ids (no BOS, no EOS) and as raw text.
 
-    ``picture`` (M,) int32 gives each caption's index into ``keys``, never falling; caption m is
-    ``tokens[offsets[m]:offsets[m + 1]]``, ``tokens`` int32 and ``offsets`` (M + 1,) int64.
-    Every image has a caption. ``factors``, where there are any, has P entries. ``held_out`` is
-    what training images were not to show. Raises CaptionsError where the parts do not fit.
+    ``image`` (M,) int32 gives each caption's index into ``keys``, in order. Caption m is
+    ``tokens[offsets[m]:offsets[m + 1]]``, with ``tokens`` int32 and ``offsets`` (M + 1,) int64.
+    Every image has a caption. ``factors``, where there are any, has P entries. ``held_out`` says
+    which images were excluded from training.
+
+    :raises CaptionsError: the parts do not fit together.
     """
 
     split: str
@@ -44,7 +53,7 @@ class Captions:
     image: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    texts: Sequence[str]
+    texts: tuple[str, ...]
     factors: tuple[Any, ...] | None
     vocabulary_digest: str
     source_digest: str
@@ -70,13 +79,13 @@ class Captions:
                 raise CaptionsError(f"{name} is {array.ndim}-d {array.dtype}, expected 1-d {kind}")
         if len(self.image) != len(self.texts):
             raise CaptionsError(f"{len(self.texts)} texts for {len(self.image)} captions")
-        # From -1 before the first to the last image, in steps of 0 or 1: none is passed over.
+        # From -1 before the first image to the last, in steps of 0 or 1: no image is left out.
         steps = np.diff(self.image, prepend=np.int32(-1))
         if steps.sum() != count or steps[0] != 1 or ((steps < 0) | (steps > 1)).any():
             raise CaptionsError(f"caption_picture does not rise from 0 to {count - 1} by ones")
         _check_offsets("offsets", self.offsets, len(self.texts), len(self.tokens))
-        if (least := self.tokens.min(initial=UNK)) < UNK:
-            raise CaptionsError(f"token {least} is no word; words are {UNK} and up")
+        if (lowest := self.tokens.min(initial=UNK)) < UNK:
+            raise CaptionsError(f"token {lowest} is no word; words are {UNK} and up")
 
     @property
     def images(self) -> int:
@@ -85,7 +94,7 @@ class Captions:
 
     @property
     def unknown_share(self) -> float:
-        """The share of tokens that are not in the vocabulary."""
+        """The fraction of tokens that are not in the vocabulary."""
         return float(np.mean(self.tokens == UNK)) if len(self.tokens) else 0.0
 
     def references(self) -> dict[int | str, list[str]]:
@@ -105,7 +114,8 @@ def encode_captions(
 ) -> Captions:
     """Encode the captions of the images of one split, in their order.
 
-    Raises CaptionsError, also where an image has no caption.
+    :param source_digest: the digest of the collection
+    :raises CaptionsError: the images do not fit together, or one has no caption.
     """
     texts = tuple(text for image in images for text in image.captions)
     encoded = [vocabulary.encode(text) for text in texts]
@@ -126,11 +136,14 @@ def encode_captions(
 
 
 def save_captions(captions: Captions, path: Path) -> None:
-    """Write captions as HDF5; the same captions give the same bytes."""
+    """Write captions as HDF5; the same captions give the same bytes.
+
+    :raises CaptionsError: JSON cannot hold the factors.
+    """
     texts = [text.encode("utf-8") for text in captions.texts]
     arrays: dict[str, npt.NDArray[Any]] = {
-        "key": _fixed(captions.keys),
-        "image_id": _fixed([str(image_id) for image_id in captions.image_ids]),
+        "key": fixed_text(captions.keys),
+        "image_id": fixed_text([str(image_id) for image_id in captions.image_ids]),
         "caption_picture": captions.image.astype("<i4"),
         "tokens": captions.tokens.astype("<i4"),
         "offsets": captions.offsets.astype("<i8"),
@@ -150,57 +163,52 @@ def save_captions(captions: Captions, path: Path) -> None:
             ("source_digest", captions.source_digest),
             ("package_version", package_version()),
         ):
-            _set_text(file, name, text)
+            set_text_attribute(file, name, text)
         if captions.held_out is not None:
-            _set_text(file, "held_out", json.dumps(captions.held_out.to_json()))
+            set_text_attribute(file, "held_out", json.dumps(captions.held_out.to_json()))
         file.attrs["version"] = VERSION
         kind = "int" if isinstance(captions.image_ids[0], int) else "str"
-        _set_text(file["image_id"], "image_id_type", kind)
+        set_text_attribute(file["image_id"], "image_id_type", kind)
     with atomic_write(path) as output:
         output.write(memory.getbuffer())
 
 
-def load_captions(path: Path, vocabulary: Vocabulary | None) -> Captions:
-    """Read captions, checked against ``vocabulary`` if one is given.
+def parse_captions(content: bytes, source: Path, vocabulary: Vocabulary | None) -> Captions:
+    """Read the bytes of a captions file, checked against ``vocabulary`` if one is given.
 
-    Only plain contiguous datasets behind hard links are read, so that a file from elsewhere
-    cannot point outside itself. Raises CaptionsError that names the file and the fault.
+    :param source: where the bytes are from; for messages
+    :raises CaptionsError: they are damaged, or were encoded with another vocabulary.
     """
+    hint = "restore the file, or run `multispace preprocess` on the split again"
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.h5"))) or "none"
+        with open_hdf5(io.BytesIO(content)) as file:
+            captions = _Reader(file, len(content)).captions()
+    except DataError as error:
+        raise CaptionsError(brief(error), where=source, hint=hint) from error
+    if vocabulary is None:
+        return captions
+    if captions.vocabulary_digest != vocabulary.digest:
         raise CaptionsError(
-            f"{path}: no captions of split {path.stem!r} (there: {there}); preprocess it first"
-        ) from None
-    except OSError as error:
+            f"encoded with the vocabulary {brief(captions.vocabulary_digest)}, "
+            f"not with {vocabulary.digest}",
+            where=source,
+            hint="run `multispace preprocess` on the split again with the latter",
+        )
+    top = int(captions.tokens.max(initial=UNK))
+    if top >= len(vocabulary):
         raise CaptionsError(
-            f"{path}: cannot be read ({error.strerror}); check its rights"
-        ) from error
-    hint = "restore the file, or preprocess the split again"
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            captions = _Reader(file, len(data)).captions()
-    except CaptionsError as error:
-        raise CaptionsError(f"{path}: {brief(error)}; {hint}") from error
-    except _HDF5_FAULTS as error:
-        raise CaptionsError(f"{path}: not a whole HDF5 file ({brief(error)}); {hint}") from error
-    if vocabulary is not None:
-        if captions.vocabulary_digest != vocabulary.digest:
-            raise CaptionsError(
-                f"{path}: made with the vocabulary {brief(captions.vocabulary_digest)}, "
-                f"not with {vocabulary.digest}; preprocess the split again with the latter"
-            )
-        top = int(captions.tokens.max(initial=UNK))
-        if top >= len(vocabulary):
-            raise CaptionsError(
-                f"{path}: token {top} is outside the vocabulary of {len(vocabulary)} words; {hint}"
-            )
+            f"token {top} is outside the vocabulary of {len(vocabulary)} words",
+            where=source,
+            hint=hint,
+        )
     return captions
 
 
 class _Reader:
-    """Reads one open file of ``size`` bytes; raises CaptionsError for what is not allowed."""
+    """Reader of one open captions file of ``size`` bytes.
+
+    Its methods raise DataError for what the format does not allow.
+    """
 
     def __init__(self, file: h5py.File, size: int) -> None:
         self.file = file
@@ -208,17 +216,16 @@ class _Reader:
 
     def captions(self) -> Captions:
         root = self.file
-        if "format" not in root.attrs or _get_text(root, "format") != FORMAT:
-            raise CaptionsError(f"not a captions file (its format is not {FORMAT!r})")
-        if (version := int(_attribute(root, "version", "i"))) != VERSION:
-            raise CaptionsError(f"version {version} is unknown, this software reads {VERSION}")
+        if "format" not in root.attrs or _printable(root, "format") != FORMAT:
+            raise DataError(f"not a captions file (its format is not {FORMAT!r})")
+        if (version := int(attribute(root, "version", "iu"))) != VERSION:
+            raise DataError(f"version {version} is unknown, this software reads {VERSION}")
         names = set(root.id)  # as bytes: a damaged name need not be text
         for name in names:
-            if root.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-                raise CaptionsError(f"{name!r} is a soft or external link")
+            check_link(root, name)
         image = self._array("caption_picture", "<i4")
         return Captions(
-            split=_get_text(root, "split"),
+            split=_printable(root, "split"),
             keys=self._strings("key"),
             image_ids=self._image_ids(),
             image=image,
@@ -226,97 +233,72 @@ class _Reader:
             offsets=self._array("offsets", "<i8"),
             texts=self._texts(len(image)),
             factors=self._factors() if b"factors" in names else None,
-            vocabulary_digest=_get_text(root, "vocabulary_digest"),
-            source_digest=_get_text(root, "source_digest"),
+            vocabulary_digest=_printable(root, "vocabulary_digest"),
+            source_digest=_printable(root, "source_digest"),
             held_out=self._held_out() if "held_out" in root.attrs else None,
         )
 
     def _held_out(self) -> HeldOut:
-        try:
-            return HeldOut.from_json(_get_text(self.file, "held_out"))
-        except DataError as error:
-            raise CaptionsError(str(error)) from error
+        return HeldOut.from_json(_printable(self.file, "held_out"))
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        if name not in self.file:
-            raise CaptionsError(f"no dataset {name!r}")
-        dataset = self.file[name]
-        if not isinstance(dataset, h5py.Dataset):
-            raise CaptionsError(f"{name!r} is not a dataset")
-        layout = dataset.id.get_create_plist()
-        if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count():
-            raise CaptionsError(f"{name!r} is not stored as one plain block inside the file")
+        dataset = plain_dataset(self.file, name, self.size)
         if dataset.ndim != 1:
-            raise CaptionsError(f"{name!r} has {dataset.ndim} dimensions, expected 1")
-        size = dataset.size * dataset.dtype.itemsize
-        if size != dataset.id.get_storage_size() or size > self.size:
-            raise CaptionsError(f"{name!r} is not all there")
+            raise DataError(f"{name} has {dataset.ndim} dimensions, expected 1")
         return dataset
 
     def _array(self, name: str, dtype: str) -> npt.NDArray[Any]:
         dataset = self._dataset(name)
         if dataset.dtype != np.dtype(dtype):
-            raise CaptionsError(f"{name!r} is {dataset.dtype}, expected {np.dtype(dtype)}")
+            raise DataError(f"{name} is {dataset.dtype}, expected {np.dtype(dtype)}")
         array: npt.NDArray[Any] = dataset[:]
         return array
 
     def _strings(self, name: str) -> tuple[str, ...]:
         dataset = self._dataset(name)
         text = h5py.check_string_dtype(dataset.dtype)
-        if text is None or text.length is None or text.encoding != "utf-8":
-            raise CaptionsError(f"{name!r} is {dataset.dtype}, expected fixed-length UTF-8")
-        return tuple(_decode(name, value) for value in dataset[:].tolist())
+        if text is None or text.encoding != "utf-8":
+            raise DataError(f"{name} is {dataset.dtype}, expected fixed-length UTF-8")
+        return read_text(dataset, name)
 
     def _image_ids(self) -> tuple[int | str, ...]:
         texts = self._strings("image_id")
-        kind = _get_text(self.file["image_id"], "image_id_type")
+        kind = _printable(self.file["image_id"], "image_id_type")
         if kind == "str":
             return texts
         if kind != "int":
-            raise CaptionsError(f"image_id_type is {kind!r}, expected 'int' or 'str'")
+            raise DataError(f"image_id_type is {kind!r}, expected 'int' or 'str'")
         for text in texts:
             if not text.removeprefix("-").isdecimal():
-                raise CaptionsError(f"image_id {text!r} is not a whole number")
+                raise DataError(f"image_id {text!r} is not a whole number")
         return tuple(int(text) for text in texts)
 
-    def _texts(self, count: int) -> Texts:
+    def _texts(self, count: int) -> tuple[str, ...]:
         data = self._array("text", "|u1").tobytes()
         offsets = self._array("text_offsets", "<i8")
         _check_offsets("text_offsets", offsets, count, len(data))
-        try:
-            return Texts(data, offsets)
-        except UnicodeDecodeError as error:
-            at = data[error.start : error.start + 20]
-            raise CaptionsError(f"'text' holds bytes that are not UTF-8 ({at!r})") from error
+        ends = offsets.tolist()
+        whole = decode("text", data)
+        if whole.isascii():  # a byte is a character: no text is decoded twice
+            return tuple(whole[start:end] for start, end in pairwise(ends))
+        return tuple(decode("text", data[start:end]) for start, end in pairwise(ends))
 
     def _factors(self) -> tuple[Any, ...]:
-        text = _decode("factors", self._array("factors", "|u1").tobytes())
+        text = decode("factors", self._array("factors", "|u1").tobytes())
         try:
             factors = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise CaptionsError(f"factors is not JSON ({error})") from error
+            raise DataError(f"factors is not JSON ({error})") from error
         if not isinstance(factors, list):
-            raise CaptionsError("factors is not a JSON array")
+            raise DataError("factors is not a JSON array")
         return tuple(factors)
 
 
-def _set_text(owner: h5py.HLObject, name: str, text: str) -> None:
-    # Of fixed length: text of variable length lies in a heap, and on a damaged heap HDF5 hangs.
-    data = text.encode("utf-8")
-    owner.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
-
-
-def _get_text(owner: h5py.HLObject, name: str) -> str:
-    text = _decode(name, bytes(_attribute(owner, name, "S")))
+def _printable(owner: h5py.HLObject, name: str) -> str:
+    text = text_attribute(owner, name)
     if not text.isprintable():
-        raise CaptionsError(f"attribute {name} is {text!r}, expected printable text")
+        raise DataError(f"attribute {name} is {text!r}, expected printable text")
     return text
-
-
-def _attribute(owner: h5py.HLObject, name: str, kind: str) -> Any:
-    if name not in owner.attrs or owner.attrs.get_id(name).dtype.kind != kind:
-        raise CaptionsError(f"attribute {name} is missing or of another type")
-    return owner.attrs[name]
 
 
 def _check_offsets(name: str, offsets: npt.NDArray[np.int64], parts: int, total: int) -> None:
@@ -327,11 +309,6 @@ def _check_offsets(name: str, offsets: npt.NDArray[np.int64], parts: int, total:
         raise CaptionsError(f"{name} falls at caption {int(falls.argmax())}")
 
 
-def _fixed(strings: Sequence[str]) -> npt.NDArray[Any]:
-    data = [string.encode("utf-8") for string in strings]
-    return np.array(data, h5py.string_dtype("utf-8", max(1, *map(len, data))))
-
-
 def _offsets(parts: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
     return np.fromiter(accumulate(map(len, parts), initial=0), np.int64, len(parts) + 1)
 
@@ -340,11 +317,7 @@ def _factors_json(factors: tuple[Any, ...]) -> bytes:
     try:
         return json.dumps(factors, separators=(",", ":"), allow_nan=False).encode("ascii")
     except (ValueError, TypeError) as error:
-        raise CaptionsError(f"factors cannot be written as JSON ({error}); mend them") from error
-
-
-def _decode(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CaptionsError(f"{name!r} holds bytes that are not UTF-8 ({data[:20]!r})") from error
+        raise CaptionsError(
+            f"factors cannot be written as JSON ({error})",
+            hint="use only JSON values in the annotation file",
+        ) from error

@@ -1,18 +1,20 @@
-"""Keys of images, and the lists of keys that a cache stores beside its shards."""
+"""Keys of images: what a key may be, and files that list keys, one a line."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+MAX_KEY_BYTES = 4096
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 def safe_key(name: str) -> str:
     """Return the key of an image: its relative name, "/" between folders, no "." or "//".
 
-    Raises ValueError, with the reason, for a name that could leave the image folder or
-    that cannot be stored as UTF-8.
+    :raises ValueError: the name could leave the image folder, or cannot be stored as UTF-8;
+        the text of the error is the reason.
     """
     if _FORBIDDEN.search(name):
         raise ValueError("holds a control character or a backslash; write / between folders")
@@ -27,8 +29,11 @@ def safe_key(name: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Raise ValueError unless ``key`` is as ``safe_key`` returns it."""
-    if _PLAIN.fullmatch(key):  # as most are; a cache has very many
+    """Check that ``key`` is spelled as :func:`safe_key` returns it.
+
+    :raises ValueError: it is not; the text of the error names the key.
+    """
+    if _PLAIN.fullmatch(key):  # most keys: a cache has very many
         return
     try:
         safe = safe_key(key)
@@ -36,6 +41,30 @@ def check_key(key: str) -> None:
         raise ValueError(f"key {key!r} {error}") from error
     if safe != key:
         raise ValueError(f"key {key!r} should be written {safe!r}")
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Check the keys of one shard or of one import: each is valid, short enough, and unique.
+
+    :raises ValueError: they are not; the text of the error names the first such key.
+    """
+    for key in keys:
+        check_key(key)
+    longest = max((len(key.encode()) for key in keys), default=0)
+    if longest > MAX_KEY_BYTES:
+        raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
+    if len(set(keys)) != len(keys):
+        repeated = Counter(keys).most_common(1)[0][0]
+        raise ValueError(f"key {repeated} occurs twice")
+
+
+def is_key(key: str) -> bool:
+    """Whether ``key`` is a valid key."""
+    try:
+        check_key(key)
+    except ValueError:
+        return False
+    return True
 
 
 def is_unicode(text: str) -> bool:
@@ -49,15 +78,23 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def format_key_list(keys: Iterable[str]) -> bytes:
+    """Return the bytes of a key list: UTF-8, one key a line, each line ended by a newline."""
+    return "".join(f"{key}\n" for key in keys).encode()
+
+
 def parse_key_list(content: bytes) -> list[str]:
-    """Return the keys of a key list whose bytes are trusted: one a line, each line ended."""
+    """Return the keys of a key list that :func:`format_key_list` wrote.
+
+    Bytes that are not UTF-8 become U+FFFD, so that no key equals the damaged one.
+    """
     return content.decode(errors="replace").split("\n")[:-1]
 
 
-def is_key(key: str) -> bool:
-    """Whether ``key`` can be an image's key."""
-    try:
-        check_key(key)
-    except ValueError:
-        return False
-    return True
+def parse_key_file(content: bytes) -> list[str]:
+    """Return the keys of a file that a user wrote: one a line, any line ends, UTF-8.
+
+    :raises UnicodeDecodeError: the file is not UTF-8.
+    """
+    lines = content.decode("utf-8").removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines]

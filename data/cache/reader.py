@@ -1,5 +1,6 @@
-"""A feature cache: opening it to read, and the one writer that may extend it."""
+"""Reading a feature cache."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from multispace.data.cache.encoded_captions import Captions, load_captions
-from multispace.data.cache.listed_file import check_entry
+from multispace.data.cache.encoded_captions import Captions, parse_captions
+from multispace.data.cache.feature_rows import non_finite_rows
+from multispace.data.cache.listed_file import read_entry
 from multispace.data.cache.manifest import Manifest, read_manifest
-from multispace.data.cache.shard import Shard, non_finite_rows, open_shard
+from multispace.data.cache.shard import Shard, open_shard
+from multispace.data.cache.shard_index import check_fingerprint, index_rows
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.errors import (
@@ -27,7 +30,11 @@ from multispace.errors import (
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache to read from. Shards are checked and mapped at first use, once a process."""
+    """A cache to read from.
+
+    Shards are checked at their first use. No descriptor is kept open, however many there are.
+    Reading never changes a file of the cache.
+    """
 
     root: Path
     manifest: Manifest
@@ -47,7 +54,11 @@ class Cache:
         :raises CacheError: the cache holds captions only.
         """
         if self.manifest.spec is None:
-            raise CacheError(f"{self.root}: holds no features; run `preprocess` with --images")
+            raise CacheError(
+                "holds no features",
+                where=self.root,
+                hint="run `multispace preprocess` with --images",
+            )
         return self.manifest.spec
 
     @cached_property
@@ -57,30 +68,33 @@ class Cache:
         :raises DamagedFileError: a shard is missing, or not the bytes that the manifest lists.
         :raises ShardError: a shard does not keep to the format, or is of another spec.
         """
-        with ThreadPoolExecutor() as pool:  # most of it is hashing, which threads do side by side
+        with ThreadPoolExecutor() as pool:  # mostly hashing, which runs outside Python's lock
             shards = tuple(pool.map(partial(open_shard, self.root), self.manifest.shards))
         for shard in shards:
-            _same_meaning(self.spec, shard)
+            check_fingerprint(self.spec, shard)
         return shards
 
     @cached_property
     def rows(self) -> Mapping[str, tuple[int, int]]:
-        """Key to (shard number, row number)."""
-        return _index(self.shards)
+        """Map each key to its shard number and row number."""
+        return index_rows(self.shards)
 
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
 
         :raises CacheError: the cache holds captions only.
-        :raises MissingFeatureError: a key has no vector; names the first and the mend.
+        :raises MissingFeatureError: a key has no vector; names the first one and its reason.
         :raises ShardError: a vector is not finite.
+        :raises DamagedFileError: a shard was changed since it was checked.
         """
         spec = self.spec
         absent = [key for key in keys if key not in self.rows]
         if absent:
             raise MissingFeatureError(
-                f"{self.root}: {len(absent)} images have no vector, the first is {absent[0]}"
-                f"{self._reason(absent[0])}; run `preprocess` on them"
+                f"{len(absent)} images have no vector, the first is {absent[0]}"
+                f"{self._reason(absent[0])}",
+                where=self.root,
+                hint="run `multispace preprocess` on them",
             )
         dtype = np.result_type(spec.dtype, *(shard.features.dtype for shard in self.shards))
         gathered = np.empty((len(keys), spec.dimension), dtype)
@@ -88,27 +102,33 @@ class Cache:
 
         def gather(number: int) -> None:
             here = np.flatnonzero(places[:, 0] == number)
-            if not here.size:
-                return
-            features, rows = self.shards[number].features, places[here, 1]
-            if np.ptp(here) == len(here) - 1 and np.array_equal(
-                rows, rows[0] + np.arange(len(rows))
-            ):
-                part = gathered[here[0] : here[-1] + 1]
-                part[:] = features[rows[0] : rows[-1] + 1]  # no copy between
-            else:
-                part = gathered[here] = features[rows]
-            if (bad := non_finite_rows(part)).size:
-                raise ShardError(
-                    f"{self.shards[number].path}: the vector of {keys[here[bad[0]]]} is not "
-                    f"finite; `cache repair {self.root}` takes it out"
-                )
-            self.shards[number].forget()  # or all of it would be in memory twice
+            if here.size:
+                self._gather(number, places[here, 1], gathered, here)
 
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(gather, range(len(self.shards))):
+            for _ in pool.map(gather, np.unique(places[:, 0]).tolist()):
                 pass
         return gathered
+
+    def _gather(
+        self, number: int, rows: np.ndarray, gathered: np.ndarray, here: np.ndarray
+    ) -> None:
+        """Copy rows of one shard to the places ``here`` (ascending) of ``gathered``."""
+        shard = self.shards[number]
+        consecutive = np.ptp(here) == len(here) - 1 and np.array_equal(
+            rows, rows[0] + np.arange(len(rows))
+        )
+        if consecutive and shard.features.dtype == gathered.dtype:
+            part = gathered[here[0] : here[-1] + 1]
+            shard.features.read_into(part, int(rows[0]))  # no copy in between
+        else:
+            part = gathered[here] = shard.features[rows]
+        if (bad := non_finite_rows(part)).size:
+            raise ShardError(
+                f"the vector of {shard.keys[rows[bad[0]]]} is not finite",
+                where=shard.path,
+                hint=f"`multispace cache repair {shlex.quote(str(self.root))}` takes it out",
+            )
 
     def vocabulary(self) -> Vocabulary:
         """Return the cache's vocabulary.
@@ -118,48 +138,34 @@ class Cache:
         entry = self.manifest.vocabulary
         if entry is None:
             raise VocabularyError(
-                f"{self.root}: no vocabulary; `preprocess` a training split (--split train)"
+                "no vocabulary",
+                where=self.root,
+                hint="run `multispace preprocess` on a training split (--split train)",
             )
-        return Vocabulary.load(check_entry(self.root, entry))
+        return Vocabulary.parse(read_entry(self.root, entry), self.root / entry.file)
 
     def captions(self, split: str) -> Captions:
         """Return the encoded captions of ``split``.
 
-        :raises CaptionsError: no such split, damaged, or encoded with another vocabulary.
+        :raises CaptionsError: there is no such split, or its file is damaged or was encoded with
+            another vocabulary.
         """
         entry = self.manifest.captions.get(split)
         if entry is None:
             known = ", ".join(self.manifest.captions) or "none"
-            raise CaptionsError(f"{self.root}: no captions of split {split!r}; there are: {known}")
-        captions = load_captions(check_entry(self.root, entry), self.vocabulary())
+            raise CaptionsError(
+                f"no captions of split {split!r}", where=self.root, hint=f"there are: {known}"
+            )
+        path = self.root / entry.file
+        captions = parse_captions(read_entry(self.root, entry), path, self.vocabulary())
         if captions.split != split:
             raise CaptionsError(
-                f"{self.root / entry.file}: holds split {shown(captions.split)}, not {split!r}; "
-                "preprocess the split again"
+                f"holds split {shown(captions.split)}, not {split!r}",
+                where=path,
+                hint="run `multispace preprocess` on the split again",
             )
         return captions
 
     def _reason(self, key: str) -> str:
         reason = self.manifest.failures.get(key)
         return f" ({brief(reason)})" if reason else ""
-
-
-def _index(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
-    rows = {key: (s, r) for s, shard in enumerate(shards) for r, key in enumerate(shard.keys)}
-    if len(rows) != sum(len(shard.keys) for shard in shards):
-        seen: set[str] = set()
-        for shard in shards:
-            if twice := seen.intersection(shard.keys):
-                raise ShardError(
-                    f"{shard.path}: {min(twice)} is in another shard too; delete one of them"
-                )
-            seen.update(shard.keys)
-    return rows
-
-
-def _same_meaning(spec: FeatureSpec, shard: Shard) -> None:
-    if shard.spec.fingerprint != spec.fingerprint:
-        raise ShardError(
-            f"{shard.path}: its vectors were made otherwise: "
-            f"{'; '.join(spec.differences(shard.spec))} (cache and shard); delete it"
-        )

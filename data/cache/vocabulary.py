@@ -1,4 +1,4 @@
-"""The words that captions are made of, in the order of their ids."""
+"""The vocabulary: the words of captions, in the order of their token ids."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words in id order, the four special ones first, and how they came about.
+    """Words in the order of their ids, the four special ones first, and how they were counted.
 
-    ``source_digest`` is the digest of the collection that was counted. Raises
-    VocabularyError.
+    :param source_digest: the digest of the collection that was counted
+    :raises VocabularyError: a word or an option is not valid.
     """
 
     words: tuple[str, ...]
@@ -47,7 +47,7 @@ class Vocabulary:
                 raise VocabularyError(f"word {word!r} cannot be written as UTF-8")
         if len(set(self.words)) < len(self.words):
             word = Counter(self.words).most_common(1)[0][0]
-            raise VocabularyError(f"word {word!r} is there twice")
+            raise VocabularyError(f"word {word!r} occurs twice")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -72,14 +72,14 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the words of ``ids`` up to EOS, joined by spaces; PAD and BOS are left out.
 
-        Raises VocabularyError for an id that is no word's.
+        :raises VocabularyError: an id is outside the vocabulary.
         """
         words = []
         for token in map(int, ids):
             if not 0 <= token < len(self):
                 raise VocabularyError(
-                    f"token {token} is outside the vocabulary of {len(self)} words; "
-                    "use the vocabulary that the tokens were made with"
+                    f"token {token} is outside the vocabulary of {len(self)} words",
+                    hint="use the vocabulary that the tokens were made with",
                 )
             if token == EOS:
                 break
@@ -94,25 +94,44 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read a vocabulary; raises VocabularyError that names the file and the fault."""
-        hint = "restore the file, or preprocess again into an empty cache"
+        """Read a vocabulary file whose digest is not listed anywhere, such as that of a run.
+
+        :raises VocabularyError: it is missing, cannot be read, or is damaged; names the file.
+        """
         try:
-            document = json.loads(path.read_bytes().decode("utf-8"))
-            return _from_document(document)
+            content = path.read_bytes()
         except FileNotFoundError:
             raise VocabularyError(
-                f"{path}: no vocabulary; preprocess the training split first"
+                "no vocabulary",
+                where=path,
+                hint="run `multispace preprocess` on the training split first",
             ) from None
         except OSError as error:
             raise VocabularyError(
-                f"{path}: cannot be read ({error.strerror}); check its rights"
+                f"cannot be read ({error.strerror})", where=path, hint="check its permissions"
             ) from error
+        return cls.parse(content, path)
+
+    @classmethod
+    def parse(cls, content: bytes, source: Path) -> "Vocabulary":
+        """Read the bytes of a vocabulary file.
+
+        :param source: where the bytes are from; for messages
+        :raises VocabularyError: they are damaged.
+        """
+        try:
+            return _from_document(json.loads(content.decode("utf-8")))
         except VocabularyError as error:
-            raise VocabularyError(f"{path}: {brief(error)}; {hint}") from error
+            what = brief(error)
         except UnicodeDecodeError as error:
-            raise VocabularyError(f"{path}: byte {error.start} is not UTF-8; {hint}") from error
+            what = f"byte {error.start} is not UTF-8"
         except (ValueError, RecursionError) as error:
-            raise VocabularyError(f"{path}: not whole JSON ({brief(error)}); {hint}") from error
+            what = f"not whole JSON ({brief(error)})"
+        raise VocabularyError(
+            what,
+            where=source,
+            hint="restore the file, or run `multispace preprocess` into an empty cache",
+        )
 
 
 def build_vocabulary(
@@ -120,7 +139,9 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Count the words of the training captions and keep those that occur ``min_count`` times.
 
-    Words are in order of falling count, then of the alphabet. Raises VocabularyError.
+    Words are in descending order of their counts, then in alphabetical order.
+
+    :raises VocabularyError: ``min_count`` or ``tokenizer`` is not valid, or no word is kept.
     """
     _check_min_count(min_count)
     tokenize = get_tokenizer(tokenizer)
@@ -131,9 +152,10 @@ def build_vocabulary(
         counts.pop(special, None)
     kept = [word for word, count in counts.items() if count >= min_count]
     if not kept:
-        most = max(counts.values(), default=0)
+        highest = max(counts.values(), default=0)
         raise VocabularyError(
-            f"no word occurs {min_count} times (min-count; the commonest {most}); lower min-count"
+            f"no word occurs {min_count} times (the most common one {highest} times)",
+            hint="lower --min-count",
         )
     kept.sort(key=lambda word: (-counts[word], word))
     return Vocabulary((*SPECIALS, *kept), tokenizer, min_count, source_digest)
@@ -141,7 +163,7 @@ def build_vocabulary(
 
 def _check_min_count(min_count: int) -> None:
     if type(min_count) is not int or min_count < 1:
-        raise VocabularyError(f"min-count is {min_count!r}, expected a whole number from 1 up")
+        raise VocabularyError(f"min-count is {min_count!r}, expected 1 or more")
 
 
 def _from_document(document: Any) -> Vocabulary:

@@ -1,4 +1,4 @@
-"""The difference of two caches: how they were made, what they hold, and how far vectors differ."""
+"""Comparison of two caches: how they were made, what they hold, and how far vectors differ."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,9 @@ import numpy as np
 
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
-from multispace.errors import CacheError
+from multispace.data.maintenance.hints import repair_hint
+from multispace.data.maintenance.long_lists import first_lines
+from multispace.errors import CacheError, brief
 
 WORST = 5
 
@@ -27,7 +29,7 @@ class Field:
 
     @property
     def same(self) -> bool:
-        """Whether the two agree."""
+        """Whether the two are equal."""
         return bool(self.a == self.b)
 
 
@@ -42,11 +44,12 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two caches share and where they differ.
+    """Result of a comparison of two caches.
 
     ``meaning`` holds the fields of the feature spec that change what a vector means, ``detail``
     the others. ``splits`` gives images and captions of each split. ``changed`` names the
-    images in both whose bytes differ; ``cosine`` is None, with a note, where there is none.
+    images in both whose bytes differ. ``cosine`` is None where it cannot be computed; a note
+    says why.
     """
 
     a: Path
@@ -65,6 +68,38 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "a": str(self.a), "b": str(self.b)}
+
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for each note."""
+        return tuple(f"note: {brief(note)}" for note in self.notes)
+
+    def render(self) -> str:
+        """Return a line for each field, marked by * where it differs, and a summary."""
+        lines = [
+            _line(title, row)
+            for title, rows in (
+                ("meaning", self.meaning),
+                ("detail", self.detail),
+                ("", (self.vocabulary,)),
+                ("split", self.splits),
+            )
+            for row in rows
+        ]
+        lines.append(
+            f"{self.both} images in both, {self.only_a} only in A, {self.only_b} only in B"
+        )
+        if self.cosine is not None:
+            lowest, median = self.cosine.minimum, self.cosine.median
+            lines.append(f"cosine: min {lowest:.6f}, median {median:.6f}")
+            lines += [f"  {value:.6f}  {brief(key)}" for key, value in self.cosine.worst]
+        return "\n".join(
+            lines + first_lines([f"another image: {brief(key)}" for key in self.changed])
+        )
+
+
+def _line(title: str, row: Field) -> str:
+    values = brief(row.a) if row.same else f"{brief(row.a)} | {brief(row.b)}"
+    return f"{' ' if row.same else '*'} {title:8}{brief(row.name):26}{values}"
 
 
 def compare_caches(a: Path, b: Path) -> Comparison:
@@ -114,7 +149,7 @@ def compare_caches(a: Path, b: Path) -> Comparison:
 def _spec_fields(
     a: FeatureSpec | None, b: FeatureSpec | None
 ) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
-    """Return the fields of meaning and the others, nested ones as ``transform.crop``."""
+    """Return the fields of the fingerprint and the others, nested ones as ``transform.crop``."""
     specs = [spec for spec in (a, b) if spec is not None]
     meant = {"origin", *(name for spec in specs for name in _flat(spec.meaning))}
     rows = _fields(*(_flat(asdict(spec)) if spec else {} for spec in (a, b)))
@@ -146,10 +181,11 @@ def _splits(cache: Cache) -> dict[str, dict[str, int]]:
 
 
 def _vectors(a: Cache, b: Cache, alike: bool) -> tuple[list[str], np.ndarray, list[str]]:
-    """Walk through the images in both, some rows of a shard of ``a`` at a time.
+    """Compare the images in both caches, some rows of a shard of ``a`` at a time.
 
-    :return: their keys, their cosines (float32; none unless ``alike``), and the keys of those
-        whose files differ
+    :param alike: whether the vectors of both have one dimension
+    :returns: their keys, their cosines (float32; none unless ``alike``), and the keys of those
+        whose image files differ
     """
     keys: list[str] = []
     cosines, changed = [np.empty(0, np.float32)], []
@@ -170,7 +206,7 @@ def _vectors(a: Cache, b: Cache, alike: bool) -> tuple[list[str], np.ndarray, li
 
 
 def _gather(cache: Cache, places: np.ndarray, name: str) -> np.ndarray:
-    """Return rows of ``name`` by (N, 2) shard and row numbers, in that order."""
+    """Return rows of a shard's array ``name``, by (N, 2) shard and row numbers, in that order."""
     arrays = [getattr(shard, name) for shard in cache.shards]
     numbers = np.unique(places[:, 0])
     dtype = np.result_type(*(arrays[number].dtype for number in numbers))
@@ -188,8 +224,9 @@ def _unit(cache: Cache, keys: Sequence[str], rows: np.ndarray) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(largest))
     if bad.size:
         raise CacheError(
-            f"{cache.root}: the vector of {keys[bad[0]]} is not finite; "
-            f"run `cache repair {cache.root}`"
+            f"the vector of {keys[bad[0]]} is not finite",
+            where=cache.root,
+            hint=f"run {repair_hint(cache.root)}",
         )
     rows /= np.where(largest > 0, largest, 1)  # squares of large numbers would overflow
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1)  # below 1 only for zeros

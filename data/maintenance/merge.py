@@ -1,4 +1,4 @@
-"""Uniting caches of one meaning that were made apart, by different labs say."""
+"""Merging caches of one fingerprint, for example those that different labs made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +11,13 @@ import numpy as np
 from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import CacheWriter, write_cache
-from multispace.errors import CacheError
+from multispace.data.maintenance.long_lists import first_lines
+from multispace.errors import CacheError, brief
 
-# Two computations of one vector, in other precisions, stay this close; those of two images,
+# Two computations of one vector, in different precisions, stay this close; those of two images,
 # or of other weights, do not.
-LEAST_COSINE = 0.9999
-MOST_STRETCH = 0.01  # a vector that was scaled is another one, though its cosine is 1
+MIN_COSINE = 0.9999
+MAX_STRETCH = 0.01  # relative: a scaled vector is another one, although its cosine is 1
 
 NAMED = 3  # conflicts in a message; all of them are in the error's list
 
@@ -25,7 +26,7 @@ _Place = tuple[int, int, int]  # cache, shard, row
 
 @dataclass(frozen=True)
 class Conflict:
-    """A key that two caches have different rows of."""
+    """A key of which two caches have different vectors or images."""
 
     key: str
     first: str
@@ -36,8 +37,8 @@ class Conflict:
 class ConflictError(CacheError):
     """Caches that contradict each other; ``conflicts`` lists every key."""
 
-    def __init__(self, message: str, conflicts: tuple[Conflict, ...]) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, where: Path, hint: str, conflicts: tuple[Conflict, ...]) -> None:
+        super().__init__(what, where=where, hint=hint)
         self.conflicts = conflicts
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +48,7 @@ class ConflictError(CacheError):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The captions of a split that were not taken, and why."""
+    """The captions of a split that were not taken over, and the reason."""
 
     cache: str
     split: str
@@ -56,10 +57,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did.
+    """Result of a merge.
 
-    ``identical`` and ``rounded`` count rows that were met again, the latter equal but for
-    rounding. ``settled`` are the conflicts that the preferred cache won.
+    ``identical`` and ``rounded`` count vectors that several caches have, the latter equal up to
+    rounding. ``linked``, ``copied`` and ``rewritten`` count shards. ``settled`` are the conflicts
+    that the preferred cache won.
     """
 
     into: str
@@ -67,7 +69,7 @@ class Merged:
     added: int
     identical: int
     rounded: int
-    linked: int  # shards
+    linked: int
     copied: int
     rewritten: int
     failures: int
@@ -79,23 +81,45 @@ class Merged:
         """Return plain values."""
         return asdict(self)
 
+    def render(self) -> str:
+        """Return the counts, and the conflicts that the preferred cache won."""
+        settled = (f"settled: {c.key}: {c.first} before {c.second} ({c.reason})"
+                   for c in self.settled)  # fmt: skip
+        return "\n".join(
+            (
+                f"{self.rows} vectors in {self.into}, {self.added} of them new; {self.identical} "
+                f"are identical in several caches, {self.rounded} are equal up to rounding",
+                f"shards: {self.linked} linked, {self.copied} copied, {self.rewritten} rewritten",
+                *first_lines([brief(line) for line in settled]),
+            )
+        )
+
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for each split whose captions were left out."""
+        return tuple(
+            f"left out: split {entry.split!r} of {entry.cache}: {entry.reason}"
+            for entry in self.left_out
+        )
+
 
 def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None) -> Merged:
-    """Unite the caches ``sources`` in ``into``, which may hold rows already.
+    """Merge the caches ``sources`` into ``into``, which may hold vectors already.
 
-    A shard whose rows are all new is taken whole, by a hard link where the file system allows
-    it; of any other only the new rows are written. Rows that ``into`` has are never replaced.
-    Nothing is written before all rows are compared. A killed merge leaves a cache that the same
-    call completes.
+    A shard whose vectors are all new is taken whole, by a hard link where the file system allows
+    it; of any other shard only the new vectors are written. Vectors that ``into`` has are never
+    replaced. Nothing is written before all vectors are compared. A killed merge leaves a cache
+    that the same call completes.
 
-    :param prefer: the one of the caches whose rows win where rows differ.
-    :raises ConflictError: caches have different rows of a key, and none is preferred.
-    :raises CacheError: the vectors were made otherwise, or a cache is damaged or in use.
+    :param prefer: the cache whose vectors win where they differ
+    :raises ConflictError: caches have different vectors of a key, and none is preferred.
+    :raises CacheError: the fingerprints differ, or a cache is damaged or in use.
     """
     roots = {path.resolve(): path for path in sources}
     roots.pop(into.resolve(), None)
     if prefer is not None and prefer.resolve() not in {into.resolve(), *roots}:
-        raise CacheError(f"--prefer {prefer}: not one of the caches that are merged; name one")
+        raise CacheError(
+            "not one of the caches that are merged", where=f"--prefer {prefer}", hint="name one"
+        )
     others = [Cache.open(root) for root in roots.values()]
     _check_meaning(others)
     with write_cache(into) as writer:
@@ -105,7 +129,7 @@ def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None
         before = len(writer.digests)
         counts = _write(writer, caches, plan.winners)
         splits, left_out = _take_text(writer, caches)
-        _unite_failures(writer, caches)
+        _merge_failures(writer, caches)
         return Merged(
             into=str(into),
             rows=len(writer.digests),
@@ -125,8 +149,10 @@ def _check_meaning(caches: Sequence[Cache]) -> None:
     for first, other in pairwise(with_rows):
         if differences := first.spec.differences(other.spec):
             raise CacheError(
-                f"{other.root}: its vectors were made otherwise than those of {first.root}: "
-                f"{'; '.join(differences)}; only caches of one fingerprint are merged"
+                f"its vectors were made differently from those of {first.root}: "
+                f"{'; '.join(differences)}",
+                where=other.root,
+                hint="only caches of one fingerprint are merged",
             )
 
 
@@ -139,7 +165,7 @@ class _Plan:
 
 
 def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
-    """Find the row of each key that is kept; the first of ``caches`` is the one extended."""
+    """Choose the row of each key that is kept; the first of ``caches`` is the one extended."""
     order = list(range(len(caches)))
     preferred = None
     if prefer is not None:
@@ -170,8 +196,9 @@ def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
         )
         more = f"; and {len(unsettled) - NAMED} more" if len(unsettled) > NAMED else ""
         raise ConflictError(
-            f"{caches[0].root}: {len(unsettled)} rows contradict each other: {named}{more}; "
-            "say which cache wins with --prefer; rows that are in --into already can only win",
+            f"{len(unsettled)} images have different vectors: {named}{more}",
+            caches[0].root,
+            "name the cache that wins with --prefer; vectors that are in --into already always win",
             tuple(unsettled),
         )
     return _Plan(winners, identical, rounded, tuple(settled))
@@ -183,7 +210,7 @@ def _places(number: int, cache: Cache) -> list[tuple[_Place, str]]:
 
 
 def _row(caches: Sequence[Cache], place: _Place) -> tuple[np.ndarray, bytes]:
-    """Return the vector (D,) and the image's digest."""
+    """Return the vector (D,) and the digest of the image."""
     cache, shard, row = place
     held = caches[cache].shards[shard]
     return np.asarray(held.features[row]), held.image_sha256[row].tobytes()
@@ -193,8 +220,8 @@ def _is_rounding(one: np.ndarray, two: np.ndarray) -> bool:
     one, two = one.astype(np.float64), two.astype(np.float64)
     lengths = np.linalg.norm(one), np.linalg.norm(two)
     return bool(
-        one @ two >= LEAST_COSINE * lengths[0] * lengths[1]
-        and abs(lengths[0] - lengths[1]) <= MOST_STRETCH * min(lengths)
+        one @ two >= MIN_COSINE * lengths[0] * lengths[1]
+        and abs(lengths[0] - lengths[1]) <= MAX_STRETCH * min(lengths)
     )
 
 
@@ -223,11 +250,11 @@ def _write(
     return counts
 
 
-def _unite_failures(writer: CacheWriter, caches: Sequence[Cache]) -> None:
+def _merge_failures(writer: CacheWriter, caches: Sequence[Cache]) -> None:
     spec = writer.manifest.spec
     if spec is not None:
         failures: dict[str, str] = {}
-        for cache in reversed(caches):  # the reason in the first of them stays
+        for cache in reversed(caches):  # the reason in the first cache wins
             failures |= cache.manifest.failures
         nothing = np.empty((0, 32), np.uint8), np.empty((0, spec.dimension), np.float32)
         writer.append(spec, [], *nothing, failures)
@@ -236,7 +263,7 @@ def _unite_failures(writer: CacheWriter, caches: Sequence[Cache]) -> None:
 def _take_text(
     writer: CacheWriter, caches: Sequence[Cache]
 ) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
-    """Take the first vocabulary, and each split that was encoded with it from its first cache."""
+    """Take the first vocabulary, and each split that was encoded with it, from its first cache."""
     taken: dict[str, Captions] = {}
     left_out: list[LeftOut] = []
     digest = None

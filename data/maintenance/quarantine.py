@@ -1,9 +1,10 @@
-"""Taking away what is bad in a cache, and only that, so that it can be written to again.
+"""Taking damaged files out of a cache, so that it can be written to again.
 
-Bytes that are proven wrong are deleted; whole files that do not belong are set aside under
-another name, for features are dear.
+Nothing is deleted: what is damaged or does not belong is moved into the folder ``damaged`` of
+the cache, where no command reads it.
 """
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -12,36 +13,46 @@ from pathlib import Path
 
 import numpy as np
 
-from multispace.data.cache.encoded_captions import load_captions
+from multispace.data.cache.encoded_captions import parse_captions
 from multispace.data.cache.keys import is_key, parse_key_list
-from multispace.data.cache.listed_file import Entry, describe
+from multispace.data.cache.listed_file import UNLINK_HINT, Entry, describe, read_entry
+from multispace.data.cache.lock import lock_cache
 from multispace.data.cache.manifest import (
     NAME,
-    SHARD_FILE,
     SPLIT_NAME,
     Manifest,
+    check_is_cache,
+    is_other_version,
     read_manifest,
+    read_manifest_bytes,
     write_manifest,
 )
-from multispace.data.cache.shard import Shard, ShardEntry, non_finite_rows, read_shard, write_shard
+from multispace.data.cache.shard import Shard, ShardEntry, read_shard, write_shard
 from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.unlisted import unlisted_damage, unlisted_shards
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.cache.writer import lock_cache
-from multispace.data.maintenance.damage import damage, of_another_version, unlisted_damage
-from multispace.errors import CacheError, CaptionsError, ShardError, VocabularyError, shown
+from multispace.errors import (
+    CacheError,
+    CaptionsError,
+    DamagedFileError,
+    ShardError,
+    VocabularyError,
+    shown,
+)
 
-ASIDE = ".aside"
+FOLDER = "damaged"
 NOT_FINITE = "its vector was not finite"
 LOST = "its vector was lost with its shard"
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What was done and what is left for the user, a line each.
+    """Result of :func:`settle_damage`.
 
+    ``done`` and ``left`` are lines for the user: what was done, and what is left to do.
     ``rebuilt`` says that there was no whole manifest. ``known`` has the keys that whole captions
-    name; ``lost`` counts the rows of deleted shards, those of a shard that was not listed as
-    one. Images that a whole key list names and that lost their vectors are failures now.
+    name. ``lost`` counts the vectors of the shards that were taken out; of a shard that was not
+    listed, one. The images of a whole key list that lost their vectors are recorded as failures.
     """
 
     done: tuple[str, ...]
@@ -52,15 +63,14 @@ class Settled:
 
 
 def settle_damage(root: Path) -> Settled:
-    """Bring the cache at ``root`` into a state in which :func:`writer.write_cache` opens it.
+    """Take damaged files out of the cache at ``root``, so that it can be opened for writing.
 
-    Whole shards that the manifest does not list are left to it.
+    Whole shards that the manifest does not list are left; the next writer lists them.
 
-    :raises CacheError: there is no cache, another process writes to it, or it is of another
-        version of the format.
+    :raises CacheError: there is no cache, another process writes to it, it is of another
+        version of the format, or a listed file is a symbolic link.
     """
-    if not any((root / name).exists() for name in (NAME, "features", "captions")):
-        raise CacheError(f"{root}: not a cache; `preprocess --cache {root}` makes one")
+    check_is_cache(root)
     with lock_cache(root):
         repairer = _Repairer(root)
         repairer.run()
@@ -74,7 +84,7 @@ def settle_damage(root: Path) -> Settled:
 
 
 class _Repairer:
-    """Brings a cache into a state that can be opened for writing."""
+    """Brings one cache into a state in which it can be opened for writing."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -83,102 +93,148 @@ class _Repairer:
         self.rebuilt = False
         self.known: set[str] = set()
         self.lost = 0
-        self._deleted: list[Path] = []
-        self._aside: list[Path] = []
+        self._outcasts: list[Path] = []  # moved at the end
 
     def run(self) -> None:
-        """Write the mended manifest, then take the bad files away."""
+        """Write the repaired manifest, then move the damaged files away."""
+        previous = None
         try:
-            manifest = before = read_manifest(self.root)
+            manifest = before = previous = read_manifest(self.root)
         except CacheError:
-            if of_another_version(self.root / NAME):
+            if os.path.lexists(self.root / NAME) and is_other_version(
+                read_manifest_bytes(self.root)
+            ):
                 raise
             self.rebuilt, manifest, before = True, Manifest(), Manifest()
+        self._refuse_links(manifest)
         manifest = self._text(manifest)
         manifest = self._shards(manifest)
         for key in [key for key in manifest.failures if not is_key(key)]:
             self.done.append(
-                f"{NAME}: failures named {shown(key)}, which is no image's key; taken out"
+                f"{NAME}: failures named {shown(key)}, which is not a key of an image; removed"
             )
             manifest = replace(
                 manifest, failures={k: v for k, v in manifest.failures.items() if k != key}
             )
+        if self.rebuilt and os.path.lexists(self.root / NAME):
+            self._move(self.root / NAME)
         if self.rebuilt or manifest != before:
-            write_manifest(self.root, manifest)
-        for path in self._deleted:
-            path.unlink(missing_ok=True)
-        for path in self._aside:
-            path.replace(path.with_name(path.name + ASIDE))
+            write_manifest(self.root, manifest, previous)
+        for path in self._outcasts:
+            self._move(path)
+
+    def _refuse_links(self, manifest: Manifest) -> None:
+        """Refuse to take out a link: what it points to may be whole, and is not the cache's."""
+        listed = (*manifest.shards, manifest.vocabulary, manifest.keys, *manifest.captions.values())
+        for entry in listed:
+            if entry is not None and (path := self.root / entry.file).is_symlink():
+                raise CacheError(
+                    "is a symbolic link; links in a cache are not followed",
+                    where=path,
+                    hint=UNLINK_HINT,
+                )
+
+    def _move(self, path: Path) -> None:
+        """Move a file into the folder of damaged files, under a name that is free there."""
+        if not os.path.lexists(path):
+            return
+        folder = self.root / FOLDER
+        if folder.is_symlink():
+            raise CacheError(
+                "is a symbolic link; nothing is written through links",
+                where=folder,
+                hint="replace it by a folder of its own",
+            )
+        folder.mkdir(exist_ok=True)
+        place, number = folder / path.name, 1
+        while os.path.lexists(place):
+            place, number = folder / f"{path.name}.{number}", number + 1
+        path.rename(place)
 
     def _shards(self, manifest: Manifest) -> Manifest:
-        """Sort out the shards on disk; those that stay unlisted here are taken in later."""
-        listed = {entry.file: entry for entry in manifest.shards}
-        on_disk = {f"features/{p.name}": p for p in (self.root / "features").glob("*.h5")}
-        names = sorted(listed.keys() | {n for n in on_disk if SHARD_FILE.fullmatch(n)})
-        whole: dict[str, Shard] = {}
-        for name in sorted(names, key=lambda name: (name not in listed, name)):
-            path, entry = self.root / name, listed.get(name)
-            wrong = damage(path, entry) if entry else unlisted_damage(path)
-            if wrong:
-                self._lose(path, entry, wrong)
-                continue
-            try:
-                whole[name] = read_shard(path)
-                if entry is None and not self.rebuilt:
-                    self.done.append(f"{name}: whole and not listed; taken in")
-            except ShardError as error:
-                self._set_aside(path, str(error).removeprefix(f"{path}: ").rpartition("; ")[0])
+        """Sort the shards on disk; those that stay unlisted here are listed by a writer later."""
+        listed = {entry.file for entry in manifest.shards}
+        whole = self._whole_shards(manifest)
         failures = dict(manifest.failures)
         for name in list(whole):
-            if (bad := non_finite_rows(whole[name].features)).size:
+            if (bad := whole[name].features.non_finite()).size:
                 shard = whole.pop(name)
                 failures |= dict.fromkeys((shard.keys[row] for row in bad), NOT_FINITE)
                 whole.update(self._without_rows(name, shard, bad))
         spec = manifest.spec or _commonest(whole.values())
+        seen = self._fitting(whole, spec)
+        stay = (e for e in manifest.shards if e.file in whole and _rows(whole[e.file]) == e.rows)
+        manifest = replace(manifest, spec=spec, shards=tuple(stay))
+        if (held := manifest.keys) is not None:
+            wrong, keys = "", []
+            try:
+                content = read_entry(self.root, held)
+                keys = list(filter(is_key, parse_key_list(content)))
+            except DamagedFileError as error:
+                wrong = error.what
+                self._outcasts.append(self.root / held.file)
+            failures |= {key: LOST for key in keys if key not in seen | failures.keys()}
+            if wrong or keys != [k for name in whole if name in listed for k in whole[name].keys]:
+                wrong = wrong or "no longer the keys of the shards"
+                self.done.append(f"{held.file}: {wrong}; written anew")
+                manifest = replace(manifest, keys=None)  # a writer lists the keys again
+        return replace(manifest, failures=failures)
+
+    def _whole_shards(self, manifest: Manifest) -> dict[str, Shard]:
+        """Return the shards that can be read, by file, the listed ones first; lose the others."""
+        whole: dict[str, Shard] = {}
+        for entry in sorted(manifest.shards, key=lambda entry: entry.file):
+            try:
+                whole[entry.file] = read_shard(self.root, entry)
+            except DamagedFileError as error:
+                self._lose(self.root / entry.file, entry, error.what)
+            except ShardError as error:
+                self._take_out(self.root / entry.file, error.what)
+        for path in unlisted_shards(self.root, manifest):
+            if wrong := unlisted_damage(self.root, path):
+                self._lose(path, None, wrong)
+                continue
+            name = path.relative_to(self.root).as_posix()
+            try:
+                whole[name] = read_shard(self.root, describe(self.root, path))
+                if not self.rebuilt:
+                    self.done.append(f"{name}: whole and not listed; it is listed now")
+            except ShardError as error:
+                self._take_out(path, error.what)
+        return whole
+
+    def _fitting(self, whole: dict[str, Shard], spec: FeatureSpec | None) -> set[str]:
+        """Remove from ``whole`` what does not fit the rest; return the keys of what stays."""
         seen: set[str] = set()
         for name, shard in list(whole.items()):
             assert spec is not None
             if shard.spec.fingerprint != spec.fingerprint:
                 differences = "; ".join(spec.differences(shard.spec))
-                self._set_aside(shard.path, f"vectors made otherwise: {differences}")
-            elif twice := seen.intersection(shard.keys):
-                self._set_aside(shard.path, f"{min(twice)} is in another shard too")
+                self._take_out(shard.path, f"vectors made differently: {differences}")
+            elif repeated := seen.intersection(shard.keys):
+                self._take_out(shard.path, f"{min(repeated)} is in another shard too")
             else:
                 seen.update(shard.keys)
                 continue
             del whole[name]
-        stay = (e for e in manifest.shards if e.file in whole and _rows(whole[e.file]) == e.rows)
-        manifest = replace(manifest, spec=spec, shards=tuple(stay))
-        if (held := manifest.keys) is not None:
-            wrong = damage(self.root / held.file, held)
-            content = b"" if wrong else (self.root / held.file).read_bytes()
-            keys = list(filter(is_key, parse_key_list(content)))
-            failures |= {key: LOST for key in keys if key not in seen | failures.keys()}
-            if wrong or keys != [k for name in whole if name in listed for k in whole[name].keys]:
-                wrong = wrong or "no longer the keys of the shards"
-                self.done.append(f"{held.file}: {wrong}; made again")
-                manifest = replace(manifest, keys=None)  # a writer lists the keys anew
-        return replace(manifest, failures=failures)
+        return seen
 
     def _lose(self, path: Path, entry: ShardEntry | None, wrong: str) -> None:
         self.lost += entry.rows if entry else 1
-        if path.is_dir():
-            self._set_aside(path, wrong)
-            return
-        self._deleted.append(path)
-        rows = f" with {entry.rows} vectors" if entry else ""
-        name = path.relative_to(self.root).as_posix()
-        self.done.append(f"{name}: {wrong}; deleted{rows}")
+        self._take_out(path, f"{wrong} ({entry.rows} vectors are lost)" if entry else wrong)
 
-    def _set_aside(self, path: Path, why: str) -> None:
-        self._aside.append(path)
+    def _take_out(self, path: Path, why: str) -> None:
+        """Plan to move a file away, and say so."""
         name = path.relative_to(self.root).as_posix()
-        self.done.append(f"{name}: {why}; set aside as {path.name}{ASIDE}")
+        if not os.path.lexists(path):
+            self.done.append(f"{name}: {why}; no longer listed")
+            return
+        self._outcasts.append(path)
+        self.done.append(f"{name}: {why}; moved into {FOLDER}/")
 
     def _without_rows(self, name: str, shard: Shard, bad: np.ndarray) -> dict[str, Shard]:
         """Write the good rows of a shard as another of its number; return it, if there are any."""
-        self._deleted.append(shard.path)
-        self.done.append(f"{name}: {bad.size} of {_rows(shard)} vectors are not finite; taken out")
+        self._take_out(shard.path, f"{bad.size} of {_rows(shard)} vectors are not finite")
         good = np.setdiff1d(np.arange(_rows(shard)), bad)
         if not good.size:
             return {}
@@ -190,10 +246,10 @@ class _Repairer:
             shard.image_sha256[good],
             shard.features[good],
         )
-        return {entry.file: read_shard(self.root / entry.file)}
+        return {entry.file: read_shard(self.root, entry)}
 
     def _text(self, manifest: Manifest) -> Manifest:
-        """Keep the vocabulary and the captions that load and belong together."""
+        """Keep the vocabulary and the captions that can be read and belong together."""
         held, captions = manifest.vocabulary, dict(manifest.captions)
         if self.rebuilt:  # no digest is left to check them against but those inside them
             held = self._found(self.root / "vocabulary.json")
@@ -204,40 +260,36 @@ class _Repairer:
         if held is not None:
             path = self.root / held.file
             try:
-                if wrong := damage(path, held):
-                    raise VocabularyError(wrong)
-                vocabulary = Vocabulary.load(path)
-            except VocabularyError as error:
-                self._drop(path, str(error))
+                vocabulary = Vocabulary.parse(read_entry(self.root, held), path)
+            except (DamagedFileError, VocabularyError) as error:
+                self._take_out(path, error.what)
                 self._left("train")
                 held = None
         for split, entry in list(captions.items()):
-            path = self.root / entry.file
-            try:
-                if wrong := damage(path, entry):
-                    raise CaptionsError(wrong)
-                self.known.update(load_captions(path, None).keys)
-                if vocabulary is None:
-                    raise CaptionsError("its vocabulary is gone")
-                if (inside := load_captions(path, vocabulary).split) != split:
-                    raise CaptionsError(f"holds split {shown(inside)}")
-            except CaptionsError as error:
-                self._drop(path, str(error))
+            if wrong := self._wrong_captions(split, entry, vocabulary):
+                self._take_out(self.root / entry.file, wrong)
                 self._left(split)
                 del captions[split]
         return replace(manifest, vocabulary=held, captions=captions)
 
+    def _wrong_captions(self, split: str, entry: Entry, vocabulary: Vocabulary | None) -> str:
+        """Return what is wrong with the captions of a split, or ""; note the keys they name."""
+        path = self.root / entry.file
+        try:
+            content = read_entry(self.root, entry)
+            self.known.update(parse_captions(content, path, None).keys)
+            if vocabulary is None:
+                return "its vocabulary is missing"
+            inside = parse_captions(content, path, vocabulary).split
+        except (DamagedFileError, CaptionsError) as error:
+            return error.what
+        return "" if inside == split else f"holds split {shown(inside)}"
+
     def _found(self, path: Path) -> Entry | None:
         return describe(self.root, path) if path.is_file() and not path.is_symlink() else None
 
-    def _drop(self, path: Path, why: str) -> None:
-        if path.exists() or path.is_symlink():
-            self._set_aside(path, why.removeprefix(f"{path}: "))
-        else:
-            self.done.append(f"{path.relative_to(self.root).as_posix()}: {why}; taken off the list")
-
     def _left(self, split: str) -> None:
-        line = f"`preprocess --annotations FILE --split {split} --captions-only --cache "
+        line = f"`multispace preprocess --annotations FILE --split {split} --captions-only --cache "
         line += f"{shlex.quote(str(self.root))}`: for the captions of {split}"
         if line not in self.left:
             self.left.append(line)
@@ -248,7 +300,7 @@ def _rows(shard: Shard) -> int:
 
 
 def _commonest(shards: Iterable[Shard]) -> FeatureSpec | None:
-    """Return the spec of most vectors; the manifest that said which it is may be lost."""
+    """Return the spec of most vectors; the manifest that names it may be lost."""
     counts: Counter[str] = Counter()
     specs: dict[str, FeatureSpec] = {}
     for shard in shards:

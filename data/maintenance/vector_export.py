@@ -1,4 +1,4 @@
-"""Write the vectors of a cache for other software."""
+"""Exporting the vectors of a cache for other software."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from multispace.data.cache.keys import format_key_list
 from multispace.data.cache.reader import Cache
 from multispace.data.files import atomic_write
 from multispace.errors import CacheError
@@ -15,7 +16,7 @@ BLOCK = 4096  # rows in memory while exporting
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote."""
+    """Result of an export."""
 
     out: str
     names: str
@@ -28,6 +29,10 @@ class Exported:
         """Return plain values."""
         return asdict(self)
 
+    def render(self) -> str:
+        """Return one line."""
+        return f"{self.rows} x {self.dimension} {self.dtype} in {self.out}, keys in {self.names}"
+
 
 def export_features(root: Path, out: Path, names: Path, split: str | None = None) -> Exported:
     """Write the vectors of a cache, or of one split, as one .npy matrix and a file of keys.
@@ -39,12 +44,20 @@ def export_features(root: Path, out: Path, names: Path, split: str | None = None
     :raises MissingFeatureError: an image of the split has no vector.
     """
     if out.suffix != ".npy" or out.resolve() == names.resolve():
-        raise CacheError(f"--out {out}: give a .npy file, and another for --names")
+        raise CacheError(
+            "not a .npy file apart from --names",
+            where=f"--out {out}",
+            hint="give a .npy file, and another file for --names",
+        )
     cache = Cache.open(root)
     keys = list(cache.captions(split).keys if split is not None else cache.rows)
     cache.features([key for key in keys if key not in cache.rows])  # names what is missing
     if not keys:
-        raise CacheError(f"{root}: holds no vectors to export; run `preprocess` with --images")
+        raise CacheError(
+            "holds no vectors to export",
+            where=root,
+            hint="run `multispace preprocess` with --images",
+        )
     dtype = cache.features([]).dtype
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -56,7 +69,7 @@ def export_features(root: Path, out: Path, names: Path, split: str | None = None
         for start in range(0, len(keys), BLOCK):
             file.write(cache.features(keys[start : start + BLOCK]).tobytes())
     with atomic_write(names) as file:
-        file.write("".join(f"{key}\n" for key in keys).encode())
+        file.write(format_key_list(keys))
     return Exported(
         out=str(out),
         names=str(names),

@@ -1,7 +1,7 @@
-"""Vectors in the files that others keep them in, read with distrust.
+"""Readers of feature vectors in other people's files: .npy, .npz and HDF5.
 
-Nothing is unpickled, no link in an HDF5 file is followed, and what a file declares is held
-against what it holds before it is read.
+Nothing is unpickled, no link in an HDF5 file is followed, and what a file declares is compared
+with what it holds before it is read.
 """
 
 import lzma
@@ -18,15 +18,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from multispace.errors import CacheError
+from multispace.data.cache.hdf5 import check_link, check_storage
+from multispace.data.cache.keys import parse_key_file
+from multispace.errors import CacheError, DataError, brief
 
 FORMS = "a folder of .npy files, one .npy or .npz matrix, or an .h5 or .hdf5 file"
 
 MAX_DIMENSION = 1 << 20
-MAX_CHUNK_BYTES = 1 << 26
 MAX_DEPTH = 32  # of groups in an HDF5 file: hard links may form a ring
 
-# What numpy, zipfile and h5py raise on files that are cut, altered or not what they seem.
+# What numpy, zipfile and h5py raise on damaged files.
 _FAULTS = (
     OSError,
     ValueError,
@@ -55,7 +56,7 @@ class Vectors:
 def open_vectors(source: Path, names: Path | None) -> Iterator[Vectors]:
     """Open a folder of .npy files, a matrix with its ``names``, or an HDF5 file.
 
-    :raises CacheError: it is none of these; names the file. So does reading a vector.
+    :raises CacheError: it is none of these; names the file. Reading a vector raises it too.
     """
     if source.is_dir():
         yield _folder(source)
@@ -67,19 +68,20 @@ def open_vectors(source: Path, names: Path | None) -> Iterator[Vectors]:
         with file:
             yield _hdf5(file, source)
     else:
-        raise CacheError(f"{source}: expected {FORMS}")
+        raise CacheError(f"expected {FORMS}", where=source)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Report what goes wrong in the block with the path."""
+    """Raise a CacheError that names ``path`` for an error inside the block."""
     try:
         yield
-    except CacheError as error:
-        raise CacheError(f"{path}: {error}") from error
+    except DataError as error:
+        raise CacheError(brief(error), where=path) from error
     except _FAULTS as error:
-        reason = " ".join(str(error).split())
-        raise CacheError(f"{path}: cannot be read ({reason}); write it anew") from error
+        raise CacheError(
+            f"cannot be read ({brief(error)})", where=path, hint="write the file again"
+        ) from error
 
 
 def _check_type(dtype: np.dtype[Any]) -> None:
@@ -88,7 +90,7 @@ def _check_type(dtype: np.dtype[Any]) -> None:
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:
-    """Let pass (D,) and (1, D)."""
+    """Check that a shape is (D,) or (1, D)."""
     if len(shape) not in (1, 2) or shape[:-1] not in ((), (1,)):
         raise CacheError(f"has shape {shape}, expected (D,) or (1, D): pool it to one vector")
     if not 1 <= shape[-1] <= MAX_DIMENSION:
@@ -111,16 +113,16 @@ def _folder(source: Path) -> Vectors:
 
 def _matrix(source: Path, names: Path) -> Vectors:
     with _readable(names):
-        lines = names.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        keys = parse_key_file(names.read_bytes())
     with _readable(source):
         if source.suffix == ".npz":
             matrix = _npz(source)
         else:
             matrix = np.lib.format.open_memmap(source, mode="r")
         _check_matrix(matrix.shape, matrix.dtype)
-        if len(matrix) != len(lines):
-            raise CacheError(f"{len(matrix)} rows, and {len(lines)} names in {names}")
-    return Vectors([line.removesuffix("\r") for line in lines], lambda number: matrix[number])
+        if len(matrix) != len(keys):
+            raise CacheError(f"{len(matrix)} rows, and {len(keys)} names in {names}")
+    return Vectors(keys, lambda number: matrix[number])
 
 
 def _check_matrix(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -131,7 +133,7 @@ def _check_matrix(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 def _npz(source: Path) -> np.ndarray:
-    """Return the one array of an archive, after a look at its header."""
+    """Return the only array of an archive, after a check of its header."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -162,7 +164,9 @@ def _hdf5(file: h5py.File, source: Path) -> Vectors:
     def read(number: int) -> np.ndarray:
         with _readable(source / names[number]):
             dataset = file[names[number]]
-            _check_stored(dataset, size)
+            _check_type(dataset.dtype)
+            _check_shape(dataset.shape)
+            check_storage(dataset, "the dataset", size, chunked=True)
             values: np.ndarray = dataset[()]
             return values.reshape(-1)
 
@@ -174,35 +178,9 @@ def _datasets(group: h5py.Group, prefix: str, depth: int) -> Iterator[str]:
         raise CacheError(f"groups are nested deeper than {MAX_DEPTH}")
     for raw in group.id:
         name = prefix + raw.decode()
-        if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
-            raise CacheError(f"{name} is a soft or external link; copy what it points to")
+        check_link(group, raw)
         held = group[raw.decode()]
         if isinstance(held, h5py.Group):
             yield from _datasets(held, f"{name}/", depth - 1)
         elif isinstance(held, h5py.Dataset):
             yield name
-
-
-def _check_stored(dataset: h5py.Dataset, file_size: int) -> None:
-    """Refuse what is not wholly inside the file, before a byte of it is read."""
-    _check_type(dataset.dtype)
-    _check_shape(dataset.shape)
-    layout = dataset.id.get_create_plist().get_layout()
-    stored = dataset.id.get_storage_size()
-    if dataset.id.get_create_plist().get_external_count() or layout not in (
-        h5py.h5d.CONTIGUOUS,
-        h5py.h5d.CHUNKED,
-    ):
-        raise CacheError("is not stored contiguously or in chunks inside the file")
-    if layout == h5py.h5d.CONTIGUOUS:
-        offset = dataset.id.get_offset()
-        whole = offset is not None and stored == dataset.size * dataset.dtype.itemsize
-    else:
-        offset = 0
-        if (chunk := math.prod(dataset.chunks) * dataset.dtype.itemsize) > MAX_CHUNK_BYTES:
-            raise CacheError(f"has chunks of {chunk} bytes, at most {MAX_CHUNK_BYTES} are read")
-        # A chunk that was never written would read as zeros.
-        pairs = zip(dataset.shape, dataset.chunks, strict=True)
-        whole = dataset.id.get_num_chunks() == math.prod(-(-n // c) for n, c in pairs)
-    if not whole or offset + stored > file_size:
-        raise CacheError("is not all there")

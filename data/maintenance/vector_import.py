@@ -1,17 +1,16 @@
-"""Vectors that others made: out of their files into a cache, and out of a cache for them.
+"""Importing feature vectors that other software made into a cache.
 
-Nothing can be known of imported vectors but what the user says. Their spec says so, and its
-fingerprint is never that of extracted ones.
+Nothing is known of imported vectors but what the user states. Their spec says so, and its
+fingerprint is never that of extracted vectors.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.keys import check_key
+from multispace.data.cache.keys import check_keys
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
@@ -25,7 +24,10 @@ _NO_DIGEST = bytes(32)
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. ``already`` counts rows that were there, with the same vectors."""
+    """Result of an import.
+
+    ``already`` counts vectors that the cache had before, with the same values.
+    """
 
     into: str
     fingerprint: str
@@ -39,13 +41,23 @@ class Imported:
         """Return plain values."""
         return asdict(self)
 
+    def render(self) -> str:
+        """Return what was added, and what is known of it."""
+        return (
+            f"{self.added} vectors of {self.dimension} numbers ({self.dtype}) added to "
+            f"{self.into}, {self.already} were there already\n"
+            f"{self.origin}; fingerprint {self.fingerprint}"
+        )
+
 
 def import_features(options: ImportOptions) -> Imported:
-    """Make or extend a cache from vectors in files. A killed import is completed by the same call.
+    """Make or extend a cache from vectors in files.
 
-    :raises CacheError: the source is not of a known form, a key cannot be stored or is there
-        twice, a vector is of another shape or not finite, or the cache has other vectors.
-    :raises PictureError: ``images`` is given and the image of a key is not there.
+    A killed import is completed by the same call.
+
+    :raises CacheError: the source is not of a known form, a key cannot be stored or occurs
+        twice, a vector has another shape or is not finite, or the cache has other vectors.
+    :raises ImageError: ``images`` is given and the image of a key is not there.
     """
     with open_vectors(options.source, options.names) as vectors:
         keys = _keys(vectors.names, options)
@@ -91,17 +103,13 @@ def _spec(options: ImportOptions, dimension: int) -> FeatureSpec:
 def _keys(names: Sequence[str], options: ImportOptions) -> list[str]:
     keys = [name + options.extension for name in names]
     if not keys:
-        raise CacheError(f"{options.source}: holds no vectors; expected {FORMS}")
+        raise CacheError("holds no vectors", where=options.source, hint=f"expected {FORMS}")
     try:
-        for key in keys:
-            check_key(key)
+        check_keys(keys)
     except ValueError as error:
-        raise CacheError(f"{options.names or options.source}: {error}; rename it") from error
-    if len(set(keys)) != len(keys):
-        twice = Counter(keys).most_common(1)[0][0]
         raise CacheError(
-            f"{options.names or options.source}: key {twice} occurs twice; name it once"
-        )
+            str(error), where=options.names or options.source, hint="rename it"
+        ) from error
     return keys
 
 
@@ -113,18 +121,21 @@ def _append(
     vectors: Vectors,
     part: Mapping[int, str],
 ) -> None:
-    """Read the rows ``part`` (number to key), check them, and add what is not there yet."""
+    """Read the vectors ``part`` (number to key), check them, and add those that are new."""
     keys, digests, features = [], [], []
     for number, key in part.items():
         vector = vectors.read(number)
         if len(vector) != spec.dimension:
             raise CacheError(
-                f"{options.source}: the vector of {key} has {len(vector)} numbers, the first one "
-                f"{spec.dimension}; import them apart"
+                f"the vector of {key} has {len(vector)} numbers, the first one {spec.dimension}",
+                where=options.source,
+                hint="import them into separate caches",
             )
         if not np.isfinite(vector).all():
             raise CacheError(
-                f"{options.source}: the vector of {key} holds NaN or infinity; mend or remove it"
+                f"the vector of {key} holds NaN or infinity",
+                where=options.source,
+                hint="correct or remove it",
             )
         image = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
         if key in writer.digests:
@@ -134,7 +145,9 @@ def _append(
                 same = np.array_equal(there, vector.astype(there.dtype))
             if not same or writer.digests[key] != image:
                 raise CacheError(
-                    f"{options.into}: {key} has another vector or image already; use another --into"
+                    f"{key} has another vector or image already",
+                    where=options.into,
+                    hint="use another --into",
                 )
             continue
         keys.append(key)

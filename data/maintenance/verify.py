@@ -1,31 +1,38 @@
 """Checking a cache: every byte against the manifest, then what the bytes say.
 
-Nothing is written, and a file whose digest is wrong is never opened.
+Nothing is written, and a file whose digest is wrong is never parsed.
 """
 
-import shlex
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from multispace.data.cache.encoded_captions import load_captions
+from multispace.data.cache.encoded_captions import parse_captions
 from multispace.data.cache.keys import is_key, parse_key_list
-from multispace.data.cache.listed_file import Entry
-from multispace.data.cache.manifest import NAME, SHARD_FILE, Manifest, read_manifest
-from multispace.data.cache.shard import Shard, ShardEntry, non_finite_rows, read_shard
+from multispace.data.cache.listed_file import UNLINK_HINT, Entry, check_size, read_entry
+from multispace.data.cache.manifest import (
+    NAME,
+    SHARD_FILE,
+    Manifest,
+    check_is_cache,
+    parse_manifest,
+    read_manifest_bytes,
+)
+from multispace.data.cache.shard import Shard, ShardEntry, read_shard
+from multispace.data.cache.unlisted import unlisted_damage
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.maintenance.damage import damage, of_another_version, unlisted_damage
-from multispace.errors import CacheError, CaptionsError, ShardError, VocabularyError, shown
+from multispace.data.maintenance.hints import encode_hint, repair_hint
+from multispace.errors import CacheError, CaptionsError, VocabularyError, brief, shown
 
 THREADS = 2  # hashing runs outside Python's lock; more threads than disks gain nothing
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a file (relative to the cache) and the command that mends it."""
+    """What is wrong with a file (relative to the cache), and what to do about it."""
 
     file: str
     what: str
@@ -37,10 +44,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked and what is wrong.
+    """Result of a check of a cache.
 
     ``files``, ``rows`` and ``bytes`` count what the manifest lists, and the manifest itself;
-    ``notes`` are worth knowing and no faults.
+    ``notes`` are worth knowing and are not faults.
     """
 
     cache: Path
@@ -55,24 +62,41 @@ class Verification:
         """Return plain values."""
         return {**asdict(self), "cache": str(self.cache)}
 
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for each note."""
+        return tuple(f"note: {brief(note)}" for note in self.notes)
+
+    @property
+    def exit_status(self) -> int:
+        """0; 1 where there are faults."""
+        return 1 if self.faults else 0
+
+    def render(self) -> str:
+        """Return the faults, one a line, and a summary."""
+        how = "looked at" if self.quick else "checked"
+        return "\n".join(
+            (
+                *(f"fault: {brief(fault)}" for fault in self.faults),
+                f"{self.files} files, {self.rows} vectors, {self.bytes / 1e6:.1f} MB {how}: "
+                f"{len(self.faults)} faults",
+            )
+        )
+
 
 def verify_cache(root: Path, *, quick: bool = False) -> Verification:
     """Check the cache at ``root`` against its manifest.
 
-    :param quick: look only at the manifest and at the sizes of the files that it lists.
+    :param quick: check only the manifest and the sizes of the files that it lists.
     :raises CacheError: there is no cache at ``root``.
     """
-    if not any((root / name).exists() for name in (NAME, "features", "captions")):
-        raise CacheError(f"{root}: not a cache; `preprocess --cache {root}` makes one")
+    check_is_cache(root)
     try:
-        manifest = read_manifest(root)
+        content = read_manifest_bytes(root)
+        manifest = parse_manifest(content, str(root / NAME), repair_hint(root))
     except CacheError as error:
-        what, _, hint = str(error).removeprefix(f"{root / NAME}: ").rpartition("; ")
-        if of_another_version(root / NAME):
-            hint = "update this software"
-        else:
-            hint = f"`cache repair {shlex.quote(str(root))}`"
-        return Verification(root, quick, 1, 0, 0, (Fault(NAME, what, hint),), ())
+        hint = error.hint if os.path.lexists(root / NAME) else None
+        fault = Fault(NAME, error.what, hint or repair_hint(root))
+        return Verification(root, quick, 1, 0, 0, (fault,), ())
     check = _Check(root, manifest, quick)
     check.run()
     listed = list(_listed(manifest))
@@ -81,7 +105,7 @@ def verify_cache(root: Path, *, quick: bool = False) -> Verification:
         quick,
         files=1 + len(listed),
         rows=check.rows,
-        bytes=(root / NAME).stat().st_size + sum(entry.bytes for entry in listed),
+        bytes=len(content) + sum(entry.bytes for entry in listed),
         faults=tuple(check.faults),
         notes=tuple(check.notes),
     )
@@ -98,7 +122,7 @@ def _listed(manifest: Manifest) -> Iterator[Entry]:
 
 @dataclass
 class _Check:
-    """One verification under way."""
+    """Collects the faults of one cache."""
 
     root: Path
     manifest: Manifest
@@ -109,18 +133,16 @@ class _Check:
     places: dict[str, str] = field(default_factory=dict)  # key to the shard that has it
 
     def __post_init__(self) -> None:
-        cache = shlex.quote(str(self.root))
-        self.repair = f"`cache repair {cache}`"
-        self.extract = f"`cache repair {cache} --images DIR`"
-        self.encode = f"`preprocess --annotations FILE --split {{}} --cache {cache}{{}}`"
+        self.repair = repair_hint(self.root)
+        self.extract = f"{self.repair[:-1]} --images DIR`"
 
     def run(self) -> None:
         with ThreadPoolExecutor(THREADS) as pool:
             results = pool.map(self._read, self.manifest.shards)
             for entry, (wrong, shard) in zip(self.manifest.shards, results, strict=True):
                 self.rows += entry.rows
-                for what in wrong:
-                    self._fault(entry.file, what, self.extract)
+                for what, hint in wrong:
+                    self._fault(entry.file, what, hint)
                 if shard is not None:
                     self._keys(entry.file, shard)
         self._key_list()
@@ -131,48 +153,56 @@ class _Check:
     def _fault(self, file: str, what: str, hint: str) -> None:
         self.faults.append(Fault(file, what, hint))
 
-    def _damage(self, entry: Entry) -> str:
-        path = self.root / entry.file
-        return _unless_unreadable(partial(damage, entry=entry, quick=self.quick), path)
-
-    def _read(self, entry: ShardEntry) -> tuple[list[str], Shard | None]:
-        """Return what is wrong with a shard, and the shard if it could be opened."""
-        path = self.root / entry.file
-        if (what := self._damage(entry)) or self.quick:
-            return [what] if what else [], None
+    def _content(self, entry: Entry, hint: str) -> bytes | None:
+        """Return the bytes of a listed file; record a fault if they are not those listed."""
         try:
-            shard = read_shard(path)
-        except ShardError as error:
-            return [_what(error, path)], None
+            if not self.quick:
+                return read_entry(self.root, entry)
+            check_size(self.root, entry)
+        except CacheError as error:
+            self._fault(entry.file, error.what, UNLINK_HINT if _is_link(error) else hint)
+        except OSError as error:
+            self._fault(entry.file, f"cannot be read ({error.strerror})", hint)
+        return None
+
+    def _read(self, entry: ShardEntry) -> tuple[list[tuple[str, str]], Shard | None]:
+        """Return faults of a shard with their hints, and the shard if it could be opened."""
+        try:
+            if self.quick:
+                check_size(self.root, entry)
+                return [], None
+            shard = read_shard(self.root, entry)
+            bad = shard.features.non_finite()
+        except CacheError as error:
+            return [(error.what, UNLINK_HINT if _is_link(error) else self.extract)], None
+        except OSError as error:
+            return [(f"cannot be read ({error.strerror})", self.extract)], None
         wrong = []
         if len(shard.keys) != entry.rows:
             wrong.append(f"{len(shard.keys)} rows, the manifest says {entry.rows}")
         assert self.manifest.spec is not None  # the manifest has none without a spec
         if shard.spec.fingerprint != self.manifest.spec.fingerprint:
             differences = "; ".join(self.manifest.spec.differences(shard.spec))
-            wrong.append(f"vectors made otherwise: {differences} (manifest and shard)")
-        if (bad := non_finite_rows(shard.features)).size:
+            wrong.append(f"vectors made differently: {differences} (manifest and shard)")
+        if bad.size:
             wrong.append(
                 f"{bad.size} vectors are not finite, the first is that of {shard.keys[bad[0]]}"
             )
-        return wrong, shard
+        return [(what, self.extract) for what in wrong], shard
 
     def _keys(self, file: str, shard: Shard) -> None:
-        twice = [key for key in shard.keys if key in self.places]
-        if twice:
-            where = self.places[twice[0]]
-            what = f"{len(twice)} keys are in another shard too, the first is {twice[0]} in {where}"
-            self._fault(file, what, self.repair)
+        repeated = [key for key in shard.keys if key in self.places]
+        if repeated:
+            what = f"{len(repeated)} keys are in another shard too, the first is {repeated[0]} in "
+            self._fault(file, what + self.places[repeated[0]], self.repair)
         self.places.update(dict.fromkeys(shard.keys, file))
 
     def _key_list(self) -> None:
         if (entry := self.manifest.keys) is None:
             return
-        if what := self._damage(entry):
-            self._fault(entry.file, what, self.repair)
-        elif len(self.places) == self.manifest.rows and (  # all shards could be read
-            parse_key_list((self.root / entry.file).read_bytes()) != list(self.places)
-        ):
+        content = self._content(entry, self.repair)
+        all_read = len(self.places) == self.manifest.rows
+        if content is not None and all_read and parse_key_list(content) != list(self.places):
             self._fault(entry.file, "not the keys of the shards in their order", self.repair)
 
     def _failures(self) -> None:
@@ -188,31 +218,25 @@ class _Check:
         entry = self.manifest.vocabulary
         if entry is None:
             return None
-        path = self.root / entry.file
-        hint = f"{self.repair}, then {self.encode.format('train', ' --captions-only')}"
-        if what := self._damage(entry):
-            self._fault(entry.file, what, hint)
-        elif not self.quick:
+        hint = f"{self.repair}, then {encode_hint(self.root, 'train', ' --captions-only')}"
+        if (content := self._content(entry, hint)) is not None:
             try:
-                return Vocabulary.load(path)
+                return Vocabulary.parse(content, self.root / entry.file)
             except VocabularyError as error:
-                self._fault(entry.file, _what(error, path), hint)
+                self._fault(entry.file, error.what, hint)
         return None
 
     def _captions(self, vocabulary: Vocabulary | None) -> None:
         for split, entry in self.manifest.captions.items():
-            path = self.root / entry.file
-            hint = self.encode.format(split, " --captions-only")
-            if what := self._damage(entry):
-                self._fault(entry.file, what, hint)
-            if what or self.quick:
+            hint = encode_hint(self.root, split, " --captions-only")
+            if (content := self._content(entry, hint)) is None:
                 continue
             if self.manifest.vocabulary is None:
                 self._fault(entry.file, "its vocabulary is not listed", self.repair)
             try:
-                captions = load_captions(path, vocabulary)
+                captions = parse_captions(content, self.root / entry.file, vocabulary)
             except CaptionsError as error:
-                self._fault(entry.file, _what(error, path), hint)
+                self._fault(entry.file, error.what, hint)
                 continue
             if captions.split != split:
                 self._fault(entry.file, f"holds split {shown(captions.split)}, not {split!r}", hint)
@@ -221,7 +245,7 @@ class _Check:
                 self.notes.append(
                     f"{entry.file}: {len(absent)} images have neither a readable vector nor a "
                     f"recorded failure, the first is {absent[0]}; "
-                    + self.encode.format(split, " --images DIR")
+                    + encode_hint(self.root, split, " --images DIR")
                 )
 
     def _unlisted(self) -> None:
@@ -235,19 +259,19 @@ class _Check:
                 self.notes.append(f"{file}: not listed, and no part of the cache")
             elif self.quick:
                 self.notes.append(f"{file}: not listed; {self.repair} checks it")
-            elif what := _unless_unreadable(unlisted_damage, path):
+            elif what := self._unlisted_damage(path):
                 self._fault(file, f"not listed, and {what}", self.repair)
             else:
-                self.notes.append(f"{file}: not listed yet, and whole; {self.repair} takes it in")
+                self.notes.append(f"{file}: not listed yet, and whole; {self.repair} lists it")
+
+    def _unlisted_damage(self, path: Path) -> str:
+        try:
+            return unlisted_damage(self.root, path)
+        except CacheError as error:
+            return error.what
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
 
 
-def _unless_unreadable(look: Callable[[Path], str], path: Path) -> str:
-    try:
-        return look(path)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
-def _what(error: Exception, path: Path) -> str:
-    """Return an error's text without the file before it and the general mend after it."""
-    return str(error).removeprefix(f"{path}: ").rpartition("; ")[0]
+def _is_link(error: CacheError) -> bool:
+    return error.hint == UNLINK_HINT

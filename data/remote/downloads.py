@@ -1,4 +1,4 @@
-"""Listed files from a store to a folder, many at a time, each checked before it gets its name."""
+"""Downloads of listed files, many at a time; each is checked before it gets its name."""
 
 import os
 import shutil
@@ -7,21 +7,24 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Lock
 
-from multispace.data.cache.listed_file import Entry, check_entry, file_sha256
+from multispace.data.cache.listed_file import Entry, file_sha256, open_entry
 from multispace.data.files import TEMPORARY_PREFIX, sync_folder
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError, DamagedFileError
 
+THREADS = 8
+
 Watch = Callable[[int], Callable[[int], None]]
-"""Called with the bytes to come; what it returns is called with bytes that came."""
+"""Called with the total number of bytes; what it returns is called with each number received."""
 
 
 def fetch_all(
     store: Store, folder: Path, entries: Iterable[Entry], threads: int, watch: Watch | None
 ) -> list[Entry]:
-    """Fetch what is not whole in ``folder`` and return it.
+    """Fetch the files that are not whole in ``folder``, and return their entries.
 
-    :param watch: called before the first file is fetched.
+    :param threads: files that are fetched at a time
+    :param watch: called before the first file is fetched
     :raises CacheError: a file is missing or too long there, or the disk here has no room.
     :raises DamagedFileError: a file is not the bytes that its entry lists.
     """
@@ -31,7 +34,9 @@ def fetch_all(
         missing = [entry for entry, there in zip(entries, whole, strict=True) if not there]
     needed = sum(entry.bytes for entry in missing)
     if needed > (free := shutil.disk_usage(folder).free):
-        raise CacheError(f"{folder}: {free} bytes are free, {store.url} needs {needed}; make room")
+        raise CacheError(
+            f"{free} bytes are free, {store.url} needs {needed}", where=folder, hint="free some"
+        )
     progress = begin(missing, watch)
     each(store, lambda entry: _fetch(store, folder, entry, progress), missing, threads)
     return missing
@@ -39,14 +44,14 @@ def fetch_all(
 
 def _is_whole(folder: Path, entry: Entry) -> bool:
     try:
-        check_entry(folder, entry)
+        with open_entry(folder, entry):
+            return True
     except DamagedFileError:
         return False
-    return True
 
 
 def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], None]) -> None:
-    """Fetch one file to its final name, by way of a partial one that a later run goes on with."""
+    """Fetch one file into a partial one, which a later run can continue, and name it when whole."""
     path = folder / entry.file
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(TEMPORARY_PREFIX + entry.sha256)
@@ -55,15 +60,16 @@ def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], N
         partial.unlink()
     progress(partial.stat().st_size if partial.exists() else 0)
     store.insist(lambda: _append(store, entry, partial, progress))
-    if resumed and file_sha256(partial) != entry.sha256:  # what it went on from was no good
+    if resumed and file_sha256(partial) != entry.sha256:  # the part that was there was damaged
         progress(-entry.bytes)
         partial.unlink()
         store.insist(lambda: _append(store, entry, partial, progress))
     if (digest := file_sha256(partial)) != entry.sha256:
         partial.unlink()
         raise DamagedFileError(
-            f"{store.where(entry.file)}: digest {digest[:12]}..., the manifest says "
-            f"{entry.sha256[:12]}...; pull again, or ask its owner to push it anew"
+            f"digest {digest[:12]}..., the manifest says {entry.sha256[:12]}...",
+            where=store.where(entry.file),
+            hint="pull again, or ask its owner to push it again",
         )
     with partial.open("rb") as file:
         os.fsync(file.fileno())
@@ -72,9 +78,9 @@ def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], N
 
 
 def _append(store: Store, entry: Entry, partial: Path, progress: Callable[[int], None]) -> None:
-    """Bring ``partial`` to its full length, from where it is.
+    """Fetch what is missing at the end of ``partial``.
 
-    :raises ConnectionError: the connection ended before.
+    :raises ConnectionError: the connection ended early.
     """
     with partial.open("ab") as file:
         if file.tell() == entry.bytes:
@@ -92,7 +98,7 @@ def _append(store: Store, entry: Entry, partial: Path, progress: Callable[[int],
 
 
 def begin(files: Iterable[Entry], watch: Watch | None) -> Callable[[int], None]:
-    """Return what counts the bytes of ``files``, to be called from many threads."""
+    """Start to count the bytes of ``files``; any thread may call the function returned."""
     if watch is None:
         return lambda _count: None
     count, lock = watch(sum(entry.bytes for entry in files)), Lock()
@@ -107,7 +113,7 @@ def begin(files: Iterable[Entry], watch: Watch | None) -> Callable[[int], None]:
 def each(
     store: Store, work: Callable[[Entry], None], entries: Iterable[Entry], threads: int
 ) -> None:
-    """Do ``work`` on all entries in threads; the first failure ends the rest."""
+    """Call ``work`` on all entries in threads; the first failure stops the others."""
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, entry) for entry in entries]
         try:

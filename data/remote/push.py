@@ -1,18 +1,14 @@
-"""Send a cache to a store."""
+"""Sending a cache to a URL."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from multispace.data.cache.listed_file import Entry, check_entry
-from multispace.data.cache.manifest import (
-    NAME,
-    Manifest,
-    parse_manifest,
-    read_manifest,
-)
-from multispace.data.remote.downloads import Watch, begin, each
-from multispace.data.remote.pull import MAX_MANIFEST, THREADS, Transferred, _check_same_meaning
+from multispace.data.cache.listed_file import Entry, open_entry
+from multispace.data.cache.manifest import NAME, Manifest, read_manifest
+from multispace.data.remote.downloads import THREADS, Watch, begin, each
+from multispace.data.remote.remote_manifest import check_same_fingerprint, fetch_manifest
+from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
 
@@ -22,19 +18,21 @@ def push(
 ) -> Transferred:
     """Send the cache in ``folder`` to ``url``, the manifest last.
 
-    A shard that is there with the listed size is not sent again, for its name carries its
-    digest; all else is small and always sent. Each file is checked before it is sent.
+    A shard that is there with the listed size is not sent again, because its name carries its
+    digest; all other files are small and always sent. Each file is checked before it is sent,
+    and sent through the descriptor that was checked.
 
-    :raises CacheError: ``url`` takes no files, holds another cache or more than this one, or a
-        file of ``folder`` is damaged.
+    :param threads: files that are sent at a time
+    :param watch: called before the files are sent
+    :raises CacheError: ``url`` takes no files, or holds another cache or more than this one.
+    :raises DamagedFileError: a file of ``folder`` is damaged.
     """
     manifest = read_manifest(folder)
     content = manifest.to_bytes()
     store = Store(url)
     store.check_writable()
     if store.size(NAME) is not None:
-        hint = "delete it there to push anew"
-        there = parse_manifest(store.read(NAME, MAX_MANIFEST), store.where(NAME), hint)
+        _, there = fetch_manifest(store, "delete it there to push the cache again")
         _check_covers(folder, manifest, store, there)
     optional = (manifest.keys, manifest.vocabulary)
     small = [*manifest.captions.values(), *(entry for entry in optional if entry)]
@@ -45,7 +43,8 @@ def push(
     progress = begin(files, watch)
 
     def send(entry: Entry) -> None:
-        store.put(check_entry(folder, entry), entry.file)
+        with open_entry(folder, entry) as file:
+            store.put(file, entry.file)
         progress(entry.bytes)
 
     each(store, send, files, threads)
@@ -61,10 +60,17 @@ def push(
 
 
 def _check_covers(folder: Path, manifest: Manifest, store: Store, there: Manifest) -> None:
-    """Refuse to push over what the pushed manifest would no longer list."""
+    """Refuse a push after which the store's manifest would no longer list what it lists now.
+
+    :raises CacheError: it would not.
+    """
     hint = "pull that first, or push to another URL"
-    _check_same_meaning(folder, manifest, store, there, "push to another URL")
+    check_same_fingerprint(folder, manifest, store, there, "push to another URL")
     if extra := [shard.file for shard in there.shards if shard not in manifest.shards]:
-        raise CacheError(f"{store.url}: holds {extra[0]}, which {folder} does not list; {hint}")
-    if extra := sorted(set(there.captions) - set(manifest.captions)):
-        raise CacheError(f"{store.url}: holds captions of {extra[0]!r}, {folder} does not; {hint}")
+        raise CacheError(
+            f"holds {extra[0]}, which {folder} does not list", where=store.url, hint=hint
+        )
+    if missing := sorted(set(there.captions) - set(manifest.captions)):
+        raise CacheError(
+            f"holds captions of {missing[0]!r}, {folder} does not", where=store.url, hint=hint
+        )

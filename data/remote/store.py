@@ -1,19 +1,20 @@
-"""A folder somewhere else, reached through fsspec: a path, or a URL of any protocol it knows."""
+"""A store: a folder reached through fsspec, by a path or a URL of any protocol it supports."""
 
 import asyncio
+import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from multispace.data.files import atomic_write
-from multispace.errors import CacheError, without_password
+from multispace.errors import CacheError, brief, without_password
 
 ATTEMPTS = 5
 RETRY_SECONDS = 1.0  # the first wait; each next one is twice as long
@@ -37,9 +38,11 @@ class Store:
             self._fs, base = fsspec.core.url_to_fs(url)
         except ImportError as error:
             package = getattr(error.__cause__, "name", None) or "its package"
-            raise CacheError(f"{self.url}: needs {package}; `pip install {package}`") from error
+            raise CacheError(
+                f"needs {package}", where=self.url, hint=f"`pip install {package}`"
+            ) from error
         except ValueError as error:
-            raise CacheError(f"{self.url}: {error}") from error
+            raise CacheError(brief(error), where=self.url) from error
         self._fs.invalidate_cache()
         self._base = base.rstrip("/")
         protocol = self._fs.protocol
@@ -48,7 +51,7 @@ class Store:
 
     @property
     def folder(self) -> Path | None:
-        """Where the store is in the local filesystem, if it is there."""
+        """The folder, if the store is in the local filesystem."""
         return Path(self._base) if self._local else None
 
     def where(self, name: str) -> str:
@@ -56,21 +59,21 @@ class Store:
         return f"{self.url}/{name}"
 
     def stop(self) -> None:
-        """Make other threads' reading and retrying end at once."""
+        """Make reads and retries in other threads end at once."""
         self._stopped.set()
 
     def check_writable(self) -> None:
-        """Refuse where nothing can be written.
+        """Check that files can be written to this kind of store.
 
-        :raises CacheError: the store is an HTTP server.
+        :raises CacheError: it is an HTTP server.
         """
         if self._http:
             raise CacheError(
-                f"{self.url}: HTTP is for pulling only; push to a folder, s3:// or gs://"
+                "HTTP is for pulling only", where=self.url, hint="push to a folder, s3:// or gs://"
             )
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of a file, or None where there is none."""
+        """Return the size of a file in bytes, or None where there is none."""
 
         def ask() -> int | None:
             with self._plain_errors(name):
@@ -91,11 +94,11 @@ class Store:
     def blocks(self, name: str, limit: int, start: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from ``start`` on, or an empty block and then all of them.
 
-        The latter is how a server answers that knows no ranges.
+        The latter is what a server without support for ranges makes necessary.
 
-        :raises ConnectionError: it broke off in a way that may pass.
-        :raises CacheError: it is not there, or more than ``limit`` bytes; not one byte more
-            than the first that is too many is asked for.
+        :raises ConnectionError: the connection ended; it may work again.
+        :raises CacheError: the file is not there, or has more than ``limit`` bytes; at most one
+            byte beyond the limit is asked for.
         """
         with self._plain_errors(name), self._open(name, limit, start) as (file, at):
             if at != start:
@@ -103,28 +106,32 @@ class Store:
             while block := file.read(min(BLOCK, limit - at + 1)):
                 at += len(block)
                 if at > limit:
-                    raise CacheError(f"{self.where(name)}: sends more than {limit} bytes; refused")
+                    raise CacheError(f"sends more than {limit} bytes", where=self.where(name))
                 yield block
                 if self._stopped.is_set():
                     raise ConnectionError(f"{self.where(name)}: stopped")
 
-    def put(self, source: Path, name: str) -> None:
-        """Send a local file.
+    def put(self, source: BinaryIO, name: str) -> None:
+        """Send an open local file, whatever has its name by now.
 
         :raises CacheError: it cannot be sent, or has another size there afterwards.
         """
 
         def send() -> None:
             with self._plain_errors(name):
+                source.seek(0)
                 if self._local:
-                    with source.open("rb") as held, atomic_write(Path(self._path(name))) as file:
-                        shutil.copyfileobj(held, file, BLOCK)
+                    with atomic_write(Path(self._path(name))) as file:
+                        shutil.copyfileobj(source, file, BLOCK)
                 else:
-                    self._fs.put_file(str(source), self._path(name))
+                    self._fs.put_file(f"/dev/fd/{source.fileno()}", self._path(name))
 
         self.insist(send)
-        if (there := self.size(name)) != (here := source.stat().st_size):
-            raise CacheError(f"{self.where(name)}: {there} bytes arrived of {here}; push again")
+        size = os.fstat(source.fileno()).st_size
+        if (there := self.size(name)) != size:
+            raise CacheError(
+                f"{there} bytes arrived of {size}", where=self.where(name), hint="push again"
+            )
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, replacing what was there."""
@@ -140,7 +147,7 @@ class Store:
         self.insist(send)
 
     def insist(self, action: Callable[[], _T]) -> _T:
-        """Return what ``action`` returns; after a ConnectionError it is called again.
+        """Return what ``action`` returns; call it again after a ConnectionError.
 
         :raises CacheError: it failed ATTEMPTS times.
         """
@@ -150,7 +157,8 @@ class Store:
             except ConnectionError as error:
                 if attempt == ATTEMPTS or self._stopped.wait(RETRY_SECONDS * 2 ** (attempt - 1)):
                     raise CacheError(
-                        f"{error}; tried {attempt} times; the same command goes on from here"
+                        f"{error}; tried {attempt} times",
+                        hint="the same command continues from here",
                     ) from error
         raise AssertionError("unreachable")
 
@@ -159,24 +167,24 @@ class Store:
 
     @contextmanager
     def _open(self, name: str, limit: int, start: int) -> Iterator[tuple[Any, int]]:
-        """Open a file to read; yield it with the place at which it stands, ``start`` or 0."""
+        """Open a file to read; yield it with its position, ``start`` or 0."""
         path = self._path(name)
         if self._http:
-            # As a stream: one request a file, and never more in memory than is asked for.
+            # As a stream: one request a file, and no more in memory than is asked for.
             import aiohttp
 
             headers = {"Accept-Encoding": "identity"}
             if start:
                 headers["Range"] = f"bytes={start}-"
             timeout = aiohttp.ClientTimeout(total=None, **_TIMEOUT)
-            # A size, whichever, spares a HEAD request.
+            # Any size saves a HEAD request.
             with self._fs.open(path, block_size=0, size=1, headers=headers, timeout=timeout) as f:
                 yield f, start if f.r.status == 206 else 0
             return
         with self._fs.open(path, "rb", block_size=_READ_AHEAD) as file:
             size = getattr(file, "size", None)
             if size is not None and size > limit:
-                raise CacheError(f"{self.where(name)}: has {size} bytes, over {limit}; refused")
+                raise CacheError(f"has {size} bytes, over {limit}", where=self.where(name))
             at = start if file.seekable() else 0
             if at:
                 file.seek(at)
@@ -184,26 +192,27 @@ class Store:
 
     @contextmanager
     def _plain_errors(self, name: str) -> Iterator[None]:
-        """Tell what may pass (ConnectionError) from what will not (CacheError)."""
+        """Raise ConnectionError for what may work when tried again, and CacheError for the rest."""
         where = self.where(name)
         try:
             yield
         except FileNotFoundError as error:
-            hint = "is the URL right, and all of the cache there?"
-            raise CacheError(f"{where}: not found; {hint}") from error
+            raise CacheError(
+                "not found", where=where, hint="check the URL, and that the cache there is whole"
+            ) from error
         except NotImplementedError as error:
-            raise CacheError(f"{where}: this filesystem cannot do that") from error
+            raise CacheError("this filesystem cannot do that", where=where) from error
         except _client_errors() as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = brief(error) or type(error).__name__
             status = getattr(error, "status", None) or 0
             refused = isinstance(error, PermissionError | IsADirectoryError | NotADirectoryError)
             if self._local or refused or (400 <= status < 500 and status not in (408, 429)):
-                raise CacheError(f"{where}: {reason}") from error
+                raise CacheError(reason, where=where) from error
             raise ConnectionError(f"{where}: {reason}") from error
 
 
 def _client_errors() -> tuple[type[BaseException], ...]:
-    """Return what the loaded clients raise; not all of it derives from OSError."""
+    """Return the errors of the loaded clients; not all of them derive from OSError."""
     names = (
         ("aiohttp", "ClientError"),
         ("botocore.exceptions", "BotoCoreError"),

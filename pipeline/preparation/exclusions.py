@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.data.annotations import Collection
-from multispace.data.cache.encoded_captions import Captions, load_captions
-from multispace.data.cache.listed_file import Entry, check_entry
+from multispace.data.cache.encoded_captions import Captions, parse_captions
+from multispace.data.cache.listed_file import Entry, read_entry
 from multispace.data.cache.writer import CacheWriter
 from multispace.data.held_out import HELD_OUT_SPLITS, HeldOut, hold_out, read_split_file
 from multispace.errors import OptionError
@@ -84,4 +84,5 @@ def _recorded(writer: CacheWriter, requested: HeldOut | None, listed: bool) -> H
 
 def captions_of(writer: CacheWriter, entry: Entry) -> Captions:
     """Return the captions that a manifest lists, for any vocabulary."""
-    return load_captions(check_entry(writer.root, entry), None)
+    content = read_entry(writer.root, entry)
+    return parse_captions(content, writer.root / entry.file, None)

@@ -13,7 +13,7 @@ import numpy as np
 from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, append, assert_whole, put_text, vectors
 
-from multispace.data.cache.listed_file import check_entry
+from multispace.data.cache.listed_file import read_entry
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 
@@ -72,7 +72,7 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(tmp_path, monkeypatch)
         if (root / "cache.json").exists():  # a reader sees a whole cache
             cache = Cache.open(root)
             for entry in (*cache.manifest.captions.values(), cache.manifest.vocabulary):
-                check_entry(root, entry)
+                read_entry(root, entry)
             for shard in cache.shards:
                 np.testing.assert_array_equal(shard.features, vectors(shard.keys))
             states.add((len(cache.manifest.captions), len(cache.shards), len(there)))

@@ -1,12 +1,12 @@
 import errno
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -26,6 +26,7 @@ from multispace.data.cache.manifest import write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.shard import write_shard
 from multispace.data.cache.writer import check_split_name, write_cache
+from multispace.data.maintenance.verify import verify_cache
 from multispace.errors import (
     CacheError,
     CaptionsError,
@@ -34,6 +35,7 @@ from multispace.errors import (
     ShardError,
     VocabularyError,
 )
+from multispace.pipeline.repair import repair
 
 
 @pytest.fixture
@@ -79,10 +81,10 @@ def test_a_missing_key_is_named_with_reason_and_hint(root):
     cache = Cache.open(root)
     with pytest.raises(
         MissingFeatureError,
-        match=f"^{root}: 2 images have no vector, the first is x.jpg .empty file.; run `prepro",
+        match=f"^{root}: 2 images have no vector, the first is x.jpg .empty file.; run `multisp",
     ):
         cache.features([KEYS[0], "x.jpg", "y.jpg"])
-    with pytest.raises(MissingFeatureError, match=r"the first is y.jpg; run `preprocess` on them"):
+    with pytest.raises(MissingFeatureError, match=r"first is y.jpg; run `multispace preprocess`"):
         cache.features(["y.jpg"])
 
 
@@ -90,7 +92,7 @@ def test_a_cache_of_captions_alone_says_so(root):
     make_cache(root, keys=[])
     cache = Cache.open(root)
     for asked in ([], KEYS):
-        with pytest.raises(CacheError, match=f"{root}: holds no features; run `preprocess` with"):
+        with pytest.raises(CacheError, match=f"{root}: holds no features; run `multispace prep"):
             cache.features(asked)
     assert cache.shards == ()
     assert cache.captions("val").keys == tuple(CAPTIONS["val"])
@@ -109,7 +111,7 @@ def test_vocabulary_and_captions_are_checked(root):
     with write_cache(root) as writer:
         append(writer, KEYS)
     cache = Cache.open(root)
-    with pytest.raises(VocabularyError, match="no vocabulary; `preprocess` a training split"):
+    with pytest.raises(VocabularyError, match="no vocabulary; run .* on a training split"):
         cache.vocabulary()
     with pytest.raises(CaptionsError, match="no captions of split 'val'; there are: none"):
         cache.captions("val")
@@ -186,8 +188,8 @@ OTHER = replace(SPEC, pooling="maximum")
 
 def test_another_meaning_is_refused_by_the_field_that_differs(root):
     make_cache(root, KEYS[:2])
-    message = (f"{root}: its vectors were made otherwise: pooling: 'global average' and 'maximum' "
-               "(cache and command); use another --cache")  # fmt: skip
+    message = (f"{root}: its vectors were made differently: pooling: 'global average' and "
+               "'maximum' (cache and command); use another --cache")  # fmt: skip
     with write_cache(root) as writer:
         with pytest.raises(CacheError) as caught:
             writer.begin(OTHER)
@@ -201,7 +203,7 @@ def test_another_meaning_is_refused_by_the_field_that_differs(root):
 def test_a_shard_of_another_meaning_is_refused(root, tmp_path):
     make_cache(root, KEYS[:2])
     write_shard(root / "features", 7, OTHER, KEYS[2:], digests(KEYS[2:]), vectors(KEYS[2:]))
-    with pytest.raises(ShardError, match=r"00007-.*: pooling: .*\(cache and shard\); delete it"):
+    with pytest.raises(ShardError, match=r"00007-.*: pooling: .*\(cache and shard\); run `multisp"):
         settle(root)
     # The same, and listed.
     entry = write_shard(tmp_path / "features", 0, OTHER, KEYS, digests(KEYS), vectors(KEYS))
@@ -214,7 +216,10 @@ def test_a_shard_of_another_meaning_is_refused(root, tmp_path):
 def test_a_key_in_two_shards_is_refused(root):
     make_cache(root, KEYS[:2])
     write_shard(root / "features", 7, SPEC, KEYS[1:], digests(KEYS[1:]), vectors(KEYS[1:]))
-    with pytest.raises(ShardError, match=f"00007-.*: {KEYS[1]} is in another shard too; delete"):
+    with pytest.raises(
+        ShardError,
+        match=f"00007-.*: {KEYS[1]} is in another shard too; run `mult",
+    ):
         settle(root)
 
 
@@ -294,7 +299,8 @@ def test_a_file_that_is_no_unlisted_shard_is_refused(root, tmp_path, fault):
         path.symlink_to(tmp_path / entry.file)
     else:
         path.write_bytes((tmp_path / entry.file).read_bytes()[:-1])
-    with pytest.raises(ShardError, match=f"{path}: not listed, and .*; delete it"):
+    hint = "replace it by the file" if fault == "link" else "run `multispace cache repair"
+    with pytest.raises(ShardError, match=f"{path}: not listed, and .*; {hint}"):
         settle(root)
     path.unlink()
     settle(root)
@@ -319,7 +325,10 @@ def test_no_shard_gets_a_number_that_no_reader_takes(root):
     moved = (*manifest.shards[:-1], replace(last, file=name))
     write_manifest(root, replace(manifest, shards=moved))
     before = (root / "cache.json").read_bytes()
-    with write_cache(root) as writer, pytest.raises(CacheError, match="can follow 999999999"):
+    with (
+        write_cache(root) as writer,
+        pytest.raises(CacheError, match="follow number 999999999"),
+    ):
         append(writer, KEYS[4:])
     assert (root / "cache.json").read_bytes() == before
     assert_whole(root, KEYS[:4])
@@ -344,32 +353,85 @@ def flip(path):
 @pytest.mark.parametrize(
     "damage", [flip, Path.unlink, lambda path: os.truncate(path, 100)], ids=["bit", "gone", "cut"]
 )
-def test_the_rows_of_a_damaged_shard_count_as_missing(root, damage, monkeypatch):
+def test_opening_names_a_damaged_shard_and_changes_nothing(root, damage):
     cache = make_cache(root)
     bad = root / cache.manifest.shards[1].file
     damage(bad)
-    with monkeypatch.context() as patch:
-        if bad.exists():  # the others may be opened, this one not
-            real = h5py.File
-            patch.setattr(h5py, "File", lambda p, *a: pytest.fail("opened") if p == bad
-                          else real(p, *a))  # fmt: skip
-        with pytest.raises(DamagedFileError, match=f"{bad}: .*; run `preprocess` again"):
-            Cache.open(root).features(KEYS)
-        with write_cache(root) as writer:
-            assert set(KEYS) - set(writer.digests) == set(KEYS[2:4])
-    assert not bad.exists()
-    with pytest.raises(MissingFeatureError, match=f"2 images .* the first is {KEYS[2]}"):
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    message = f"{bad}: .*; run `multispace cache repair {root}`"
+    for act in (settle, lambda root: Cache.open(root).features(KEYS)):
+        with pytest.raises(DamagedFileError, match=message):
+            act(root)
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["features", "captions"])
+def test_the_files_of_another_cache_are_not_reached_through_a_link(root, tmp_path, name):
+    theirs = make_cache(tmp_path / "theirs").root
+    make_cache(root)
+    moved = root / name
+    shutil.rmtree(moved)
+    moved.symlink_to(theirs / name)
+    # The same names with wrong digests, which a stranger's manifest may list.
+    manifest = Cache.open(root).manifest
+    wrong = tuple(replace(e, sha256=e.sha256[:8] + "0" * 56) for e in manifest.shards)
+    write_manifest(root, replace(manifest, shards=wrong))
+    (theirs / name / ".partial-x").write_bytes(b"theirs")
+    before = {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()}
+    message = f"{moved}: is a symbolic link"
+    for act in (settle, repair, lambda root: make_cache(root, [])):
+        with pytest.raises(CacheError, match=message):
+            act(root)
+    with pytest.raises(DamagedFileError, match=message if name == "features" else "digest"):
         Cache.open(root).features(KEYS)
-    with write_cache(root) as writer:
-        append(writer, KEYS[2:4])
-    assert_whole(root)
+    with pytest.raises(DamagedFileError, match=message):
+        Cache.open(root).captions("val") if name == "captions" else Cache.open(root).shards
+    assert before == {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()}
+    assert verify_cache(root).faults
+
+
+def test_shards_that_are_links_stay(root, tmp_path):
+    """git-annex keeps files as links into its store."""
+    cache = make_cache(root)
+    for entry in cache.manifest.shards:
+        (root / entry.file).rename(tmp_path / Path(entry.file).name)
+        (root / entry.file).symlink_to(tmp_path / Path(entry.file).name)
+    before = sorted(root.rglob("*"))
+    for act in (settle, repair, lambda root: Cache.open(root).features(KEYS)):
+        with pytest.raises(CacheError, match="is a symbolic link; .*git annex unlock"):
+            act(root)
+    assert sorted(root.rglob("*")) == before
+    assert all("git annex unlock" in fault.hint for fault in verify_cache(root).faults)
+
+
+def test_a_lock_that_is_a_link_is_refused(root, tmp_path):
+    make_cache(root)
+    (tmp_path / "mine").write_text("precious")
+    (root / ".lock").unlink()
+    (root / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(CacheError, match=f"{root / '.lock'}: is a symbolic link"):
+        settle(root)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_swapped_shard_is_not_read(root):
+    cache = make_cache(root)
+    assert len(cache.shards) == 3
+    first, second = (root / entry.file for entry in cache.manifest.shards[:2])
+    content = second.read_bytes()
+    second.unlink()
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(DamagedFileError, match=f"{second}: .*the manifest says"):
+        cache.features(KEYS)
+    second.write_bytes(content)
+    np.testing.assert_array_equal(cache.features(KEYS), vectors(KEYS))
 
 
 def test_a_damaged_manifest_stops_the_writer_and_keeps_the_shards(root):
     make_cache(root)
     flip(root / "cache.json")
     before = shard_files(root)
-    with pytest.raises(CacheError, match="delete it and run `preprocess"):
+    with pytest.raises(CacheError, match="run `multispace cache repair"):
         settle(root)
     assert shard_files(root) == before
     (root / "cache.json").unlink()

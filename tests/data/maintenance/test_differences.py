@@ -165,7 +165,9 @@ def test_a_vector_that_is_not_finite_is_named(a, b):
     features = np.array(shard.features)
     features[2, 2] = np.nan
     object.__setattr__(shard, "features", features)
-    with pytest.raises(CacheError, match=f"the vector of {KEYS[2]} is not finite; run `cache rep"):
+    with pytest.raises(
+        CacheError, match=f"the vector of {KEYS[2]} is not finite; run `multispace ca"
+    ):
         compare._unit(cache, KEYS, features)
 
 

@@ -160,7 +160,7 @@ def test_a_scaled_vector_is_another_one(abc):
     a, b, c = abc
     make(a, KEYS)
     make(b, KEYS, change={KEYS[2]: 2})
-    with pytest.raises(ConflictError, match=f"1 rows contradict each other: {KEYS[2]} "):
+    with pytest.raises(ConflictError, match=f"1 images have different vectors: {KEYS[2]} "):
         merge_caches([a, b], c)
 
 
@@ -171,10 +171,10 @@ def test_conflicts_are_all_listed_and_nothing_is_written(abc):
     with pytest.raises(ConflictError) as caught:
         merge_caches([a, b], c)
     assert str(caught.value) == (
-        f"{c}: 5 rows contradict each other: "
+        f"{c}: 5 images have different vectors: "
         + "; ".join(f"{key} ({a} and {b}: another image)" for key in KEYS[:3])
-        + "; and 2 more; say which cache wins with --prefer; "
-        "rows that are in --into already can only win"
+        + "; and 2 more; name the cache that wins with --prefer; "
+        "vectors that are in --into already always win"
     )
     assert [conflict.key for conflict in caught.value.conflicts] == KEYS
     assert [entry["key"] for entry in caught.value.to_json()["conflicts"]] == KEYS
@@ -203,7 +203,7 @@ def test_a_conflict_that_does_not_touch_the_preferred_cache_stays(abc):
     make(a, KEYS[:1])
     make(b, KEYS[1:])
     other_images(c, KEYS[1:2])
-    with pytest.raises(ConflictError, match=rf"1 rows .*: {KEYS[1]} \({b} and {c}"):
+    with pytest.raises(ConflictError, match=rf"1 images .*: {KEYS[1]} \({b} and {c}"):
         merge_caches([b, c, a], a.with_name("d"), prefer=a)
 
 
@@ -212,7 +212,7 @@ def test_rows_are_never_replaced(abc):
     make(a, KEYS)
     other_images(b, KEYS[:1])
     before = (b / "cache.json").read_bytes()
-    with pytest.raises(ConflictError, match="rows that are in --into already can only win"):
+    with pytest.raises(ConflictError, match="vectors that are in --into already always win"):
         merge_caches([a], b, prefer=a)
     assert (b / "cache.json").read_bytes() == before
     done = merge_caches([a], b, prefer=b)
@@ -232,7 +232,7 @@ def test_other_fingerprints_are_refused_by_the_fields_that_differ(abc):
     make(a, KEYS[:2])
     make(b, KEYS[2:], spec=replace(SPEC, pooling="maximum"))
     message = (
-        f"{b}: its vectors were made otherwise than those of {a}: pooling: 'global average' and "
+        f"{b}: its vectors were made differently from those of {a}: pooling: 'global average' and "
         "'maximum'; only caches of one fingerprint are merged"
     )
     with pytest.raises(CacheError) as caught:

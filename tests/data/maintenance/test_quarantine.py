@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def test_a_manifest_is_made_again(root, damage):
     repaired = repair(root)
     assert repaired.left == ()
     assert repaired.done == (
-        "cache.json: made again from 3 shards with 5 vectors, text files as they load; recorded "
-        "failures are lost",
+        "cache.json: written anew from 3 shards with 5 vectors and from the text files that can be "
+        "read; recorded failures are lost",
     )
     assert (root / "cache.json").read_bytes() == before
     assert_sound(root)
@@ -84,10 +85,12 @@ def test_manifest_and_shard_are_repaired_together(root):
     flip(bad, 5000)
     repaired = repair(root)
     assert not bad.exists()
+    assert (root / "damaged" / bad.name).exists()
     assert_whole(root, KEYS[:2] + KEYS[4:])
     assert_sound(root)
     assert repaired.left == (
-        f"`cache repair {root} --images DIR`: 2 images have no vector, the first is {KEYS[2]}",
+        f"`multispace cache repair {root} --images DIR`: 2 images have no vector, the first is "
+        f"{KEYS[2]}",
     )
 
 
@@ -104,15 +107,15 @@ def test_a_vocabulary_and_captions_that_do_not_belong_together_are_not_listed(ro
     manifest = Cache.open(root).manifest
     assert manifest.vocabulary == describe(root, root / "vocabulary.json")
     assert manifest.captions == {}
-    assert (root / "captions" / "val.h5.aside").exists()
+    assert (root / "damaged" / "val.h5").exists()
     assert repaired.left[1] == (
-        f"`preprocess --annotations FILE --split val --captions-only --cache {root}`: "
+        f"`multispace preprocess --annotations FILE --split val --captions-only --cache {root}`: "
         "for the captions of val"
     )
     assert_sound(root)
 
 
-def test_damaged_captions_are_set_aside_and_the_others_kept(root):
+def test_damaged_captions_are_moved_away_and_the_others_kept(root):
     flip(root / "captions" / "val.h5", 4000)
     repaired = repair(root)
     assert list(Cache.open(root).manifest.captions) == ["train"]
@@ -127,7 +130,7 @@ def test_a_lost_vocabulary_takes_its_captions_off_the_list(root):
     manifest = Cache.open(root).manifest
     assert (manifest.vocabulary, manifest.captions) == (None, {})
     assert len(repaired.left) == 2
-    assert repaired.done[0] == "vocabulary.json: not there as a file; taken off the list"
+    assert repaired.done[0] == "vocabulary.json: not there as a file; no longer listed"
     assert_whole(root)
     assert_sound(root)
 
@@ -137,30 +140,38 @@ def test_damaged_bytes_are_never_opened(root, monkeypatch):
     bad = {root / shards[0].file, root / "captions" / "val.h5"}
     for path in bad:
         flip(path, 8000)
+    wrong = [path.read_bytes() for path in bad]
     real = h5py.File
-    monkeypatch.setattr(
-        h5py, "File", lambda p, *a: pytest.fail("opened") if p in bad else real(p, *a)
-    )
+
+    def checked(file, *arguments):
+        file.seek(0)
+        content = bytearray(file.seek(0, os.SEEK_END))
+        file.seek(0)
+        file.readinto(content)
+        assert content not in wrong
+        return real(file, *arguments)
+
+    monkeypatch.setattr(h5py, "File", checked)
     repair(root)
     assert_sound(root)
 
 
-def test_unlisted_shards_are_taken_in_or_deleted(root):
+def test_unlisted_shards_are_listed_or_moved_away(root):
     more = [write_shard(root / "features", n, SPEC, [k], digests([k]), vectors([k]))
             for n, k in ((8, "x.jpg"), (9, "y.jpg"))]  # fmt: skip
     flip(root / more[1].file, 700)
     (root / "features" / "00010-00000000.h5").symlink_to(root / more[0].file)
     repaired = repair(root)
     assert repaired.done == (
-        f"{more[0].file}: whole and not listed; taken in",
-        f"{more[1].file}: its bytes do not match its name; deleted",
-        "features/00010-00000000.h5: not a plain file; deleted",
+        f"{more[0].file}: whole and not listed; it is listed now",
+        f"{more[1].file}: its bytes do not match its name; moved into damaged/",
+        "features/00010-00000000.h5: not a plain file; moved into damaged/",
     )
     assert_whole(root, [*KEYS, "x.jpg"])
     assert_sound(root)
 
 
-def test_whole_shards_that_do_not_belong_are_set_aside(root):
+def test_whole_shards_that_do_not_belong_are_moved_away(root):
     write_shard(root / "features", 7, SPEC, KEYS[1:2], digests(KEYS[1:2]), vectors(KEYS[1:2]))
     other = replace(SPEC, pooling="maximum")
     write_shard(root / "features", 8, other, ["x"], digests(["x"]), vectors(["x"]))
@@ -173,7 +184,7 @@ def test_whole_shards_that_do_not_belong_are_set_aside(root):
     repair(root)
     assert_whole(root)
     assert_sound(root)
-    assert [p.name[:5] for p in sorted((root / "features").glob("*.aside"))] == [
+    assert [p.name[:5] for p in sorted((root / "damaged").glob("*.h5"))] == [
         "00007", "00008", "00009", "00010",
     ]  # fmt: skip
 
@@ -235,13 +246,43 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch)
     assert_sound(tmp_path)
 
 
+def test_nothing_is_deleted(root):
+    """All bytes that were there before a repair are there after it."""
+    shards = Cache.open(root).manifest.shards
+    flip(root / shards[0].file, 5000)
+    flip(root / "captions" / "val.h5", 4000)
+    flip(root / "vocabulary.json", 400)
+    flip(root / "cache.json", 40)
+    (root / "damaged").mkdir()
+    (root / "damaged" / Path(shards[0].file).name).write_bytes(b"of an earlier repair")
+
+    def contents():
+        return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    before = contents()
+    repair(root)
+    assert before <= contents()
+    assert (root / "damaged" / f"{Path(shards[0].file).name}.1").exists()
+    assert_sound(root)
+
+
+def test_a_linked_folder_of_damaged_files_is_not_followed(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (root / "damaged").symlink_to(tmp_path / "elsewhere")
+    flip(root / Cache.open(root).manifest.shards[0].file, 5000)
+    with pytest.raises(CacheError, match="damaged: is a symbolic link"):
+        repair(root)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_the_key_list_names_what_was_lost(root):
     with write_cache(root) as writer:
         append(writer, ["x.jpg", "y.jpg"])  # of no captions
     flip(root / Cache.open(root).manifest.shards[-1].file, 5000)
     for repaired in repair(root), repair(root):  # the second time they are recorded as failures
         assert repaired.left == (
-            f"`cache repair {root} --images DIR`: 2 images have no vector, the first is x.jpg",
+            f"`multispace cache repair {root} --images DIR`: 2 images have no vector, the first is "
+            "x.jpg",
         )
         manifest = Cache.open(root).manifest
         assert manifest.failures == dict.fromkeys(["x.jpg", "y.jpg"], LOST)
@@ -256,7 +297,7 @@ def test_lost_vectors_that_no_captions_name_are_told(tmp_path):
     flip(tmp_path / manifest.shards[0].file, 5000)
     flip(tmp_path / manifest.keys.file, 5)
     (line,) = repair(tmp_path).left
-    assert line.startswith("`preprocess --annotations FILE --images DIR --cache")
+    assert line.startswith("`multispace preprocess --annotations FILE --images DIR --cache")
     assert "at least 5 vectors are lost" in line
     assert_sound(tmp_path)
 
@@ -277,7 +318,7 @@ def test_another_version_is_left_alone(root):
     body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
     path.write_bytes(json_bytes(body))
     before = sorted(root.rglob("*"))
-    with pytest.raises(CacheError, match="version 2, this software reads 1; update it"):
+    with pytest.raises(CacheError, match="version 2, this software reads 1; update this software"):
         repair(root)
     assert sorted(root.rglob("*")) == before
 
@@ -285,7 +326,7 @@ def test_another_version_is_left_alone(root):
 def test_options_and_folders_are_checked(root, tmp_path):
     with pytest.raises(OptionError, match="--images nowhere: not a folder"):
         repair(root, images=Path("nowhere"))
-    with pytest.raises(OptionError, match="--weights x: of use only together with --images"):
+    with pytest.raises(OptionError, match="--weights x: is used only together with --images"):
         repair(root, weights="x")
     with pytest.raises(CacheError, match="not a cache"):
         repair(tmp_path / "nowhere")
@@ -344,7 +385,7 @@ def test_images_that_are_not_there_are_left_and_broken_ones_named(extracted):
     assert repaired.added == 3
     assert repaired.left == (
         f"restore {images}/{keys[1]}: not an image of a known format",
-        f"`cache repair {root} --images DIR`: 1 images have no vector and are not under "
+        f"`multispace cache repair {root} --images DIR`: 1 images have no vector and are not under "
         f"{images}, the first is {keys[0]}",
     )
     failures = Cache.open(root).manifest.failures

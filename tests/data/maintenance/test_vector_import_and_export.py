@@ -241,10 +241,10 @@ def test_nothing_is_unpickled(tmp_path, save):
     save(source, np.array([Evil()] * 5, dtype=object), allow_pickle=True)
     with pytest.raises(CacheError, match=f"^{source}: "):
         import_features(ask(tmp_path, source))
-    (tmp_path / "pictures").mkdir()
-    np.save(tmp_path / "pictures" / "a.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    (tmp_path / "images").mkdir()
+    np.save(tmp_path / "images" / "a.npy", np.array([Evil()], dtype=object), allow_pickle=True)
     with pytest.raises(CacheError, match=r"^.*images/a.npy: "):
-        import_features(ask(tmp_path, tmp_path / "pictures"))
+        import_features(ask(tmp_path, tmp_path / "images"))
 
 
 def header(shape):
@@ -361,12 +361,12 @@ def hdf5_with(tmp_path, fault):
     [
         ("soft", ": d is a soft or external link"),
         ("external", ": d is a soft or external link"),
-        ("stored elsewhere", "/d: is not stored contiguously or in chunks inside"),
-        ("virtual", "/d: is not stored contiguously or in chunks inside"),
-        ("not written", "/d: is not all there"),
-        ("chunk not written", "/d: is not all there"),
+        ("stored elsewhere", "/d: the dataset is not stored contiguously or in chunks inside"),
+        ("virtual", "/d: the dataset is not stored contiguously or in chunks inside"),
+        ("not written", "/d: the dataset declares more than the file holds"),
+        ("chunk not written", "/d: the dataset is not all there"),
         ("huge", "/d: has 1099511627776 numbers, expected 1 to"),
-        ("huge chunk", "/d: has chunks of 268435456 bytes"),
+        ("huge chunk", "/d: the dataset has chunks of 268435456 bytes"),
         ("text", "/d: is object, expected float16"),
         ("whole numbers", "/d: is int64, expected float16"),
         ("regions", r"/d: has shape \(36, 6\), expected \(D,\) or \(1, D\)"),
@@ -441,7 +441,7 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(CacheError, match="holds no features"):
         export_features(tmp_path / "none", out, names)
     for path in (tmp_path / "out.bin", names):
-        with pytest.raises(CacheError, match=f"--out {path}: give a .npy file"):
+        with pytest.raises(CacheError, match=f"--out {path}: not a .npy file"):
             export_features(tmp_path / "part", path, names)
     assert not list(tmp_path.glob("out*"))
     real = Cache.features

@@ -10,15 +10,15 @@ import pytest
 from support.faults import flip, list_anew, plain_shard
 from support.rows import KEYS, SPEC, append, digests, make_cache, put_text, vectors
 
+from multispace.data.cache import listed_file
 from multispace.data.cache.encoded_captions import save_captions
-from multispace.data.cache.listed_file import describe
-from multispace.data.cache.manifest import Manifest, write_manifest
+from multispace.data.cache.feature_rows import non_finite_rows
+from multispace.data.cache.listed_file import UNLINK_HINT, describe
+from multispace.data.cache.manifest import Manifest, is_other_version, write_manifest
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import ShardEntry, non_finite_rows, write_shard
+from multispace.data.cache.shard import ShardEntry, write_shard
 from multispace.data.cache.writer import write_cache
 from multispace.data.files import json_bytes
-from multispace.data.maintenance import damage as damages
-from multispace.data.maintenance.damage import of_another_version
 from multispace.data.maintenance.verify import Fault, verify_cache
 from multispace.errors import CacheError
 
@@ -68,15 +68,20 @@ def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
     os.truncate(cut, 100)
     linked.symlink_to(linked.rename(tmp_path / "elsewhere"))
     (root / "captions" / "val.h5").unlink()
-    hint = f"`cache repair {root} --images DIR`"
+    hint = f"`multispace cache repair {root} --images DIR`"
     assert verify_cache(root, quick=quick).faults == (
         Fault(manifest.shards[0].file, "not there as a file", hint),
         Fault(manifest.shards[1].file, f"100 bytes, the manifest says {size}", hint),
-        Fault(manifest.shards[2].file, "not there as a file", hint),
+        Fault(
+            manifest.shards[2].file,
+            "is a symbolic link; links in a cache are not followed",
+            UNLINK_HINT,
+        ),
         Fault(
             "captions/val.h5",
             "not there as a file",
-            f"`preprocess --annotations FILE --split val --cache {root} --captions-only`",
+            f"`multispace preprocess --annotations FILE --split val --cache {root} "
+            "--captions-only`",
         ),
     )
 
@@ -84,7 +89,7 @@ def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
 def test_quick_reads_no_shard(root, monkeypatch):
     flip(root / Cache.open(root).manifest.shards[0].file, 8000)
     with monkeypatch.context() as patch:
-        patch.setattr(damages, "file_sha256", lambda path: pytest.fail("hashed"))
+        patch.setattr(listed_file, "_digest", lambda file: pytest.fail("hashed"))
         patch.setattr(h5py, "File", lambda *a: pytest.fail("opened"))
         found = verify_cache(root, quick=True)
     assert (found.faults, found.rows, found.quick) == ((), len(KEYS), True)
@@ -104,20 +109,20 @@ def test_damaged_files_are_not_opened(root, monkeypatch):
 
 def test_a_file_that_cannot_be_read_is_a_fault(root, monkeypatch):
     bad = root / Cache.open(root).manifest.shards[1].file
-    real = damages.file_sha256
+    inode, real = bad.stat().st_ino, listed_file._digest
 
-    def failing(path):
-        if path == bad:
+    def failing(file):
+        if os.fstat(file.fileno()).st_ino == inode:
             raise OSError(5, "Input/output error")
-        return real(path)
+        return real(file)
 
-    monkeypatch.setattr(damages, "file_sha256", failing)
+    monkeypatch.setattr(listed_file, "_digest", failing)
     (fault,) = verify_cache(root).faults
     assert (root / fault.file, fault.what) == (bad, "cannot be read (Input/output error)")
 
 
 def test_a_damaged_or_missing_manifest_is_one_fault(root):
-    hint = f"`cache repair {root}`"
+    hint = f"`multispace cache repair {root}`"
     flip(root / "cache.json", 0)
     (fault,) = verify_cache(root).faults
     assert (fault.file, fault.hint) == ("cache.json", hint)
@@ -131,19 +136,19 @@ def test_another_version_is_not_taken_for_damage(root):
     body = json.loads(path.read_bytes())
     body["version"] = 2
     path.write_bytes(json_bytes(body))
-    assert not of_another_version(path)  # the digest says that only the number changed
-    assert verify_cache(root).faults[0].hint == f"`cache repair {root}`"
+    assert not is_other_version(path.read_bytes())  # the digest says that only the number changed
+    assert verify_cache(root).faults[0].hint == f"`multispace cache repair {root}`"
     body.pop("digest")
     body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
     path.write_bytes(json_bytes(body))
-    assert of_another_version(path)
+    assert is_other_version(path.read_bytes())
     assert verify_cache(root).faults == (
         Fault("cache.json", "version 2, this software reads 1", "update this software"),
     )
 
 
 def test_a_folder_that_is_no_cache_is_said_so(tmp_path):
-    with pytest.raises(CacheError, match="not a cache; `preprocess --cache"):
+    with pytest.raises(CacheError, match="not a cache; `multispace preprocess --cache"):
         verify_cache(tmp_path)
 
 
@@ -185,7 +190,7 @@ def test_a_shard_of_another_meaning_is_found(root):
     list_anew(root, shards=(*Cache.open(root).manifest.shards, entry), keys=None)
     (fault,) = verify_cache(root).faults
     assert fault.file == entry.file
-    assert "made otherwise: pooling: 'global average' and 'maximum'" in fault.what
+    assert "made differently: pooling: 'global average' and 'maximum'" in fault.what
 
 
 def test_a_key_in_two_shards_is_found(root):
@@ -227,7 +232,7 @@ def test_captions_must_belong_to_the_vocabulary(root):
     list_anew(root, vocabulary=describe(root, path))
     faults = verify_cache(root).faults
     assert [fault.file for fault in faults] == ["captions/train.h5", "captions/val.h5"]
-    assert all("made with the vocabulary" in fault.what for fault in faults)
+    assert all("encoded with the vocabulary" in fault.what for fault in faults)
     list_anew(root, vocabulary=None)
     assert {fault.what for fault in verify_cache(root).faults} == {"its vocabulary is not listed"}
 
@@ -277,7 +282,9 @@ def test_files_that_are_not_listed_are_reported(root):
     flip(root / whole.file, 999)
     (fault,) = verify_cache(root).faults
     assert fault == Fault(
-        whole.file, "not listed, and its bytes do not match its name", f"`cache repair {root}`"
+        whole.file,
+        "not listed, and its bytes do not match its name",
+        f"`multispace cache repair {root}`",
     )
 
 

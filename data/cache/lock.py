@@ -1,0 +1,40 @@
+"""The lock that a process holds while it writes to a cache folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from multispace.data.cache.listed_file import UNLINK_HINT
+from multispace.errors import CacheError
+
+FOLDERS = ("features", "captions")
+
+
+@contextmanager
+def lock_cache(root: Path) -> Iterator[None]:
+    """Hold the writer's lock of the folder ``root``, which is created if necessary.
+
+    :raises CacheError: another process holds it, or the lock or a folder of the cache is a
+        symbolic link, through which other people's files would be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for name in (".lock", *FOLDERS):
+        if (path := root / name).is_symlink():
+            raise CacheError(
+                "is a symbolic link; nothing is written through links",
+                where=path,
+                hint=UNLINK_HINT if path.is_file() else "replace it by a folder of its own",
+            )
+    lock = FileLock(root / ".lock")  # held by the kernel for the process: a dead one frees it
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CacheError(
+            "another process is writing to this cache", where=root, hint="wait until it ends"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

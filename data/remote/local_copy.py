@@ -1,0 +1,45 @@
+"""Local copies of caches that are named by a URL."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from multispace.data.remote.downloads import Watch
+from multispace.data.remote.pull import pull
+from multispace.data.remote.store import Store
+from multispace.errors import CacheError
+
+
+def local_copy(
+    where: str | Path, cache_root: Path | None = None, watch: Watch | None = None
+) -> Path:
+    """Return a local folder with the cache at ``where``: a URL is pulled first.
+
+    :param cache_root: where pulled caches are kept: by default ``$MULTISPACE_CACHE``, else
+        ``multispace`` in ``$XDG_CACHE_HOME`` or ``~/.cache``
+    :raises CacheError: see :func:`multispace.data.remote.pull.pull`.
+    """
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where)
+    store = Store(where)
+    if store.folder is not None:
+        return store.folder
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", store.url.split("://", 1)[1]).strip("-.")[-80:]
+    digest = hashlib.sha256(store.url.encode()).hexdigest()[:8]
+    folder = (cache_root or _cache_root()) / f"{name}-{digest}"
+    pull(where, folder, watch=watch)
+    return folder
+
+
+def _cache_root() -> Path:
+    if named := os.environ.get("MULTISPACE_CACHE"):
+        return Path(named)
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "multispace"
+    try:
+        return Path.home() / ".cache" / "multispace"
+    except RuntimeError as error:  # no HOME, and no entry for the user
+        raise CacheError(
+            "no home directory to keep pulled caches in", hint="set MULTISPACE_CACHE to a folder"
+        ) from error

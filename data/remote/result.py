@@ -1,0 +1,37 @@
+"""Result of a push or a pull."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Result of a push or a pull.
+
+    ``digest`` is the SHA-256 (hexadecimal) of the source's ``cache.json``; after a partial pull
+    (``whole`` is false) that of the folder differs. ``sent`` names the files that were
+    transferred, of ``bytes`` in all; ``present`` counts those that were there already.
+    """
+
+    url: str
+    folder: Path
+    digest: str
+    sent: tuple[str, ...]
+    bytes: int
+    present: int
+    whole: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+    def render(self) -> str:
+        """Return what was transferred, and the digest as `cache pull --digest` takes it."""
+        lines = [
+            f"{len(self.sent)} files, {self.bytes / 1e6:.1f} MB; {self.present} already there",
+            f"the source's digest: sha256:{self.digest}",
+        ]
+        if not self.whole:
+            lines.append("the folder holds a part of the cache, and a manifest of its own")
+        return "\n".join(lines)
