@@ -18,6 +18,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.remote.push import push
 from multispace.errors import OptionError, PipelineError
+from multispace.model.options import SYSTEMS
 from multispace.model.systems import build
 from multispace.model.systems.base import Base
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
@@ -227,6 +228,23 @@ def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatc
         )
         assert same(ours, theirs), file
     assert untimed(whole.run) == untimed(parts.run)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_each_system_is_resumed_and_logs_the_same_lines(cache, tmp_path, system):
+    given = {} if system == "base" else {"z_size": 4}
+    if "joint" in system or system == "multispace":
+        given["categories"] = (6,)
+
+    def asked(name: str, steps: int) -> TrainOptions:
+        chosen = {k: v for k, v in SMALL.items() if k not in ("z_size", "categories")} | given
+        return TrainOptions(system=system, cache=cache, run=tmp_path / name, steps=steps,
+                            **{**chosen, "log_every": 5, "val_split": "none"})  # fmt: skip
+
+    train(asked("whole", 10))
+    train(asked("parts", 3))
+    train(asked("parts", 10), resume=True)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_a_corrupt_last_checkpoint_falls_back(cache, tmp_path, capsys):
