@@ -1,15 +1,13 @@
 """The options of `train`: typed, checked together, and read from files and the command line."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from multispace.errors import OptionError, without_password
+from multispace.data.documents import DocumentFormat, MapOf
+from multispace.errors import OptionError, shown, without_password
 from multispace.fields import (
     Options,
     default_of,
@@ -55,6 +53,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": 256,
     },
 }
+
+# More than any model has; `2x3000000000` must not exhaust memory.
+MAX_VARIABLES, MAX_CATEGORIES = 1 << 10, 1 << 20
+MAX_TEXT = 4096
+CONFIG = DocumentFormat(
+    MapOf(),
+    error=OptionError,
+    hint="write names and values, as in `batch_size: 128`",
+    max_bytes=1 << 20,
+    max_depth=8,
+)
 
 RUN, OPTIMIZER = "Run", "Optimizer"
 GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
@@ -207,20 +216,13 @@ def resolve(
 def read_config(path: Path) -> tuple[dict[str, Any], bool]:
     """Read options from YAML or JSON, and say whether they are those that a run recorded.
 
-    :raises OptionError: it is not a mapping of names to values.
+    :raises OptionError: it cannot be read, or does not hold names and values.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        what = f"not readable as a configuration ({_line(error)})"
-        raise OptionError(what, where=path) from error
-    recorded = isinstance(value, dict) and isinstance(value.get("options"), dict)
+    value = CONFIG.read_json(path) if path.suffix == ".json" else CONFIG.read_yaml(path)
+    recorded = isinstance(value.get("options"), dict)
     if recorded:
         value = value["options"]
-    if not isinstance(value, dict):
-        raise OptionError("expected names and values, as in `batch_size: 128`", where=path)
-    return {str(name).replace("-", "_"): entry for name, entry in value.items()}, recorded
+    return {name.replace("-", "_"): entry for name, entry in value.items()}, recorded
 
 
 def _check_names(
@@ -257,12 +259,15 @@ def _typed(entry: Field[Any], value: Any, config: Path | None) -> Any:
         return parse_categories(value)
     if value is None and entry.default is None:
         return None
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        what = f"{entry.name} has {len(value)} characters, at most {MAX_TEXT} are allowed"
+        raise OptionError(what, where=config or "command line")
     kind = value_type(entry)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         where = config or "command line"
-        raise OptionError(f"{entry.name} is {value!r}, expected {kind.__name__}", where=where)
+        raise OptionError(f"{entry.name} is {shown(value)}, expected {kind.__name__}", where=where)
     return value
 
 
@@ -274,14 +279,18 @@ def parse_categories(value: Any) -> tuple[int, ...]:
     try:
         if isinstance(value, str):
             size, _, count = value.partition("x")
-            parts = value.split(",") if not count else [size] * int(count)
-            return tuple(int(part) for part in parts)
-        return (value,) if isinstance(value, int) else tuple(int(part) for part in value)
+            if count and int(count) > MAX_VARIABLES:
+                raise ValueError
+            parts: Any = value.split(",") if not count else [size] * int(count)
+        else:
+            parts = [value] if isinstance(value, int) else value
+        sizes = tuple(int(part) for part in parts)
+        if len(sizes) > MAX_VARIABLES or max(sizes, default=0) > MAX_CATEGORIES:
+            raise ValueError
     except (TypeError, ValueError):
         raise OptionError(
-            "write 128, 16x8 (eight of 16) or 10,4", where=f"--categories {value}"
+            f"write 128, 16x8 (eight of 16) or 10,4, at most {MAX_VARIABLES} variables of "
+            f"{MAX_CATEGORIES} categories",
+            where=f"--categories {shown(value)}",
         ) from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return sizes

@@ -47,8 +47,16 @@ def test_steps_and_epochs_take_each_others_place(tmp_path):
         ("hidden: many", "hidden is 'many', expected int"),
         ("hidden: true", "hidden is True, expected int"),
         ("tie_embeddings: 1", "tie_embeddings is 1, expected bool"),
-        ("hidden: [1", "not readable"),
-        ("just text", "expected names and values"),
+        ("hidden: [1", "not YAML"),
+        ("just text", "write names and values, as in `batch_size: 128`"),
+        ("hidden: [1, 2]", "hidden is a list, expected int"),
+        ("1: 2", "the name 1 is not text"),
+        (f"hidden: {'9' * 40}", "more than 63 bits"),
+        (f"cell: {'x' * 9000}", "cell has 9000 characters"),
+        ("a: &a [1]\nb: *a", "aliases (*name) are not allowed"),
+        ("hidden: " + "[" * 3000, "too deeply nested"),
+        ("categories: 2x3000000000", "--categories '2x3000000000': write 128"),
+        ("categories: [[3], 4]", "--categories a list: write 128"),
     ],
 )
 def test_faults_of_a_file_are_named(tmp_path, text, message):
@@ -57,7 +65,8 @@ def test_faults_of_a_file_are_named(tmp_path, text, message):
     with pytest.raises(OptionError) as caught:
         resolve(GIVEN, file)
     assert message in str(caught.value)
-    assert str(file) in str(caught.value)
+    assert str(file) in str(caught.value) or "--" in str(caught.value.where)
+    assert len(str(caught.value)) < len(str(file)) + 400
 
 
 @pytest.mark.parametrize(
