@@ -194,6 +194,7 @@ EVERYTHING = dict(cell="gru", layers=2, tie_embeddings=True, word_dropout=0.3, l
 BY_SYSTEM = {
     "latent": dict(annealing="cyclical", annealing_steps=10, annealing_cycles=2, free_bits=0.01),
     "multispace": dict(temperature=1.0, temperature_rate=0.05, temperature_min=0.6),
+    "joint": dict(latent_dropout=0.5, categories=(6, 3)),
 }
 
 
