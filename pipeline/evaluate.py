@@ -11,7 +11,7 @@ from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
 from multispace.data.caption_results import results_format
 from multispace.data.files import json_bytes
-from multispace.errors import OptionError
+from multispace.errors import OptionError, PipelineError
 from multispace.model.device import choose_device
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.console.table import text_table
@@ -287,4 +287,14 @@ def _contents(
         ATTRIBUTES: attributes,
         COMPOSITION: composition,
     }
-    return {name: json_bytes(value) for name, value in values.items() if value is not None}
+    return {name: _json(name, value) for name, value in values.items() if value is not None}
+
+
+def _json(name: str, value: Any) -> bytes:
+    try:
+        return json_bytes(value)
+    except ValueError as error:  # JSON has no NaN
+        raise PipelineError(
+            f"a number of {name} is not finite",
+            hint="the weights are damaged or the training diverged; evaluate another checkpoint",
+        ) from error

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from multispace.data.cache.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
 from multispace.model.systems.captioner import Captioner, Latents
 
@@ -48,7 +49,11 @@ def caption_conditions(
     width: int = 1,
     length_penalty: float = 0.0,
 ) -> list[str]:
-    """Return one caption for each of the decoder's conditions, (N, C)."""
+    """Return one caption for each of the decoder's conditions, (N, C).
+
+    :raises PipelineError: a condition is not finite.
+    """
+    _check_finite(conditions)
     captions = []
     for part in conditions.split(max(1, ROWS // width)):
         words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
@@ -65,13 +70,18 @@ def hypotheses(
     width: int,
     length_penalty: float = 0.0,
 ) -> list[list[str]]:
-    """Return all ``width`` captions of the beam for each row of ``features`` (N, D), best first."""
+    """Return all ``width`` captions of the beam for each row of ``features`` (N, D), best first.
+
+    :raises PipelineError: a condition is not finite.
+    """
     device = system.feature_mean.device
     captions = []
     for part in features.split(max(1, ROWS // width)):
+        condition = system.condition(part.to(device))
+        _check_finite(condition)
         words = beam(
             system.decoder,
-            system.condition(part.to(device)),
+            condition,
             marks=MARKS,
             width=width,
             length_penalty=length_penalty,
@@ -79,3 +89,12 @@ def hypotheses(
         )
         captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
     return captions
+
+
+def _check_finite(conditions: Tensor) -> None:
+    """Refuse to decode from NaN or infinity, which gives a caption that means nothing."""
+    if not conditions.isfinite().all():
+        raise PipelineError(
+            "what the decoder reads of an image is not a finite number",
+            hint="the weights are damaged or the training diverged; use another checkpoint",
+        )

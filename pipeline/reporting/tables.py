@@ -1,11 +1,17 @@
-"""Tables for papers and pages."""
+"""Tables for papers and pages, with everything escaped that the format would interpret."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "--": "-{}-"} | {
-    sign: f"\\{sign}" for sign in "&%$#_{}"
-}
+from multispace.pipeline.console.printable import one_line
+
+LATEX = {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "±": r"$\pm$", "--": "-{}-",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {sign: f"\\{sign}" for sign in r"\`*_[]|~$^"}
 
 
 @dataclass(frozen=True)
@@ -17,24 +23,28 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """Return it as GitHub and pandoc read tables, the title above."""
-        lines = [["", *self.head, ""], ["", "---", *(["---:"] * (len(self.head) - 1)), ""]]
-        lines += [["", *(cell.replace("|", r"\|") for cell in row), ""] for row in self.rows]
-        return f"{self.title}\n\n" + "\n".join(" | ".join(line).strip() for line in lines)
+        """Return a table for GitHub and pandoc, below its title."""
+        rule = ["---", *(["---:"] * (len(self.head) - 1))]
+        cells = [[_escape(cell, MARKDOWN) for cell in row] for row in (self.head, *self.rows)]
+        lines = [" | ".join(["", *row, ""]).strip() for row in (cells[0], rule, *cells[1:])]
+        return f"{_escape(self.title, MARKDOWN)}\n\n" + "\n".join(lines)
 
     def latex(self) -> str:
-        """Return it as a ``tabular`` of plain LaTeX, the title in a comment."""
-        body = [" & ".join(map(_latex, row)) + r" \\" for row in [self.head, *self.rows]]
+        """Return a ``tabular`` of plain LaTeX, with the title in a comment."""
+        body = [_latex_row(row) for row in (self.head, *self.rows)]
         columns = "l" + "r" * (len(self.head) - 1)
-        lines = [f"% {self.title}", rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0]]
+        title = f"% {_escape(self.title, LATEX)}"
+        lines = [title, rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0]]
         return "\n".join([*lines, r"\hline", *body[1:], r"\hline", r"\end{tabular}"])
 
 
-def _latex(text: str) -> str:
-    """Escape each sign once: what an escape brings in is not escaped again."""
-    out, place = "", 0
-    while place < len(text):
-        sign = text[place : place + 2] if text[place : place + 2] in LATEX else text[place]
-        out += LATEX.get(sign, sign)
-        place += len(sign)
-    return out
+def _latex_row(row: Sequence[str]) -> str:
+    text = " & ".join(_escape(cell, LATEX) for cell in row) + r" \\"
+    # The line break of the row above would read "[" or "*" as its argument.
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
+
+
+def _escape(text: str, escapes: dict[str, str]) -> str:
+    """Return ``text`` on one line, each sign escaped once."""
+    signs = "|".join(re.escape(sign) for sign in sorted(escapes, key=len, reverse=True))
+    return re.sub(signs, lambda found: escapes[found.group()], one_line(text))
