@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 
 from multispace.data.files import atomic_write
-from multispace.errors import PipelineError
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
@@ -216,7 +215,7 @@ def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
         if folders not in of_runs:
             of_runs[folders] = COLOURS[len(of_runs) % len(COLOURS)]
             for path in (folder / METRICS for folder in folders):
-                if lines := _log(path):
+                if lines := read_log(path):
                     curves.append(Curve(of_runs[folders], lines))
                 else:
                     left_out.append(f"learning curve: {path} is not there, or empty")
@@ -224,15 +223,6 @@ def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
     if len(of_runs) > len(COLOURS):
         left_out.append(f"more than {len(COLOURS)} groups: some share their colour")
     return colours, draw_curves(curves)
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    lines = read_log(path)
-    if any(not isinstance(line, dict) or not {"step", "split"} <= line.keys() for line in lines):
-        raise PipelineError(
-            "not as `train` writes it", where=path, hint="restore the file or move it away"
-        )
-    return lines
 
 
 def _examples(

@@ -1,11 +1,11 @@
 """Group evaluated runs that differ in their seed alone, and name each group by its options."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from multispace.errors import PipelineError
+from multispace.errors import PipelineError, shown
 from multispace.fields import default_of, option_words
 from multispace.model.options import is_used
 from multispace.pipeline.runs.evaluation_folder import Request
@@ -15,7 +15,7 @@ from multispace.pipeline.runs.evaluation_reader import (
     is_evaluation,
     read_evaluation,
 )
-from multispace.pipeline.runs.run_folder import read_run_config
+from multispace.pipeline.runs.run_folder import CONFIG, read_run_config
 from multispace.pipeline.training.train_options import TrainOptions
 
 SAME = {  # what all runs of a table must share: fields of the record, and their names
@@ -61,7 +61,18 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
         if name not in INCIDENTAL and is_used(name, record.system)
     }
     made = {**kept, **search, "features": record.fingerprint[:12]}
-    return EvaluatedRun(folder, options["seed"], record.system, made, scored)
+    return EvaluatedRun(folder, _seed(options, folder), record.system, made, scored)
+
+
+def _seed(options: Mapping[str, Any], folder: Path) -> int:
+    seed = options.get("seed")
+    if type(seed) is not int:
+        raise PipelineError(
+            f"options.seed is {shown(seed)}, expected a whole number",
+            where=folder / CONFIG,
+            hint="restore the run",
+        )
+    return seed
 
 
 def _defaults(system: str) -> dict[str, Any]:

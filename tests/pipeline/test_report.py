@@ -194,7 +194,7 @@ def test_a_damaged_file_is_named_and_the_old_page_stays(tmp_path):
     with pytest.raises(PipelineError, match=r"samples\.json: \[0\] lacks 'captions'"):
         report(ask(tmp_path, run))
     (run / "metrics.jsonl").write_text("3\n")
-    with pytest.raises(PipelineError, match=r"metrics\.jsonl: not as `train` writes it"):
+    with pytest.raises(PipelineError, match=r"metrics\.jsonl, line 1: it is 3, expected an object"):
         report(ask(tmp_path, run))
     assert [file.read_text() for file in out.parent.iterdir()] == ["old"]
 

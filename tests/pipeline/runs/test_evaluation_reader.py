@@ -70,6 +70,10 @@ def evaluated(tmp_path_factory):
                   "factor_vae": {"score": 0.1, "learnt": 1, "judged": 1, "codes": 1}},
         },
     )  # fmt: skip
+    steps = [{"step": step, "recon": 9.0, "kl_z": 1.0, "kl_c": 1.0} for step in (10, 20)]
+    lines = [{**line, "split": "train", "capacity_z": 2.0, "capacity_c": 2.0} for line in steps]
+    lines += [{**line, "split": "val", "cider": 0.5} for line in steps]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 
 
@@ -122,6 +126,34 @@ def test_a_value_of_another_type_is_refused_or_read(evaluated, tmp_path_factory,
     finally:
         for file, content in kept.items():
             (folder / file).write_bytes(content)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_value_of_another_type_in_the_log_or_the_options(evaluated, tmp_path_factory, data):
+    name = data.draw(st.sampled_from(("config.json", "metrics.jsonl")))
+    kept = (evaluated / name).read_bytes()
+    first, *others = kept.decode().splitlines() if name == "metrics.jsonl" else [kept.decode()]
+    document = json.loads(first)
+    path = data.draw(st.sampled_from(list(places(document))))
+    new = data.draw(st.sampled_from([*VALUES, "$\\frac{", float("nan"), float("inf")]))
+    try:
+        lines = [json.dumps(replaced(document, path, new)), *others]
+        (evaluated / name).write_text("\n".join(lines) + "\n")
+        with suppress(Error):
+            page(evaluated, tmp_path_factory.mktemp("out"))
+    finally:
+        (evaluated / name).write_bytes(kept)
+
+
+def test_text_in_place_of_a_number_of_the_log_is_refused(evaluated, tmp_path):
+    kept = (evaluated / "metrics.jsonl").read_text()
+    try:
+        (evaluated / "metrics.jsonl").write_text(kept.replace("9.0", '"$\\\\frac{"', 1))
+        with pytest.raises(PipelineError, match=r"metrics\.jsonl, line 1: recon is .*frac"):
+            page(evaluated, tmp_path)
+    finally:
+        (evaluated / "metrics.jsonl").write_text(kept)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "evaluation"])
