@@ -1,6 +1,7 @@
 """Tokenizers, which split the text of a caption into words."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from multispace.errors import VocabularyError
 # and spaces they change nothing but a full stop at the end.
 _PLAIN = re.compile(r"[a-z0-9 ]*\.?\s*")
 _CONTRACTION = re.compile(r"cannot|gimme|gonna|gotta|lemme|wanna")
+_CHARACTERS = re.compile(r"[A-Za-z0-9]+|\S")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ def _treebank(text: str) -> list[str]:
     return _nltk_treebank()(text)
 
 
+def _characters(text: str) -> list[str]:
+    """Split into characters; letters and digits of ASCII that are together stay one word."""
+    words: list[str] = []
+    for part in _CHARACTERS.findall(text):
+        if words and unicodedata.combining(part[0]):
+            words[-1] += part  # an accent belongs to the character before it
+        else:
+            words.append(part)
+    return words
+
+
 def _lowercase(text: str) -> list[str]:
     return text.lower().split()
 
@@ -62,5 +75,6 @@ TOKENIZERS = {
         Tokenizer("whitespace", str.split),
         Tokenizer("whitespace-lower", _lowercase),
         Tokenizer("treebank", _treebank),
+        Tokenizer("characters", _characters),
     )
 }

@@ -26,6 +26,16 @@ def test_tokenizers(name, words):
     assert tokenizer("A man's  red\tBus, stopped.") == words
 
 
+def test_characters_are_the_words_of_text_without_blanks():
+    split = get_tokenizer("characters")
+    assert split("一只狗在跑。") == ["一", "只", "狗", "在", "跑", "。"]
+    assert split("穿 T恤 的 NBA 球员 23号") == [
+        "穿", "T", "恤", "的", "NBA", "球", "员", "23", "号",
+    ]  # fmt: skip
+    assert split("か\u3099a\u0301") == ["か\u3099", "a\u0301"]
+    assert split(" \t") == []
+
+
 @given(
     st.lists(st.sampled_from(WORDS)), st.sampled_from(["", " "]), st.sampled_from(["", ".", " ."])
 )
