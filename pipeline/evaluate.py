@@ -16,6 +16,7 @@ from multispace.model.device import choose_device
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.latent_samples import caption_posterior_samples
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scores_table
 from multispace.pipeline.metrics.captions.diversity_report import (
@@ -217,13 +218,13 @@ def _draw_samples(
     inputs: _Inputs, count: int, seed: int, search: dict[str, Any]
 ) -> dict[ImageId, list[str]]:
     """Return ``count`` captions per image, each from its own draw of the posterior, or nothing."""
-    torch.manual_seed(seed)
+    if not count:
+        return {}
     run, features = inputs.run, inputs.pairs.features
-    draws = [
-        caption_features(run.system, features, run.vocabulary, latents="sample", **search)
-        for _ in range(count)
-    ]
-    return {i: list(texts) for i, *texts in zip(inputs.ids, *draws, strict=True)} if draws else {}
+    samples = caption_posterior_samples(
+        run.system, features, run.vocabulary, count=count, seed=seed, **search
+    )
+    return dict(zip(inputs.ids, samples, strict=True))
 
 
 def _diversity(

@@ -290,7 +290,7 @@ def test_the_commands_take_text_and_return_results(tmp_path, monkeypatch):
     found = ms.evaluate("run", cache="cache", split="test", metrics=NO_JAVA, beam=2)
     assert found.scores.corpus.keys() == {"Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L",
                                           "CIDEr"}  # fmt: skip
-    scores = ms.score("run/evaluation/test/captions.json", annotations="images/test.json",
+    scores = ms.score(found.folder / "captions.json", annotations="images/test.json",
                       metrics=NO_JAVA)  # fmt: skip
     assert scores.corpus == found.scores.corpus
     ms.train("base", cache="cache", run="base", **options)

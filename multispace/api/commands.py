@@ -92,7 +92,7 @@ def train(
 def evaluate(run: PathLike, *, cache: PathLike, **options: Any) -> "Evaluation":
     """Caption a split, score the captions, and measure what the latent space carries.
 
-    The results are also written to ``RUN/evaluation/SPLIT/``.
+    The results are also written below ``RUN/evaluation/``, to ``folder`` of the result.
 
     :param run: a run folder
     :param cache: the cache that the run was trained from: a folder or a URL

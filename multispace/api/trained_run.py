@@ -19,7 +19,7 @@ from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.decoding import BEAM, caption_features
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
 from multispace.pipeline.inference.latent_samples import (
     caption_posterior_samples,
@@ -97,7 +97,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: None = None,
-        beam: int = 5,
+        beam: int = BEAM,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[str]: ...
@@ -109,7 +109,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: int,
-        beam: int = 5,
+        beam: int = BEAM,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[list[str]]: ...
@@ -120,7 +120,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: int | None = None,
-        beam: int = 5,
+        beam: int = BEAM,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[str] | list[list[str]]:
@@ -151,7 +151,7 @@ class TrainedRun:
         )
 
     def sample(
-        self, count: int = 1, *, beam: int = 5, length_penalty: float = 0.0, seed: int = 0
+        self, count: int = 1, *, beam: int = BEAM, length_penalty: float = 0.0, seed: int = 0
     ) -> list[str]:
         """Return captions of latents that are drawn from the prior, without any image.
 
@@ -159,7 +159,7 @@ class TrainedRun:
         :meth:`caption` with ``samples``.
 
         :param count: how many captions
-        :raises PipelineError: the system has no latents, or its decoder reads the image too.
+        :raises PipelineError: the system has no latents, or needs an image.
         """
         _check_counts(count=count, beam=beam)
         self._check_latents("sampled")
@@ -178,8 +178,8 @@ class TrainedRun:
     ) -> Encoding:
         """Return the posterior of images: mean and std of z, and category probabilities.
 
-        A system whose posterior reads captions in training (``cvae``, ``ag-cvae``) has only its
-        prior for images alone, and returns that.
+        Where a posterior reads captions in training (``cvae``, ``ag-cvae``, ``joint``,
+        ``joint-cvae``), an image alone has a prior in its place, and this is returned.
 
         :raises ImageError: an image cannot be read.
         :raises PipelineError: the system has no latent space.

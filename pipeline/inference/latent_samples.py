@@ -60,8 +60,8 @@ def caption_prior_samples(
     learned_prior = posterior.c is not None and posterior.c.log_prior is not None
     if posterior.image is not None or posterior.center is not None or learned_prior:
         raise PipelineError(
-            f"{system.options.system}: its decoder or its prior reads the image",
-            hint="caption images instead",
+            f"system {system.options.system} needs an image: its decoder or its prior reads it",
+            hint="sample captions of images: caption(images, samples=5)",
         )
     with seeded(system, seed):
         conditions = posterior.condition(posterior.prior_sample())
