@@ -19,7 +19,8 @@ from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.inference.decoding import BEAM, caption_features
+from multispace.pipeline.command_options.caption_options import CaptionOptions
+from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
 from multispace.pipeline.inference.latent_samples import (
     caption_posterior_samples,
@@ -97,7 +98,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: None = None,
-        beam: int = BEAM,
+        beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[str]: ...
@@ -109,7 +110,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: int,
-        beam: int = BEAM,
+        beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[list[str]]: ...
@@ -120,7 +121,7 @@ class TrainedRun:
         *,
         features: np.ndarray | None = None,
         samples: int | None = None,
-        beam: int = BEAM,
+        beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
     ) -> list[str] | list[list[str]]:
@@ -151,7 +152,12 @@ class TrainedRun:
         )
 
     def sample(
-        self, count: int = 1, *, beam: int = BEAM, length_penalty: float = 0.0, seed: int = 0
+        self,
+        count: int = 1,
+        *,
+        beam: int = CaptionOptions.beam,
+        length_penalty: float = 0.0,
+        seed: int = 0,
     ) -> list[str]:
         """Return captions of latents that are drawn from the prior, without any image.
 
