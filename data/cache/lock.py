@@ -1,5 +1,6 @@
 """The lock that a process holds while it writes to a cache folder."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ def lock_cache(root: Path) -> Iterator[None]:
                 where=path,
                 hint=UNLINK_HINT if path.is_file() else "replace it by a folder of its own",
             )
-    lock = FileLock(root / ".lock")  # held by the kernel for the process: a dead one frees it
+    # Held by the kernel for the process: a dead one frees it. Everyone who may write to the folder
+    # may lock it, whoever made the file.
+    lock = FileLock(root / ".lock", mode=0o666)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -38,3 +41,11 @@ def lock_cache(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def make_folders(root: Path) -> None:
+    """Create the folders of a cache, writable for everyone who may write to the cache folder."""
+    for name in FOLDERS:
+        if not (folder := root / name).exists():
+            folder.mkdir()
+            folder.chmod(stat.S_IMODE(root.stat().st_mode))

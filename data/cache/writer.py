@@ -14,7 +14,7 @@ import numpy as np
 from multispace.data.cache.encoded_captions import Captions, save_captions
 from multispace.data.cache.keys import format_key_list
 from multispace.data.cache.listed_file import Entry, describe
-from multispace.data.cache.lock import FOLDERS, lock_cache
+from multispace.data.cache.lock import FOLDERS, lock_cache, make_folders
 from multispace.data.cache.manifest import (
     NAME,
     SPLIT_NAME,
@@ -188,6 +188,7 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
     :raises ShardError: a shard does not keep to the format or does not fit the others.
     """
     with lock_cache(root):
+        make_folders(root)
         for folder in (root, *(root / name for name in FOLDERS)):
             remove_partial(folder)
         written = read_manifest(root) if os.path.lexists(root / NAME) else None
