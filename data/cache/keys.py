@@ -1,8 +1,10 @@
 """Keys of images: what a key may be, and files that list keys, one a line."""
 
+import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 MAX_KEY_BYTES = 4096
 
@@ -89,6 +91,21 @@ def parse_key_list(content: bytes) -> list[str]:
     Bytes that are not UTF-8 become U+FFFD, so that no key equals the damaged one.
     """
     return content.decode(errors="replace").split("\n")[:-1]
+
+
+def read_key_list(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the keys of a key list, UTF-8, without holding more than one in memory.
+
+    :raises ValueError: a line is longer than a key may be, or the last one is not ended.
+    """
+    lines = io.BufferedReader(file)  # type: ignore[type-var]
+    try:
+        while line := lines.readline(MAX_KEY_BYTES + 2):
+            if not line.endswith(b"\n"):
+                raise ValueError(f"a line of more than {MAX_KEY_BYTES} bytes, or without an end")
+            yield line[:-1]
+    finally:
+        lines.detach()
 
 
 def parse_key_file(content: bytes) -> list[str]:

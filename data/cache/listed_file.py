@@ -22,6 +22,8 @@ from multispace.errors import CacheError, DamagedFileError
 
 UNLINK_HINT = "replace it by the file that it points to, for example with `git annex unlock`"
 
+MAX_IN_MEMORY = 4 << 30  # bytes of a vocabulary, a key list, or the captions of a split
+
 _BLOCK = 1 << 20
 _SETTLED = 2.0  # seconds: a file changed later than this could change again unseen
 
@@ -100,6 +102,17 @@ def linked(root: Path, file: str) -> Path | None:
     return None
 
 
+def check_fits_memory(entry: Entry, where: object) -> None:
+    """Check that a file that is read whole is not too long, before any of it is read.
+
+    :raises CacheError: it is longer than MAX_IN_MEMORY; names ``where``.
+    """
+    if entry.bytes > MAX_IN_MEMORY:
+        raise CacheError(
+            f"{entry.bytes} bytes are listed, at most {MAX_IN_MEMORY} are read", where=where
+        )
+
+
 def check_size(root: Path, entry: Entry) -> None:
     """Check that a listed file is there and has its listed size; its bytes are not read.
 
@@ -123,9 +136,11 @@ def read_entry(root: Path, entry: Entry) -> bytes:
     """Return the bytes of a listed file; the bytes that are returned are those checked.
 
     :raises DamagedFileError: it is missing, a link, or not the bytes that the manifest lists.
+    :raises CacheError: it is longer than MAX_IN_MEMORY.
     """
     with open_listed(root, entry.file) as file:
         _check_size(root, entry, file)
+        check_fits_memory(entry, root / entry.file)
         content = bytearray()
         while len(content) <= entry.bytes and (block := file.read(_BLOCK)):
             content += block

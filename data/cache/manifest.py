@@ -26,6 +26,7 @@ VERSION = 1
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHARD_FILE = re.compile(r"features/[0-9]{5,9}-[0-9a-f]{8}\.h5")
 _KEY_LIST = re.compile(r"keys-[0-9a-f]{8}\.txt")
+MAX_BYTES = 256 << 20  # four million failures fit
 _SIZE_LIMIT = 1 << 63  # beyond any file's size; sums of unbounded integers cannot be printed
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -100,15 +101,20 @@ def read_manifest(root: Path) -> Manifest:
 def read_manifest_bytes(root: Path) -> bytes:
     """Return the bytes of ``cache.json``, unchecked.
 
-    :raises CacheError: there is none, or it is not a plain file.
+    :raises CacheError: there is none, it is not a plain file, or it is longer than MAX_BYTES.
     """
     path, quoted = root / NAME, shlex.quote(str(root))
     if not path.exists() and not path.is_symlink():
         raise CacheError(
             "not found", where=path, hint=f"`multispace preprocess --cache {quoted}` makes a cache"
         )
+    content = bytearray()
     with open_listed(root, NAME) as file:
-        return b"".join(iter(lambda: file.read(1 << 20), b""))
+        while block := file.read(1 << 20):
+            content += block
+            if len(content) > MAX_BYTES:
+                raise CacheError(f"more than {MAX_BYTES} bytes", where=path)
+    return bytes(content)
 
 
 def check_is_cache(root: Path) -> None:

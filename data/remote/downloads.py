@@ -55,6 +55,8 @@ def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], N
     path = folder / entry.file
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(TEMPORARY_PREFIX + entry.sha256)
+    if partial.is_symlink():  # what is written to must be ours
+        partial.unlink()
     resumed = partial.exists()
     if resumed and partial.stat().st_size > entry.bytes:
         partial.unlink()

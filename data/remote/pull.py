@@ -6,13 +6,14 @@ written last: a folder with a manifest has all that it lists.
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.keys import parse_key_file, parse_key_list
-from multispace.data.cache.listed_file import read_entry
+from multispace.data.cache.keys import parse_key_file, read_key_list
+from multispace.data.cache.listed_file import check_fits_memory, open_entry, read_entry
 from multispace.data.cache.lock import FOLDERS, lock_cache
 from multispace.data.cache.manifest import NAME, Manifest, read_manifest, write_manifest
 from multispace.data.cache.shard import ShardEntry
@@ -22,7 +23,7 @@ from multispace.data.remote.downloads import THREADS, Watch, fetch_all
 from multispace.data.remote.remote_manifest import check_same_fingerprint, fetch_manifest
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
-from multispace.errors import CacheError, DamagedFileError
+from multispace.errors import CacheError
 
 
 def pull(
@@ -67,11 +68,13 @@ def pull(
                     hint=f"the splits are: {known}",
                 )
         text = [*captions.values(), *([source.vocabulary] if source.vocabulary else [])]
+        for entry in (*text, *([source.keys] if source.keys else [])):
+            check_fits_memory(entry, store.where(entry.file))
         fetched = fetch_all(store, folder, text, threads, None)
         shards = source.shards
         if only is not None:
             wanted = _split_keys(folder, source, only) if captions else _keys_in(Path(only))
-            shards = _shards_of(store, source, wanted, held.shards)
+            shards = _shards_of(store, folder, source, wanted, held)
         whole = shards == source.shards
         keys = [source.keys] if source.keys and whole else []
         fetched += fetch_all(store, folder, [*shards, *keys], threads, watch)
@@ -138,31 +141,59 @@ def _keys_in(path: Path) -> set[str]:
 
 
 def _shards_of(
-    store: Store, source: Manifest, wanted: set[str], held: Collection[ShardEntry]
+    store: Store, folder: Path, source: Manifest, wanted: set[str], held: Manifest
 ) -> tuple[ShardEntry, ...]:
     """Return the shards that hold a wanted key, by the source's key list, and those held.
 
-    Wanted keys without a vector are no fault here: captions name images that failed, too.
+    The key list is fetched into ``folder`` and read a line at a time. Wanted keys without a
+    vector are no fault here: captions name images that failed, too.
+
+    :raises CacheError: there is no key list, it is not that of the shards, or it has no wanted
+        key.
     """
-    hint = "pull the whole cache"
-    if source.keys is None:
+    entry, hint = source.keys, "pull the whole cache"
+    if entry is None:
         raise CacheError(
             "lists no keys, so that the needed shards are not known", where=store.url, hint=hint
         )
-    where = store.where(source.keys.file)
-    content = store.read(source.keys.file, source.keys.bytes)
-    if hashlib.sha256(content).hexdigest() != source.keys.sha256:
-        raise DamagedFileError(f"not the bytes that {NAME} lists", where=where, hint=hint)
-    keys = parse_key_list(content)
-    if len(keys) != source.rows:
-        raise CacheError(f"{len(keys)} keys, {source.rows} vectors", where=where, hint=hint)
-    if wanted.isdisjoint(keys):
+    where, path = store.where(entry.file), folder / entry.file
+    temporary = not path.exists()
+    fetch_all(store, folder, [entry], 1, None)
+    try:
+        with open_entry(folder, entry) as file:
+            needed = _needed(source.shards, read_key_list(file), wanted)
+    except ValueError as error:
+        raise CacheError(str(error), where=where, hint=hint) from error
+    finally:
+        if temporary:  # the manifest of a part does not list it
+            path.unlink()
+    if not needed:
         raise CacheError(
             f"has a vector of none of the {len(wanted)} images wanted", where=store.url
         )
-    needed, start = [], 0
-    for shard in source.shards:
-        if shard in held or not wanted.isdisjoint(keys[start : start + shard.rows]):
-            needed.append(shard)
-        start += shard.rows
-    return tuple(needed)
+    return tuple(shard for shard in source.shards if shard in held.shards or shard in needed)
+
+
+def _needed(
+    shards: Sequence[ShardEntry], keys: Iterator[bytes], wanted: set[str]
+) -> set[ShardEntry]:
+    """Return the shards that hold a wanted key.
+
+    :raises ValueError: the keys are not as many as the rows of the shards.
+    """
+    encoded = {key.encode(errors="replace") for key in wanted}
+    needed, count = set(), 0
+    for shard in shards:
+        here = 0
+        for key in islice(keys, shard.rows):
+            here += 1
+            if key in encoded:
+                needed.add(shard)
+        count += here
+        if here < shard.rows:
+            break
+    rows = sum(shard.rows for shard in shards)
+    more = sum(1 for _ in keys)
+    if count + more != rows:
+        raise ValueError(f"{count + more} keys, {rows} vectors")
+    return needed

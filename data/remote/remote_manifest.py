@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from multispace.data.cache import manifest
 from multispace.data.cache.manifest import NAME, Manifest, parse_manifest
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
-
-MAX_MANIFEST = 64 << 20  # bytes; a million failures fit
 
 
 def fetch_manifest(store: Store, hint: str) -> tuple[bytes, Manifest]:
@@ -15,7 +14,7 @@ def fetch_manifest(store: Store, hint: str) -> tuple[bytes, Manifest]:
     :param hint: what to do if it is damaged; for messages
     :raises CacheError: it is missing, too long, or damaged.
     """
-    content = store.read(NAME, MAX_MANIFEST)
+    content = store.read(NAME, manifest.MAX_BYTES)
     return content, parse_manifest(content, store.where(NAME), hint)
 
 

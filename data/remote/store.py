@@ -3,8 +3,10 @@
 import asyncio
 import os
 import shutil
+import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,9 @@ from multispace.errors import CacheError, brief, without_password
 ATTEMPTS = 5
 RETRY_SECONDS = 1.0  # the first wait; each next one is twice as long
 BLOCK = 1 << 20
+
+MIN_RATE = 1024  # bytes a second, on average since the last check
+RATE_SECONDS = 30.0  # between two checks
 
 _READ_AHEAD = 8 << 20  # bytes a request, where the filesystem reads by requests
 _TIMEOUT = {"sock_connect": 30, "sock_read": 60}  # seconds
@@ -103,8 +108,14 @@ class Store:
         with self._plain_errors(name), self._open(name, limit, start) as (file, at):
             if at != start:
                 yield b""
+            since, last = time.monotonic(), at
             while block := file.read(min(BLOCK, limit - at + 1)):
                 at += len(block)
+                if (elapsed := time.monotonic() - since) > RATE_SECONDS:
+                    if at - last < MIN_RATE * elapsed:
+                        rate = f"{(at - last) / elapsed:.0f} bytes a second"
+                        raise ConnectionError(f"{self.where(name)}: sends only {rate}")
+                    since, last = time.monotonic(), at
                 if at > limit:
                     raise CacheError(f"sends more than {limit} bytes", where=self.where(name))
                 yield block
@@ -181,6 +192,8 @@ class Store:
             with self._fs.open(path, block_size=0, size=1, headers=headers, timeout=timeout) as f:
                 yield f, start if f.r.status == 206 else 0
             return
+        if self._local and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would never open
+            raise CacheError("not a plain file", where=self.where(name))
         with self._fs.open(path, "rb", block_size=_READ_AHEAD) as file:
             size = getattr(file, "size", None)
             if size is not None and size > limit:
