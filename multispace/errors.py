@@ -102,5 +102,5 @@ def shown(value: Any) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown and written down."""
-    return re.sub(r"//[^/@]*@", "//", url)
+    """Return ``url`` without user and password, as it may be shown and written down."""
+    return re.sub(r"//[^/]*@", "//", url)
