@@ -414,6 +414,66 @@ def test_a_lock_that_is_a_link_is_refused(root, tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
+def test_more_shards_than_descriptors(root, tmp_path):
+    make_cache(root)
+    code = f"""
+import resource
+from pathlib import Path
+from support.rows import append, assert_whole, make_cache
+from multispace.data.cache.reader import Cache
+from multispace.data.cache.writer import write_cache
+from multispace.data.maintenance.differences import compare_caches
+from multispace.data.maintenance.merge import merge_caches
+from multispace.data.maintenance.vector_export import export_features
+from multispace.data.maintenance.verify import verify_cache
+from multispace.pipeline.repair import repair
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+folder = Path({str(tmp_path)!r})
+keys = [f"{{n}}.jpg" for n in range(100)]
+make_cache(folder / "many", keys, shard_size=1)
+with write_cache(folder / "many") as writer:
+    append(writer, ["more.jpg"])
+assert_whole(folder / "many", [*keys, "more.jpg"])
+assert merge_caches([folder / "many", folder / "cache"], folder / "merged").rows == 106
+assert export_features(folder / "many", folder / "out.npy", folder / "out.txt").rows == 101
+assert verify_cache(folder / "many").faults == ()
+assert repair(folder / "many").done == ()
+assert compare_caches(folder / "many", folder / "merged").both == 101
+"""
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        timeout=300,
+    )
+
+
+def test_a_users_own_file_of_keys_stays(root):
+    make_cache(root, KEYS[:2])
+    for name in ("keys-wanted.txt", "keys-00000000.txt"):
+        (root / name).write_text("a.jpg")
+    old = Cache.open(root).manifest.keys
+    make_cache(root, KEYS[2:])
+    assert not (root / old.file).exists()
+    for name in ("keys-wanted.txt", "keys-00000000.txt"):
+        assert (root / name).read_text() == "a.jpg"
+    assert_whole(root)
+
+
+def test_whoever_may_write_to_the_folder_may_extend_the_cache(root):
+    root.mkdir()
+    root.chmod(0o777)
+    previous = os.umask(0o022)
+    try:
+        make_cache(root)
+    finally:
+        os.umask(previous)
+    assert (root / ".lock").stat().st_mode & 0o777 == 0o666
+    for name in ("features", "captions"):
+        assert (root / name).stat().st_mode & 0o777 == 0o777
+
+
 def test_a_swapped_shard_is_not_read(root):
     cache = make_cache(root)
     assert len(cache.shards) == 3

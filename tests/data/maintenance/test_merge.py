@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.faults import plain_shard
 from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, digests, put_text, vectors
 from support.rows import make_cache as make_whole_cache
 
 import multispace.data.cache.reader
+from multispace.data.cache.manifest import Manifest, write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.merge import ConflictError, merge_caches
@@ -45,6 +47,17 @@ def other_images(root, keys):
 @pytest.fixture
 def abc(tmp_path):
     return tmp_path / "a", tmp_path / "b", tmp_path / "c"
+
+
+def test_vectors_that_are_not_finite_are_not_taken(abc):
+    a, _, c = abc
+    features = vectors(KEYS)
+    features[2, 1] = np.nan
+    entry = plain_shard(a, 0, KEYS, features)
+    write_manifest(a, Manifest(SPEC, (entry,)))
+    with pytest.raises(CacheError, match=f"{a / entry.file}: the vector of {KEYS[2]} is not fin"):
+        merge_caches([a], c)
+    assert not list((c / "features").iterdir())
 
 
 def test_shards_of_new_rows_are_linked(abc):

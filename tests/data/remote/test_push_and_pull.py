@@ -1,8 +1,10 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,12 +16,12 @@ from filelock import FileLock
 from support.paths import ROOT
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
 
+from multispace.data.cache import listed_file, manifest
 from multispace.data.cache.listed_file import Entry
 from multispace.data.cache.manifest import read_manifest, write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.files import json_bytes
-from multispace.data.remote import remote_manifest
 from multispace.data.remote import store as store_module
 from multispace.data.remote.local_copy import local_copy
 from multispace.data.remote.pull import pull
@@ -122,6 +124,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes(1 << 16))
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
+        if fault == "drip":
+            for byte in content[start:]:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(0.05)
         self.wfile.write(content[start : start + 1000 if fault == "drop" else None])
         if fault == "drop":
             self.server.arrived.wait(30)
@@ -232,6 +239,64 @@ def test_a_connection_that_always_drops_ends(server, source, there):
         pull(server.url, there)
 
 
+def test_a_server_that_sends_next_to_nothing_is_given_up(server, source, there, monkeypatch):
+    monkeypatch.setattr(store_module, "RATE_SECONDS", 0.2)
+    name = shards(source)[0]
+    server.faults[name] = ["drip"] * 99
+    with pytest.raises(CacheError, match=f"{name}: sends only .* bytes a second; tried"):
+        pull(server.url, there, threads=1)
+    assert server.counts()[name] == ATTEMPTS
+
+
+@pytest.mark.parametrize("place", ["keys", "vocabulary", "captions"])
+def test_a_file_for_memory_has_a_limit_of_the_readers_own(
+    server, source, there, place, monkeypatch
+):
+    """Neither the manifest nor the free space of the disk decides."""
+    monkeypatch.setattr(listed_file, "MAX_IN_MEMORY", 1 << 20)
+    held = read_manifest(source)
+    if place == "captions":
+        held = held.with_captions("val", replace(held.captions["val"], bytes=10**9))
+    else:
+        held = replace(held, **{place: replace(getattr(held, place), bytes=10**9)})
+    write_manifest(source, held)
+    with pytest.raises(CacheError, match="1000000000 bytes are listed, at most 1048576 are read"):
+        pull(server.url, there, only="val")
+    assert list(server.counts()) == ["cache.json"]
+
+
+def test_a_long_line_of_a_key_list_is_not_read_whole(server, source, there):
+    content = b"a" * 10_000
+    digest = hashlib.sha256(content).hexdigest()
+    entry = Entry(f"keys-{digest[:8]}.txt", digest, len(content))
+    (source / entry.file).write_bytes(content)
+    write_manifest(source, replace(read_manifest(source), keys=entry))
+    with pytest.raises(CacheError, match="a line of more than 4096 bytes"):
+        pull(server.url, there, only="val")
+    assert not (there / entry.file).exists()
+
+
+@pytest.mark.parametrize("place", ["cache.json", TRAIN, "shard"])
+def test_pipes_are_refused_at_once(source, there, place):
+    path = source / (shards(source)[0] if place == "shard" else place)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CacheError, match=f"{path}: not a plain file"):
+        pull(str(source), there)
+    with pytest.raises(CacheError, match=f"{path}: not there as a file"):
+        push(source, str(there))
+
+
+def test_a_partial_file_that_is_a_link_is_not_written_through(source, there, tmp_path):
+    entry = read_manifest(source).shards[0]
+    (tmp_path / "mine").write_bytes(b"precious")
+    (there / "features").mkdir(parents=True)
+    (there / "features" / f".partial-{entry.sha256}").symlink_to(tmp_path / "mine")
+    pull(str(source), there)
+    assert files(there) == files(source)
+    assert (tmp_path / "mine").read_bytes() == b"precious"
+
+
 def test_a_missing_shard_is_named(server, source, there):
     name = shards(source)[0]
     (source / name).unlink()
@@ -271,7 +336,7 @@ def test_more_than_listed_is_refused_at_once(server, source, there, fault):
 
 
 def test_an_endless_manifest_is_refused(server, there, monkeypatch):
-    monkeypatch.setattr(remote_manifest, "MAX_MANIFEST", 100_000)
+    monkeypatch.setattr(manifest, "MAX_BYTES", 100_000)
     server.faults["cache.json"] = ["endless"]
     with pytest.raises(CacheError, match="cache.json: sends more than 100000 bytes"):
         pull(server.url, there)
@@ -463,7 +528,7 @@ def test_only_needs_a_split_and_a_key_list(server, source, there):
     with pytest.raises(CacheError, match="no captions of split 'test', .* are: train, val"):
         pull(server.url, there, only="test")
     server.faults[LIST] = ["lie"]
-    with pytest.raises(DamagedFileError, match=f"{LIST}: not the bytes that cache.json lists"):
+    with pytest.raises(DamagedFileError, match=f"{LIST}: digest .*, the manifest says"):
         pull(server.url, there, only="val")
     manifest = read_manifest(source)
     short = b"a.jpg\n"
@@ -532,6 +597,28 @@ def test_passwords_are_not_shown(server, there):
     with pytest.raises(CacheError, match="not found") as caught:
         pull(server.url.replace("//", "//me:secret@") + "/no", there)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["se@cret", "secret@", "a:secret", "#secret?"])
+def test_no_part_of_a_password_is_shown(there, password):
+    with pytest.raises(CacheError) as caught:
+        pull(f"http://me:{password}@127.0.0.1:1/no", there)
+    assert "secret" not in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+def test_without_a_home_directory_the_folder_is_asked_for(server, tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "MULTISPACE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(CacheError, match="no home directory .*; set MULTISPACE_CACHE to a folder"):
+        local_copy(server.url)
+    monkeypatch.setenv("MULTISPACE_CACHE", str(tmp_path / "own"))
+    assert local_copy(server.url).parent == tmp_path / "own"
 
 
 def test_a_local_copy_of_a_url(server, source, tmp_path, monkeypatch):
