@@ -16,19 +16,19 @@ IMPORTED = "imported, provenance as stated by the user"
 IMPORTED_UNSEEN = f"{IMPORTED}, images not seen: image_sha256 is zero"
 ORIGINS = (EXTRACTED, IMPORTED, IMPORTED_UNSEEN)
 
-_MOST = (1 << 31) - 1  # pixels, or numbers a vector
+_MAX_COUNT = (1 << 31) - 1  # pixels, or numbers in a vector
 
 _DETAIL = ("weights", "dtype", "precision", "versions")
 
 
 @dataclass(frozen=True)
 class Transform:
-    """From the decoded image to the network's input.
+    """The transform from the decoded image to the network's input.
 
-    The shorter side is resized to ``resize`` pixels, the middle ``crop`` x ``crop`` pixels are
-    cut out, and each channel of [0, 1] has ``mean`` subtracted and is divided by ``std``.
+    The shorter side is resized to ``resize`` pixels, the central ``crop`` x ``crop`` pixels are
+    cut out, and each channel, in [0, 1], is normalized by ``mean`` and ``std``.
 
-    :raises CacheError: a value is of the wrong kind.
+    :raises CacheError: a value has the wrong type.
     """
 
     resize: int
@@ -44,17 +44,17 @@ class Transform:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What made a vector, and what else is worth knowing about it.
+    """How the vectors of a cache were made.
 
     The first fields change the meaning of a vector and make up the fingerprint. ``dtype``,
-    ``precision`` and ``versions`` are numeric detail: recorded, reported, free to differ.
-    ``weights`` names where the weights came from; only their digest is part of the meaning.
+    ``precision`` and ``versions`` are numeric detail: they are recorded and may differ.
+    ``weights`` names where the weights came from; only their digest is part of the fingerprint.
 
-    ``origin`` says who vouches for all this: this software, which extracted the vectors, or the
-    user who imported them. It is part of the meaning, so that the two are never mixed. The
-    transform of imported vectors is not known; that of extracted ones always is.
+    ``origin`` says who states all this: this software, which extracted the vectors, or the
+    user who imported them. It is part of the fingerprint, so that the two are never mixed. The
+    transform of imported vectors is not known; that of extracted vectors always is.
 
-    :raises CacheError: a value is of the wrong kind.
+    :raises CacheError: a value has the wrong type.
     """
 
     architecture: str
@@ -73,13 +73,13 @@ class FeatureSpec:
         _check(self, "feature spec")
         if (self.transform is not None) != (self.origin == EXTRACTED):
             raise CacheError(
-                f"feature spec.transform is {self.transform!r} and its origin {self.origin!r}; "
-                f"it is known for {EXTRACTED!r} and for no other"
+                f"feature spec.transform is {self.transform!r} and its origin {self.origin!r}",
+                hint=f"it is known for {EXTRACTED!r} and for no other",
             )
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """The fields that two caches must share before their vectors may be mixed."""
+        """The fields that must be equal in two caches whose vectors are mixed."""
         return {name: value for name, value in self.to_json().items() if name not in _DETAIL}
 
     @property
@@ -89,9 +89,9 @@ class FeatureSpec:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; :meth:`from_json` is the way back.
+        """Return plain values, which :meth:`from_json` reads.
 
-        ``origin`` is left out where it says nothing new: of vectors that were extracted.
+        ``origin`` is left out for vectors that were extracted.
         """
         whole = asdict(self)
         if self.origin == EXTRACTED:
@@ -100,9 +100,10 @@ class FeatureSpec:
 
     @classmethod
     def from_json(cls, value: object, source: str) -> "FeatureSpec":
-        """Read what :meth:`to_json` made.
+        """Read what :meth:`to_json` returned.
 
-        :raises CacheError: a field is missing, unknown or of the wrong type; names ``source``.
+        :param source: where the value is from; for messages
+        :raises CacheError: a field is missing, unknown or of the wrong type.
         """
         try:
             if isinstance(value, dict):
@@ -112,10 +113,10 @@ class FeatureSpec:
                 outer["transform"] = _transform(outer["transform"])
             return cls(**outer)
         except CacheError as error:
-            raise CacheError(f"{source}: {error}") from None
+            raise CacheError(error.what, where=source, hint=error.hint) from None
 
     def differences(self, other: "FeatureSpec") -> list[str]:
-        """Say field by field where the meanings of two specs differ."""
+        """Return a line for each field of the fingerprint in which two specs differ."""
         mine, theirs = ({**spec.meaning, "origin": spec.origin} for spec in (self, other))
         return [
             f"{name}: {brief(repr(mine[name]), 200)} and {brief(repr(theirs[name]), 200)}"
@@ -137,7 +138,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 1 <= value <= _MOST
+    return type(value) is int and 1 <= value <= _MAX_COUNT
 
 
 def _are_numbers(value: object) -> bool:
@@ -150,21 +151,21 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, (*value, *value.values())))
 
 
-# Text is one printable line because errors quote it; numbers are finite for JSON has no others.
+# Text is one printable line because errors quote it; numbers are finite as all JSON numbers are.
 _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "architecture": ("text", _is_text),
     "weights_sha256": ("text", _is_text),
     "transform": ("a transform", lambda value: value is None or isinstance(value, Transform)),
     "decode": ("text", _is_text),
     "pooling": ("text", _is_text),
-    "dimension": (f"a whole number from 1 to {_MOST}", _is_count),
+    "dimension": (f"a whole number from 1 to {_MAX_COUNT}", _is_count),
     "weights": ("text", _is_text),
     "dtype": (f"one of {', '.join(DTYPES)}", lambda value: value in DTYPES),
     "precision": ("text", _is_text),
     "versions": ("an object of texts", _are_texts),
     "origin": (f"one of {', '.join(map(repr, ORIGINS))}", lambda value: value in ORIGINS),
-    "resize": (f"a whole number from 1 to {_MOST}", _is_count),
-    "crop": (f"a whole number from 1 to {_MOST}", _is_count),
+    "resize": (f"a whole number from 1 to {_MAX_COUNT}", _is_count),
+    "crop": (f"a whole number from 1 to {_MAX_COUNT}", _is_count),
     "interpolation": ("text", _is_text),
     "antialias": ("true or false", lambda value: isinstance(value, bool)),
     "mean": ("finite numbers", _are_numbers),
@@ -181,11 +182,12 @@ def _check(record: FeatureSpec | Transform, where: str) -> None:
 
 
 def _named(kind: type, value: object, where: str) -> dict[str, Any]:
-    """Return ``value`` as a dictionary with exactly the fields of ``kind``."""
+    """Return ``value`` as a dictionary if it has exactly the fields of ``kind``."""
     if not isinstance(value, dict):
         raise CacheError(f"{where} is {type(value).__name__}, expected an object")
-    if odd := {f.name for f in fields(kind)} ^ set(value):
+    if different := {f.name for f in fields(kind)} ^ set(value):
         raise CacheError(
-            f"{where}: missing or unknown field {min(odd)!r}; is it of another version?"
+            f"{where}: missing or unknown field {min(different)!r}",
+            hint="it may be of another version",
         )
     return dict(value)

@@ -74,6 +74,8 @@ def open_vectors(source: Path, names: Path | None) -> Iterator[Vectors]:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Raise a CacheError that names ``path`` for an error inside the block."""
+    if path.exists() and not path.is_file():  # a pipe would never open
+        raise CacheError("not a plain file", where=path)
     try:
         yield
     except DataError as error:

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 from dataclasses import replace
 
@@ -228,6 +229,17 @@ def test_a_matrix_that_will_not_do_is_refused(tmp_path, values, message, archive
         import_features(ask(tmp_path, source))
     assert str(caught.value).isprintable()
     assert not (tmp_path / "cache").exists()
+
+
+def test_pipes_are_refused_at_once(tmp_path):
+    for name in ("matrix.npy", "vectors.h5"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(CacheError, match=f"{name}: not a plain file"):
+            import_features(ask(tmp_path, tmp_path / name))
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images" / "a.npy")
+    with pytest.raises(CacheError, match="images/a.npy: not a plain file"):
+        import_features(ask(tmp_path, tmp_path / "images"))
 
 
 class Evil:
