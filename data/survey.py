@@ -10,6 +10,7 @@ from typing import Any
 
 from multispace.data.images import conversions, decode, read_bytes
 from multispace.errors import ImageError, brief
+from multispace.exit_status import SKIPPED
 
 MAX_LISTED = 10  # failures that :meth:`Survey.render` lists
 
@@ -37,7 +38,7 @@ class Survey:
     @property
     def exit_status(self) -> int:
         """3 if an image cannot be read."""
-        return 3 if self.failures else 0
+        return SKIPPED if self.failures else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

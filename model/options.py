@@ -58,11 +58,11 @@ SYSTEM_KINDS = {
     ),
     "beta-cvae": SystemKind("one Gaussian latent with a KL capacity", frozenset({Z, CAPACITY_Z})),
     "joint": SystemKind(
-        "multispace with a posterior of c that reads the caption, and a learnt prior of c",
+        "multispace; q(c) reads the caption, and the prior of c is learnt",
         frozenset({Z, C, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
     ),
     "joint-cvae": SystemKind(
-        "joint with a posterior of z that reads the caption; the decoder reads the image too",
+        "joint; q(z) reads the caption too, and the decoder the image",
         frozenset({Z, C, CONDITIONAL, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
     ),
 }
@@ -87,7 +87,7 @@ class ModelOptions:
         metadata=argument("The system to train.", choices=SYSTEMS, metavar="SYSTEM")
     )
     embedding: int = option(
-        "Size of word vectors, and of the image vector of base and of the CVAEs.", 512,
+        "Size of word vectors, and of image vectors.", 512,
         min=1, group=DECODER, common=True,
     )  # fmt: skip
     hidden: int = option("Units of a recurrent layer.", 512, min=1, group=DECODER, common=True)
@@ -120,7 +120,7 @@ class ModelOptions:
     latent_dropout: float = option(
         "Fraction of the training captions for which the decoder sees zeros in place of c, or of "
         "z and c in joint-cvae.", 0.5,
-        min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE, common=True,
+        min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE,
     )  # fmt: skip
     first_deviation: float = option(
         "Std of the posterior of z at step 0; its means then have a std of 0.6.", 0.2,

@@ -7,19 +7,46 @@ on the errors alone, so that every part of the package may declare options.
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from multispace.errors import OptionError
 
 OPTION = "option"  # the key of a declaration in the metadata of its field
-BOUNDS = {
-    "min": ("at least", operator.ge),
-    "exclusive_min": ("above", operator.gt),
-    "max": ("at most", operator.le),
-    "exclusive_max": ("below", operator.lt),
+
+
+class Bound(NamedTuple):
+    """A kind of limit: how messages and help name it, and the comparison that must hold."""
+
+    words: str
+    sign: str
+    holds: Callable[[Any, Any], bool]
+
+
+BOUNDS = {  # by the parameter of :class:`Option`
+    "min": Bound("at least", ">=", operator.ge),
+    "exclusive_min": Bound("above", ">", operator.gt),
+    "max": Bound("at most", "<=", operator.le),
+    "exclusive_max": Bound("below", "<", operator.lt),
+}
+
+
+class Type(NamedTuple):
+    """A type of values: how messages name it, and whether a value has it."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+TYPES = {  # NumPy's numbers are allowed too
+    bool: Type("true or false", lambda value: isinstance(value, bool)),
+    int: Type(
+        "a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)
+    ),
+    float: Type("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
 }
 
 
@@ -71,9 +98,9 @@ class Option:
 
     @property
     def range(self) -> str:
-        """The allowed range in words, for example "at least 0, below 1"."""
-        limits = ((words, getattr(self, name)) for name, (words, _) in BOUNDS.items())
-        return ", ".join(f"{words} {bound:g}" for words, bound in limits if bound is not None)
+        """The allowed range, for example ">= 0, < 1"."""
+        limits = ((bound.sign, getattr(self, name)) for name, bound in BOUNDS.items())
+        return ", ".join(f"{sign} {value:g}" for sign, value in limits if value is not None)
 
 
 def option(help: str, default: Any, **declared: Any) -> Any:
@@ -176,7 +203,7 @@ class Options:
 
 
 def check_values(options: Any) -> None:
-    """Check the value of each declared option on its own: finite, a choice, within its range.
+    """Check the value of each declared option on its own: its type, choices and range.
 
     :raises OptionError: names the flag, the value and the bound.
     """
@@ -185,15 +212,17 @@ def check_values(options: Any) -> None:
         if value is None:
             continue
         where = f"{flag(known)} {shown_value(value)}"
-        if isinstance(value, float) and not math.isfinite(value):
+        if (wanted := TYPES.get(value_type(known))) and not wanted.holds(value):
+            raise OptionError(f"it must be {wanted.words}", where=where)
+        if isinstance(value, Real) and not math.isfinite(value):
             raise OptionError("it must be a finite number", where=where)
         for part in _parts(value, declared):
             if declared.choices and part not in declared.choices:
                 raise OptionError(f"use one of {', '.join(declared.choices)}", where=where)
-        for name, (words, within) in BOUNDS.items():
-            bound = getattr(declared, name)
-            if bound is not None and not within(value, bound):
-                raise OptionError(f"it must be {words} {bound}", where=where)
+        for name, bound in BOUNDS.items():
+            limit = getattr(declared, name)
+            if limit is not None and not bound.holds(value, limit):
+                raise OptionError(f"it must be {bound.words} {limit}", where=where)
 
 
 def _parts(value: Any, declared: Option) -> Sequence[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multispace.data.image_inputs import image_source
+from multispace.exit_status import FAILED, SKIPPED
 from multispace.model.device import choose_device
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.inference.decoding import caption_features
@@ -33,10 +34,10 @@ class Captioned:
 
     @property
     def exit_status(self) -> int:
-        """0; 3 where files were skipped, 1 where all of them were."""
+        """3 if some files could not be read, 1 if none could."""
         if not self.failures:
             return 0
-        return 3 if self.captions else 1
+        return SKIPPED if self.captions else FAILED
 
 
 def caption(

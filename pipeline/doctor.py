@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from multispace.exit_status import SKIPPED
 from multispace.model.device import choose_device, choose_precision, cores, native_bfloat16
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import package_version
@@ -45,7 +46,7 @@ class Examination:
     @property
     def exit_status(self) -> int:
         """3 if something that a command needs does not work."""
-        return 0 if all(finding.works for finding in self.findings) else 3
+        return 0 if all(finding.works for finding in self.findings) else SKIPPED
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain values."""

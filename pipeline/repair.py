@@ -10,6 +10,7 @@ from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.maintenance.quarantine import LOST, NOT_FINITE, Settled, settle_damage
 from multispace.errors import CacheError, OptionError, brief
+from multispace.exit_status import SKIPPED
 from multispace.model.backbone.resnet import Backbone
 from multispace.pipeline.extraction.backbone_spec import backbone_of, spec_of
 from multispace.pipeline.extraction.extract import extract
@@ -38,8 +39,8 @@ class Repair:
 
     @property
     def exit_status(self) -> int:
-        """0; 3 where something is left to do."""
-        return 3 if self.left else 0
+        """3 if something is left to do."""
+        return SKIPPED if self.left else 0
 
     def render(self) -> str:
         """Return what was done."""

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from multispace.data.files import atomic_write
+from multispace.exit_status import SKIPPED
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
@@ -58,8 +59,8 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0; 3 where images were skipped."""
-        return 3 if self.skipped else 0
+        """3 if images could not be shown."""
+        return SKIPPED if self.skipped else 0
 
 
 @dataclass(frozen=True)

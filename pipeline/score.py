@@ -9,6 +9,7 @@ from multispace.data.annotations import CaptionedImage, Collection, Problem, rea
 from multispace.data.annotations.image_index import ImageIndex
 from multispace.data.caption_results import CaptionResult, read_results
 from multispace.errors import PipelineError, brief, shown
+from multispace.exit_status import SKIPPED
 from multispace.pipeline.metrics.captions.coco_metrics import (
     Scores,
     score_captions,
@@ -35,7 +36,7 @@ class ScoredResults(Scores):
     @property
     def exit_status(self) -> int:
         """3 if entries of the annotations were skipped."""
-        return 3 if self.problems else 0
+        return SKIPPED if self.problems else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the corpus scores."""

@@ -1,5 +1,7 @@
 """The second stage: fit a system to a cache."""
 
+import shlex
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -51,14 +53,19 @@ class Trained:
         )  # fmt: skip
 
     @property
-    def stop_message(self) -> str | None:
-        """How to continue a training that a signal ended early."""
+    def exit_status(self) -> int:
+        """128 + the number of the signal that ended the training early, if one did."""
+        return 128 + signal.Signals[self.stopped] if self.stopped else 0
+
+    def messages(self) -> list[str]:
+        """Return how to continue a training that a signal ended early."""
         if self.stopped is None:
-            return None
-        return (
+            return []
+        run = shlex.quote(self.run)
+        return [
             f"stopped by {self.stopped} after step {self.steps}; the checkpoint is saved; "
-            f"continue with: multispace train {self.system} --run {self.run} --resume"
-        )
+            f"continue with: multispace train {self.system} --run {run} --resume"
+        ]
 
 
 def train(options: TrainOptions, resume: bool = False) -> Trained:

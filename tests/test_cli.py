@@ -1,8 +1,12 @@
+import itertools
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +15,7 @@ from support.tiny import SPLITS, make_collection
 
 from multispace.cli import main
 from multispace.pipeline.training.train_options import GROUPS
+from multispace.version import package_version
 
 QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",
          "--min-count", "1"]  # fmt: skip
@@ -41,7 +46,7 @@ def test_the_commands_from_images_to_scores(folder):
                   "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
     printed = json.loads(result.stdout)
     assert list(printed["scores"]) == ["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr"]
-    results = folder / "run" / "evaluation" / "test" / "captions.json"
+    results = Path(printed["folder"]) / "captions.json"
     again = call("score", results, "--annotations", folder / "collection" / "test.json",
                  "--metrics", "bleu,rouge,cider", "--json")  # fmt: skip
     assert json.loads(again.stdout)["scores"] == printed["scores"]
@@ -135,7 +140,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_help_does_not_load_torch():
     script = (
-        "import sys; sys.argv=['x','train','--help']\nimport multispace.cli as cli\n"
+        "import sys; sys.argv=['x','train','--help-all']\nimport multispace.cli as cli\n"
         "try: cli.main()\nfinally: assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
@@ -143,7 +148,84 @@ def test_help_does_not_load_torch():
     assert done.returncode == 0, done.stderr
     assert "--learning-rate" in done.stdout
     headings = [line for line in done.stdout.splitlines() if line[:1].isupper()]
-    assert headings[1:] == ["Options:", *(f"{group}:" for group in GROUPS)]
+    sections = ["Arguments", "Systems", "Options", *GROUPS, "Examples"]
+    assert headings[1:] == [f"{section}:" for section in sections]
+
+
+def test_startup_is_light():
+    script = (
+        "import sys, multispace.cli\n"
+        "heavy = {'torch', 'numpy', 'h5py', 'PIL', 'nltk', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_printed():
+    assert package_version() in call("--version").stdout
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder):
+    call("evaluate", folder / "run", "--cache", folder / "cache", "--metrics", "bleu,rouge,cider")
+    return folder
+
+
+JSON = [
+    "shapes {t}/shapes --images 20",
+    "preprocess --annotations {f}/collection/train.json --captions-only --cache {t}/c",
+    "preprocess --annotations {f}/collection/train.json --images {f}/collection/images "
+    "--cache {t}/c --backbone resnet18 --weights random --dry-run",
+    "train base --cache {f}/cache --run {t}/r --dry-run",
+    "train base --cache {f}/cache --run {t}/r --steps 1 --hidden 8 --embedding 8",
+    "evaluate {f}/run --cache {f}/cache --metrics cider",
+    "score {f}/run/evaluation/test,metrics=cider/captions.json "
+    "--annotations {f}/collection/test.json --metrics cider",
+    "caption {f}/run {f}/collection/images/test-017.png",
+    "compare {f}/run --resamples 9",
+    "report {f}/run --out {t}/report.html --resamples 9",
+    "explore {f}/run --cache {f}/cache",
+    "doctor",
+    "doctor {f}/collection/images",
+    "cache info {f}/cache",
+    "cache verify {f}/cache",
+    "cache repair {t}/cache",
+    "cache diff {f}/cache {t}/cache",
+    "cache merge {f}/cache --into {t}/both",
+    "cache push {f}/cache {t}/remote",
+    "cache pull {f}/cache {t}/pulled",
+    "cache export {f}/cache --out {t}/v.npy --names {t}/names.txt",
+    "cache import {t}/v.npy --names {t}/names.txt --into {t}/imported --architecture x --weights y",
+]
+
+
+def test_every_command_prints_json_and_nothing_else(evaluated, tmp_path):
+    shutil.copytree(evaluated / "cache", tmp_path / "cache")
+    for line in JSON:
+        words = shlex.split(line.format(f=evaluated, t=tmp_path))
+        result = CliRunner().invoke(main, [*words, "--json"])
+        assert result.exit_code in (0, 3), (line, result.output, result.exception)
+        assert json.loads(result.stdout), line
+
+
+def test_every_command_is_tried_with_json():
+    tried = {tuple(itertools.takewhile(str.isalpha, line.split())) for line in JSON}
+    for name, command in main.commands.items():
+        if name == "cache":
+            assert {("cache", sub) for sub in command.commands} <= tried
+        elif name != "demo":  # takes minutes; tests/pipeline/test_demo.py has it
+            assert any(words[0] == name for words in tried), name
+
+
+@pytest.mark.parametrize("form", ["--markdown", "--latex"])
+def test_tables_in_other_forms_exclude_json(evaluated, form):
+    asked = ("compare", evaluated / "run", "--resamples", 9, form)
+    mark = "|" if form == "--markdown" else "tabular"
+    assert mark in call(*asked).stdout
+    refused = call(*asked, "--json", expect=2)
+    assert refused.stderr == f"error: --json and {form}: choose one\n"
 
 
 def test_a_switch_of_a_file_can_be_taken_back(folder, tmp_path):

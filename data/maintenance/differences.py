@@ -69,10 +69,6 @@ class Comparison:
         """Return plain values."""
         return {**asdict(self), "a": str(self.a), "b": str(self.b)}
 
-    def messages(self) -> tuple[str, ...]:
-        """Return a line for each note."""
-        return tuple(f"note: {brief(note)}" for note in self.notes)
-
     def render(self) -> str:
         """Return a line for each field, marked by * where it differs, and a summary."""
         lines = [

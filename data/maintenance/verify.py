@@ -26,6 +26,7 @@ from multispace.data.cache.unlisted import unlisted_damage
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.maintenance.hints import encode_hint, repair_hint
 from multispace.errors import CacheError, CaptionsError, VocabularyError, brief, shown
+from multispace.exit_status import FAILED
 
 THREADS = 2  # hashing runs outside Python's lock; more threads than disks gain nothing
 
@@ -62,14 +63,10 @@ class Verification:
         """Return plain values."""
         return {**asdict(self), "cache": str(self.cache)}
 
-    def messages(self) -> tuple[str, ...]:
-        """Return a line for each note."""
-        return tuple(f"note: {brief(note)}" for note in self.notes)
-
     @property
     def exit_status(self) -> int:
-        """0; 1 where there are faults."""
-        return 1 if self.faults else 0
+        """1 if there are faults."""
+        return FAILED if self.faults else 0
 
     def render(self) -> str:
         """Return the faults, one a line, and a summary."""

@@ -13,7 +13,7 @@ class CaptionOptions(Options):
     """Options of `caption`."""
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
-    images: Sequence[Path] = field(metadata=argument("The image files.", path="file"))
+    images: Sequence[Path | str] = field(metadata=argument("The images: files, or http(s) URLs."))
     weights: str | None = recurring.moved_weights()
     beam: int = recurring.beam()
     checkpoint: str = recurring.checkpoint()

@@ -21,6 +21,11 @@ class CompareOptions(Options):
     markdown: bool = option("Print the tables in Markdown.", False)
     latex: bool = option("Print the tables in LaTeX.", False)
 
+    @property
+    def form(self) -> str:
+        """The form of the tables: text, markdown or latex."""
+        return "markdown" if self.markdown else "latex" if self.latex else "text"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.markdown and self.latex:

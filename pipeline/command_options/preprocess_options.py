@@ -15,6 +15,9 @@ from multispace.pipeline.command_options import recurring
 BACKBONE, WEIGHTS, POOL = "resnet50", "imagenet", "average"
 TOKENIZER, MIN_COUNT = "whitespace", 10
 
+CAPTIONS, FEATURES, COMPUTATION = "Captions", "Features", "Computation"
+GROUPS = (CAPTIONS, FEATURES, COMPUTATION)
+
 
 @dataclass(frozen=True)
 class PreprocessOptions(Options):
@@ -34,54 +37,58 @@ class PreprocessOptions(Options):
     backbone: str | None = option(
         "The network. Several, separated by commas, make one cache each, CACHE/NAME, and decode "
         "the images once.", None, choices=ARCHITECTURES, commas=True, default_text=BACKBONE,
+        group=FEATURES, common=True,
     )  # fmt: skip
     weights: str | None = option(
         "imagenet, a name of torchvision, random, FILE, or package:NAME/FILE.", None,
-        default_text=WEIGHTS,
+        default_text=WEIGHTS, group=FEATURES, common=True,
     )  # fmt: skip
     resize: int | None = option(
         "Shorter side of the resized image in pixels.", None, min=1,
-        default_text="as the weights require",
+        default_text="as the weights require", group=FEATURES,
     )  # fmt: skip
     crop: int | None = option(
-        "Side of the central square in pixels.", None, min=1, default_text="as the weights require"
-    )
+        "Side of the central square in pixels.", None, min=1,
+        default_text="as the weights require", group=FEATURES,
+    )  # fmt: skip
     pool: str | None = option(
         "average: one vector per image; grid: one vector per position.", None,
-        choices=POOLS, default_text=POOL,
+        choices=POOLS, default_text=POOL, group=FEATURES,
     )  # fmt: skip
     flip: bool | None = option(
         "Average the vectors of the image and of its mirror image; takes twice the time.", None,
-        negatable=True, default_text="no-flip",
+        negatable=True, default_text="no-flip", group=FEATURES,
     )  # fmt: skip
     tokenizer: str | None = option(
         "How captions are split into words.", None,
-        choices=tuple(TOKENIZERS), default_text=TOKENIZER,
+        choices=tuple(TOKENIZERS), default_text=TOKENIZER, group=CAPTIONS, common=True,
     )  # fmt: skip
     min_count: int | None = option(
         "Occurrences in the training captions that make a word of the vocabulary.", None,
-        min=1, default_text=str(MIN_COUNT),
+        min=1, default_text=str(MIN_COUNT), group=CAPTIONS, common=True,
     )  # fmt: skip
-    shard_size: int = storage_options.shard_size()
-    dtype: str = storage_options.storage_type("float16")
-    device: str = recurring.device()
-    precision: str = option("Arithmetic of the network.", "auto", choices=PRECISIONS)
+    shard_size: int = storage_options.shard_size(group=FEATURES)
+    dtype: str = storage_options.storage_type("float16", group=FEATURES)
+    device: str = recurring.device(group=COMPUTATION, common=True)
+    precision: str = option(
+        "Arithmetic of the network.", "auto", choices=PRECISIONS, group=COMPUTATION
+    )
     workers: int | None = option(
         "Threads that decode and compute; with --ray, cores per task.", None,
-        min=1, default_text="one per core; with --ray, 1",
+        min=1, default_text="one per core; with --ray, 1", group=COMPUTATION, common=True,
     )  # fmt: skip
     captions_only: bool = option("Make the vocabulary and the captions, but no features.", False)
     hold_out: Sequence[str] = option(
         'Keep images whose captions name this pair out of training: "black dog", "ride woman"; '
-        "may be repeated.", (), metavar="TEXT",
+        "may be repeated.", (), metavar="TEXT", group=CAPTIONS,
     )  # fmt: skip
     hold_out_split: Path | None = option(
         "A published compositional split of MS-COCO, which names the pairs to hold out.", None,
-        path="file",
+        path="file", group=CAPTIONS,
     )  # fmt: skip
     ray: str | None = option(
         "Extract on this Ray cluster, one task per shard. Every node must see the images at the "
-        "same path.", None, metavar="auto|HOST:PORT",
+        "same path.", None, metavar="auto|HOST:PORT", group=COMPUTATION,
     )  # fmt: skip
     dry_run: bool = option("Estimate time and size from a sample, and write nothing.", False)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multispace.errors import brief
+from multispace.exit_status import SKIPPED
 from multispace.pipeline.console.table import text_table
 
 MAX_LISTED = 10  # skipped inputs of a kind that are listed on the terminal
@@ -101,7 +102,7 @@ class Summary:
     @property
     def exit_status(self) -> int:
         """3 if inputs were skipped."""
-        return 3 if self.skipped else 0
+        return SKIPPED if self.skipped else 0
 
     def messages(self) -> list[str]:
         """Return the skipped inputs for the terminal: counts, and the first of each kind."""

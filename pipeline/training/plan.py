@@ -36,11 +36,17 @@ class Plan:
 
     def render(self) -> str:
         """Return the options as YAML, which ``--config`` reads, and the sizes as comments."""
-        held = asdict(self)
-        options = {**held.pop("options"), "categories": list(self.options["categories"])}
-        del held["warnings"]
-        lines = [f"# {name}: {value:,}" for name, value in held.items()]
+        sizes = asdict(self)
+        for name in ("options", "warnings"):
+            del sizes[name]
+        options = {n: list(v) if isinstance(v, tuple) else v for n, v in self.options.items()}
+        lines = [f"# {name}: {value:,}" for name, value in sizes.items()]
         return yaml.safe_dump(options, sort_keys=False) + "\n".join(lines)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings."""
+        return self.warnings
 
 
 def plan(options: TrainOptions) -> Plan:

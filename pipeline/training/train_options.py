@@ -80,7 +80,7 @@ class TrainRequest(Options):
         "A named set of options. Those of --config and of the command line override it.", None,
         choices=tuple(PRESETS),
     )  # fmt: skip
-    dry_run: bool = option("Print the resolved options and sizes, and do nothing.", False)
+    dry_run: bool = option("Print the resolved options and sizes only.", False)
     resume: bool = option("Continue the run from its last checkpoint.", False)
 
 
@@ -99,7 +99,7 @@ class TrainOptions(ModelOptions):
     run: Path = field(metadata=required("The run folder to make.", path="dir", common=True))
     epochs: int | None = option(
         "Passes over the training captions.", None, min=1, group=RUN, common=True,
-        default_text="20, without --steps",
+        default_text="20",
     )  # fmt: skip
     steps: int | None = option(
         "Optimizer steps, in place of --epochs.", None, min=1, group=RUN, common=True
@@ -112,9 +112,8 @@ class TrainOptions(ModelOptions):
         "Score that selects the best checkpoint.", "cider", choices=("cider", "loss"), group=RUN
     )
     patience: int | None = option(
-        "Stop after this many epochs without a better checkpoint.", None, min=1, group=RUN,
-        common=True,
-    )  # fmt: skip
+        "Stop after this many epochs without a better checkpoint.", None, min=1, group=RUN
+    )
     log_every: int = option(
         "Optimizer steps between two lines of metrics.jsonl.", 50, min=1, group=RUN
     )
@@ -124,15 +123,13 @@ class TrainOptions(ModelOptions):
     device: str = option(
         "auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", group=RUN, common=True
     )
-    precision: str = option(
-        "Arithmetic of matrix products.", "auto", choices=PRECISIONS, group=RUN, common=True
-    )
+    precision: str = option("Arithmetic of matrix products.", "auto", choices=PRECISIONS, group=RUN)
     learning_rate: float = option(
-        "Step size of Adam, after the warm-up.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
+        "Step size of Adam.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
     )
     lr_schedule: str = option(
         "How the learning rate falls until the last step.", "constant",
-        choices=("constant", "linear", "cosine"), group=OPTIMIZER, common=True,
+        choices=("constant", "linear", "cosine"), group=OPTIMIZER,
     )  # fmt: skip
     lr_min: float = option(
         "Learning rate at the last step (linear, cosine).", 0.0,

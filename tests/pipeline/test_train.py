@@ -178,9 +178,9 @@ def test_a_stopped_run_goes_on_bit_by_bit(cache, run, whole, monkeypatch, number
         patch.setattr(loop, "seed_step", seed_step)
         stopped = train(options(cache, run, steps=13, save_every=3))
     assert (stopped.stopped, stopped.steps) == (number.name, step + 1)  # the step was finished
-    assert f"stopped by {number.name} after step {step + 1}" in stopped.stop_message
+    assert f"stopped by {number.name} after step {step + 1}" in stopped.messages()[0]
     resumed = train(options(cache, run, steps=13, save_every=3), resume=True)
-    assert (resumed.stopped, resumed.stop_message, resumed.steps) == (None, None, 13)
+    assert (resumed.stopped, resumed.messages(), resumed.steps) == (None, [], 13)
     assert_same_run(run, whole)
 
 

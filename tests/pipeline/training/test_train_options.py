@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from multispace.errors import OptionError
-from multispace.fields import declared_options
-from multispace.model.options import SYSTEMS, USERS
+from multispace.fields import declared_options, default_of
+from multispace.model.options import SYSTEMS, USERS, ModelOptions
 from multispace.pipeline.training.train_options import (
     GROUPS,
     PRESETS,
@@ -143,7 +143,7 @@ def test_a_run_records_only_what_its_system_uses():
 
 def test_an_older_record_with_all_options_is_read(tmp_path):
     options = resolve({**GIVEN, "system": "base", "hidden": 7}, None)
-    defaults = {n: getattr(TrainOptions, n) for n in USERS if n != "system"}
+    defaults = {f.name: default_of(f, "multispace") for f in fields(ModelOptions)}
     file = tmp_path / "config.json"
     record = {**defaults, **options.to_json(), "run": str(tmp_path)}
     file.write_text(json.dumps({"options": record}))
