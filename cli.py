@@ -11,7 +11,6 @@ import click
 from multispace.data.maintenance.import_options import ImportOptions
 from multispace.errors import OptionError
 from multispace.model.options import SYSTEM_KINDS
-from multispace.pipeline.command_options import preprocess_options
 from multispace.pipeline.command_options.cache_options import (
     DiffOptions,
     ExportOptions,
@@ -23,12 +22,16 @@ from multispace.pipeline.command_options.cache_options import (
     VerifyOptions,
 )
 from multispace.pipeline.command_options.caption_options import CaptionOptions
-from multispace.pipeline.command_options.compare_options import CompareOptions
+from multispace.pipeline.command_options.compare_options import CompareOptions, CompareRequest
 from multispace.pipeline.command_options.demo_options import DemoOptions
 from multispace.pipeline.command_options.doctor_options import DoctorOptions
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.command_options.explore_options import ExploreOptions
-from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
+from multispace.pipeline.command_options.preprocess_options import (
+    PREPROCESS_GROUPS,
+    PreprocessOptions,
+    PreprocessRequest,
+)
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.command_options.score_options import ScoreOptions
 from multispace.pipeline.command_options.shapes_options import ShapesOptions
@@ -87,7 +90,8 @@ def shapes(options: ShapesOptions) -> Result:
 
 @main.add(
     PreprocessOptions,
-    groups=preprocess_options.GROUPS,
+    PreprocessRequest,
+    groups=PREPROCESS_GROUPS,
     examples=[
         "multispace preprocess --annotations captions_train2014.json \\",
         "    --images train2014 --cache coco",
@@ -96,9 +100,9 @@ def shapes(options: ShapesOptions) -> Result:
     ],
     interrupted=RUN_AGAIN,
 )
-def preprocess(options: PreprocessOptions) -> Result:
+def preprocess(options: PreprocessOptions, request: PreprocessRequest) -> Result:
     """Turn a captioned image collection into a feature cache."""
-    if options.dry_run:
+    if request.dry_run:
         from multispace.pipeline.preparation.estimate import estimate
 
         return estimate(options)
@@ -179,22 +183,23 @@ def caption(options: CaptionOptions) -> Result:
 
 @main.add(
     CompareOptions,
+    CompareRequest,
     examples=[
         "multispace compare runs/base runs/latent runs/multispace",
         "multispace compare runs/*-seed* --latex > table.tex",
     ],
     interrupted=NOTHING_WRITTEN,
 )
-def compare(options: CompareOptions) -> Result:
+def compare(options: CompareOptions, request: CompareRequest) -> Result:
     """Compare evaluated runs over their seeds, with 95 % intervals of all differences."""
     from multispace.pipeline.compare import compare
 
-    if options.form == "text":
+    if request.form == "text":
         return compare(options)
     if click.get_current_context().params["as_json"]:
-        raise OptionError("choose one", where=f"--json and --{options.form}")
+        raise OptionError("choose one", where=f"--json and --{request.form}")
     found = compare(options)
-    return Formatted(found, found.render(options.form))
+    return Formatted(found, found.render(request.form))
 
 
 @main.add(

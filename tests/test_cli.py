@@ -118,7 +118,7 @@ def test_skipped_inputs_are_named_and_the_status_is_3(folder, tmp_path):
         (["caption", "{f}/run", "{f}/nothing.png"], 1, "no such file"),
         (["caption", "{t}", "{f}/nothing.png"], 1, "is not a run folder"),
         (["cache", "info", "{t}"], 1, "cache.json: not found"),
-        (["shapes", "{t}/s", "--images", "3"], 1, "at least 10"),
+        (["shapes", "{t}/s", "--images", "3"], 2, "--images 3: it must be at least 10"),
         (["shapes", "{t}/s", "--hold-out", "purple cow"], 1, "cow"),
         (["score", "{f}/collection/train.json", "--annotations", "{f}/collection/train.json"],
          1, "train.json"),

@@ -10,6 +10,24 @@ from multispace.pipeline.command_options import recurring
 
 
 @dataclass(frozen=True)
+class CompareRequest(Options):
+    """How `compare` is to print its tables."""
+
+    markdown: bool = option("Print the tables in Markdown.", False)
+    latex: bool = option("Print the tables in LaTeX.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.markdown and self.latex:
+            raise OptionError("choose one", where="--markdown and --latex")
+
+    @property
+    def form(self) -> str:
+        """The form of the tables: text, markdown or latex."""
+        return "markdown" if self.markdown else "latex" if self.latex else "text"
+
+
+@dataclass(frozen=True)
 class CompareOptions(Options):
     """Options of `compare`."""
 
@@ -18,18 +36,9 @@ class CompareOptions(Options):
     checkpoint: str = recurring.checkpoints()
     resamples: int = recurring.resamples()
     seed: int = recurring.resampling_seed()
-    markdown: bool = option("Print the tables in Markdown.", False)
-    latex: bool = option("Print the tables in LaTeX.", False)
-
-    @property
-    def form(self) -> str:
-        """The form of the tables: text, markdown or latex."""
-        return "markdown" if self.markdown else "latex" if self.latex else "text"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.markdown and self.latex:
-            raise OptionError("choose one", where="--markdown and --latex")
         places = [run.resolve() for run in self.runs]
         for run, place in zip(self.runs, places, strict=True):
             if places.count(place) > 1:

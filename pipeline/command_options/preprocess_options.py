@@ -16,7 +16,14 @@ BACKBONE, WEIGHTS, POOL = "resnet50", "imagenet", "average"
 TOKENIZER, MIN_COUNT = "whitespace", 10
 
 CAPTIONS, FEATURES, COMPUTATION = "Captions", "Features", "Computation"
-GROUPS = (CAPTIONS, FEATURES, COMPUTATION)
+PREPROCESS_GROUPS = (CAPTIONS, FEATURES, COMPUTATION)
+
+
+@dataclass(frozen=True)
+class PreprocessRequest(Options):
+    """What `preprocess` is to do with its options."""
+
+    dry_run: bool = option("Estimate time and size from a sample, and write nothing.", False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,6 @@ class PreprocessOptions(Options):
         "Extract on this Ray cluster, one task per shard. Every node must see the images at the "
         "same path.", None, metavar="auto|HOST:PORT", group=COMPUTATION,
     )  # fmt: skip
-    dry_run: bool = option("Estimate time and size from a sample, and write nothing.", False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

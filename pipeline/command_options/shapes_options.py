@@ -12,7 +12,7 @@ class ShapesOptions(Options):
     """Options of `shapes`."""
 
     out: Path = field(metadata=argument("The folder to make.", path="dir"))
-    images: int = option("Number of images in all splits together.", 2000)
+    images: int = option("Number of images in all splits together.", 2000, min=10)
     seed: int = option("Seed of the generator.", 0)
     hold_out: Sequence[str] = option(
         'A combination to keep out of the training split, such as "red circle"; may be repeated.',

@@ -7,13 +7,15 @@ import pytest
 from support.paths import ROOT
 
 from multispace import cli
+from multispace.data.shapes.generator import MIN_IMAGES
 from multispace.errors import OptionError
 from multispace.fields import declared_options, flag
 from multispace.pipeline.command_options.cache_options import RepairOptions
-from multispace.pipeline.command_options.compare_options import CompareOptions
+from multispace.pipeline.command_options.compare_options import CompareOptions, CompareRequest
 from multispace.pipeline.command_options.doctor_options import DoctorOptions
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
+from multispace.pipeline.command_options.shapes_options import ShapesOptions
 
 KINDS = {
     name: kind
@@ -23,7 +25,7 @@ KINDS = {
 
 
 def test_all_commands_are_here():
-    assert len(KINDS) == 21  # a command each, and `train` with two
+    assert len(KINDS) == 23  # one of each command, and a second of three of them
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -58,7 +60,7 @@ def test_defaults_are_within_their_range_and_choices(name):
     [
         (lambda: EvaluateOptions(Path("r"), "c", samples=1), "--samples 1: it must be 0, or 2"),
         (lambda: EvaluateOptions(Path("r"), "c", metrics=("spice",)), "--metrics spice: use one"),
-        (lambda: CompareOptions([Path("r")], markdown=True, latex=True), "--markdown and --latex"),
+        (lambda: CompareRequest(markdown=True, latex=True), "--markdown and --latex"),
         (lambda: CompareOptions([Path("r"), Path("r")]), "r: is given twice"),
         (lambda: RepairOptions(Path("c"), weights="w"), "--weights w: it needs --images"),
         (lambda: DoctorOptions(sample=3), "--sample 3: it needs IMAGES"),
@@ -73,6 +75,11 @@ def test_options_are_checked_together(make, message):
     with pytest.raises(OptionError) as caught:
         make()
     assert message in str(caught.value)
+
+
+def test_the_fewest_shapes_are_those_that_fill_every_split():
+    ranges = {f.name: declared.min for f, declared in declared_options(ShapesOptions)}
+    assert ranges["images"] == MIN_IMAGES
 
 
 def test_options_load_neither_torch_nor_numpy():

@@ -84,6 +84,11 @@ def test_the_examples_are_valid_commands(name):
         ALL[name].make_context(name, words[len(name.split()) :])
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_says_what_is_true_after_ctrl_c(name):
+    assert ALL[name].interrupted
+
+
 def completions(*words: str) -> list[str]:
     *before, incomplete = words
     found = ShellComplete(main, {}, "multispace", "_C").get_completions(before, incomplete)
