@@ -197,7 +197,8 @@ def latent_lines(report: dict[str, Any]) -> list[str]:
         kl = z["kl_by_dimension"]
         largest = sorted(range(len(kl)), key=lambda i: -kl[i])[:SHOWN]
         lines.append("largest KL: " + ", ".join(f"z{i} {kl[i]:.2f}" for i in largest))
-    predicted = sum(part["predicted"] for part in report.get("c", {}).get("information", ()))
+    parts = report.get("c", {}).get("information", ())
+    predicted = sum(part.get("predicted", 0.0) for part in parts)  # earlier versions had none
     if predicted:
         lines.append(
             f"the prior of c predicts {predicted:.2f} nats of c from the image: KL = I + KL of "

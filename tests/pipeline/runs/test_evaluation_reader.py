@@ -107,7 +107,7 @@ def test_the_page_is_made_where_nothing_is_tampered_with(evaluated, tmp_path):
     assert {"latent space", "disentanglement", "unseen combinations"} < set(made.included)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_value_of_another_type_is_refused_or_read(evaluated, tmp_path_factory, data):
     folder = evaluated / "evaluation" / "test,samples=3"
@@ -128,7 +128,7 @@ def test_a_value_of_another_type_is_refused_or_read(evaluated, tmp_path_factory,
             (folder / file).write_bytes(content)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_value_of_another_type_in_the_log_or_the_options(evaluated, tmp_path_factory, data):
     name = data.draw(st.sampled_from(("config.json", "metrics.jsonl")))

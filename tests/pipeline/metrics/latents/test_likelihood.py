@@ -46,7 +46,7 @@ def test_nll_of_packed_captions_is_that_of_each_alone(tmp_path, monkeypatch):
     conditions = torch.randn(len(pairs.features), 3)
     nll = caption_nll(system.decoder, conditions[pairs.rows[order]], pairs.batch(order))
     monkeypatch.setattr(likelihood, "BATCH", 4)
-    found = mean_nll(system, pairs, {"one": conditions}, most=1000)
+    found = mean_nll(system, pairs, {"one": conditions}, limit=1000)
     assert found["one"] == pytest.approx(nll.mean().item(), rel=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_a_gaussian_that_nothing_hears_weighs_one(planted):
 def test_split_likelihood_covers_every_caption(planted):
     pairs, vocabulary = planted
     torch.manual_seed(0)
-    found = split_likelihood(Planted(vocabulary), pairs, samples=8, most=1000)
+    found = split_likelihood(Planted(vocabulary), pairs, samples=8, limit=1000)
     assert (found["samples"], found["captions"]) == (8, 5)
     assert found["nll"] < found["elbo"]
-    assert split_likelihood(Planted(vocabulary), pairs, samples=1, most=3)["captions"] == 3
+    assert split_likelihood(Planted(vocabulary), pairs, samples=1, limit=3)["captions"] == 3
