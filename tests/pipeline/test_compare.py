@@ -223,6 +223,9 @@ def test_the_command_prints_text_json_markdown_and_latex(tmp_path):
         return result
 
     text = call().stdout.splitlines()
+    result = compare(CompareOptions(tuple(map(Path, runs)), resamples=50))
+    assert result.render().splitlines() == text
+    assert result.render("latex") == call("--latex").stdout[:-1]
     assert text[0].split() == [
         *("test,", "40", "images"),
         *("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.options import used_by
-from support.tiny import SPLITS, make_cache, make_collection
+from support.tiny import SPLITS, make_cache
 from support.tiny import options as preprocess_options
 
 from multispace.data.cache.reader import Cache
@@ -15,6 +15,7 @@ from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.caption import caption
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.explore import ExploreOptions, explore
+from multispace.pipeline.metrics.java import JavaError
 from multispace.pipeline.metrics.latents.latent_report import latent_summary
 from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.evaluation_folder import digest_references
@@ -28,17 +29,13 @@ NO_JAVA = ("rouge", "cider")  # what these tests are about needs no METEOR; scor
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A cache and three runs that have learnt the tiny collection."""
+def folder(tiny_collection, tiny_cache, tiny_base_run, tiny_run, tmp_path_factory):
+    """A cache and two runs that have learnt the tiny collection, to write evaluations into."""
     folder = tmp_path_factory.mktemp("evaluated")
-    make_cache(folder / "cache", make_collection(folder / "collection"))
-    for system in ("base", "multispace"):
-        sizes = used_by(system, embedding=32, hidden=32, z_size=8, categories=(6,))
-        train(
-            TrainOptions(system=system, cache=folder / "cache", run=folder / system, epochs=25,
-                         batch_size=8, device="cpu", precision="float32", learning_rate=5e-3,
-                         **sizes)
-        )  # fmt: skip
+    (folder / "collection").symlink_to(tiny_collection)
+    (folder / "cache").symlink_to(tiny_cache)
+    shutil.copytree(tiny_base_run, folder / "base")
+    shutil.copytree(tiny_run, folder / "multispace")
     return folder
 
 
@@ -85,6 +82,52 @@ def test_diversity_of_captions_and_of_samples_is_told(folder):
         assert best >= found["oracle"]["mean"][name] - 1e-9
     assert list(found["oracle"]["best"]) == ["ROUGE_L", "CIDEr"]  # METEOR only where asked for
     assert "per_image" not in result.to_json()["diversity"]
+
+
+def test_the_text_has_all_that_was_measured(folder):
+    result = evaluate(ask(folder, "multispace", samples=2, beam=3))
+    text = result.render()
+    record = result.record
+    first, head, scores, *_ = text.splitlines()
+    assert first.startswith(f"multispace (best checkpoint, step {record.step}) on 4 images of 'te")
+    assert "beam 3" in first
+    assert head.split() == ["ROUGE_L", "CIDEr"]
+    assert scores.split() == ["multispace", *(f"{s:.3f}" for s in result.scores.corpus.values())]
+    for part in ("2 samples an image", "best (oracle)", "against references", "shuffled",
+                 result.latents["verdict"], f"written to {result.folder}"):  # fmt: skip
+        assert part in text
+    assert set(result.diversity["notes"]) <= set(result.notes)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, JavaError("no memory")])
+@pytest.mark.parametrize("step", ["score_captions", "latent_report"])
+def test_an_evaluation_that_fails_leaves_the_earlier_one(folder, monkeypatch, step, error):
+    written = evaluate(ask(folder, importance_samples=0)).folder
+    before = {path.name: path.read_bytes() for path in written.iterdir()}
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(f"multispace.pipeline.evaluate.{step}", fail)
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        evaluate(ask(folder, importance_samples=0))
+    assert {path.name: path.read_bytes() for path in written.iterdir()} == before
+    assert not list(written.parent.glob(".partial-*"))
+
+
+def test_another_beam_or_fewer_metrics_leave_a_fuller_evaluation(folder):
+    full = evaluate(ask(folder, seed=5))
+    before = {path.name: path.read_bytes() for path in full.folder.iterdir()}
+    evaluate(ask(folder, seed=5, beam=1))
+    evaluate(ask(folder, seed=5, metrics=("rouge",)))
+    assert {path.name: path.read_bytes() for path in full.folder.iterdir()} == before
+
+
+def test_a_number_that_json_has_not_is_an_error_in_one_line(folder, monkeypatch):
+    broken = {"verdict": "none", "z": float("nan")}
+    monkeypatch.setattr("multispace.pipeline.evaluate.latent_report", lambda *_, **__: broken)
+    with pytest.raises(PipelineError, match=r"latents\.json is not finite; the weights"):
+        evaluate(ask(folder, seed=6))
 
 
 def test_novel_is_what_no_training_caption_says(folder):
@@ -204,6 +247,11 @@ def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
     good = next((folder / "collection" / "images").glob("*.png"))
     done = caption(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
     assert list(done.captions) == [str(good)]
+    assert done.render() == f"{good}\t{done.captions[str(good)]}"
+    assert [line.split(": ")[:2] for line in done.messages()] == [
+        ["skipped", str(text)], ["skipped", str(tmp_path / "none.png")]
+    ]  # fmt: skip
+    assert done.exit_status == 3
     assert "not an image" in done.failures[str(text)]
     assert "no such file" in done.failures[str(tmp_path / "none.png")]
 

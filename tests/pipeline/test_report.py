@@ -117,6 +117,9 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     made = report(ask(tmp_path, *base, multi, image_count=4))
     page = Page(made.out)
     assert made.bytes == len(page.source.encode())
+    assert made.render().startswith(f"written to {made.out}, {made.bytes / 1e3:.0f} kB: scores, ")
+    assert made.notes[0] == f"left out: {made.left_out[0]}"
+    assert (made.messages(), made.exit_status) == ((), 0)
 
     assert not page.tags & {"script", "link", "iframe", "object", "image", "base"}
     assert all(link.startswith("#") for link in page.values("href") + page.values("xlink:href"))
