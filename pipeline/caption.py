@@ -52,7 +52,7 @@ def caption(
     """Caption images with the backbone that extracted the features of the run.
 
     :param images: paths, or http(s) URLs
-    :param weights: where the backbone's weights are, if no longer where the cache says
+    :param weights: the backbone's weights, if they are no longer where the cache recorded them
     :raises PipelineError: the weights or the transform are not those of the run's features.
     """
     run = load_run(run_folder, choose_device(device), checkpoint)

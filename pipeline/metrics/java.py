@@ -165,7 +165,7 @@ class JavaProgram:
         self._kill()
 
     def _kill(self) -> None:
-        # The group may be gone already; macOS says PermissionError for one not yet reaped.
+        # The group may be gone already; macOS raises PermissionError for one not yet reaped.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

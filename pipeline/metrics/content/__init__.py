@@ -1,1 +1,1 @@
-"""What captions say: attributes, objects, held-out combinations."""
+"""Content of captions: attributes, objects, held-out combinations."""

@@ -53,16 +53,16 @@ class _Counts:
     def __post_init__(self) -> None:
         self.tallies = {kind: Tally() for kind in ("", *self.classes)}
 
-    def add(self, said: set[Fact], known: set[Fact], agreed: set[Fact]) -> None:
+    def add(self, named: set[Fact], known: set[Fact], agreed: set[Fact]) -> None:
         for kind, tally in self.tallies.items():
-            mine = {fact for fact in said if fact[0] == kind}
+            mine = {fact for fact in named if fact[0] == kind}
             tally.mentioned += len(mine)
             tally.right += len(mine & known)
             theirs = {fact for fact in agreed if fact[0] == kind}
             tally.agreed += len(theirs)
             tally.found += len(mine & theirs)
         self.images += 1
-        self.with_hallucination += any(not fact[0] and fact not in known for fact in said)
+        self.with_hallucination += any(not fact[0] and fact not in known for fact in named)
 
     def to_json(self) -> dict[str, Any]:
         every = [self.tallies[kind] for kind in self.classes]
@@ -87,7 +87,7 @@ class _Counts:
 
 def attribute_scores(
     references: Mapping[ImageId, Sequence[str]],
-    said: Mapping[ImageId, str],
+    captions: Mapping[ImageId, str],
     agreement: int = AGREEMENT,
 ) -> dict[str, Any]:
     """Score one caption per image by the objects and attributes that its references name.
@@ -97,10 +97,10 @@ def attribute_scores(
     no reference names is a hallucination.
 
     :param references: of each image
-    :param said: the caption of each image
+    :param captions: the caption of each image
     """
     counts = _Counts(ATTRIBUTE_CLASSES)
-    for image_id, caption in said.items():
+    for image_id, caption in captions.items():
         named = [_facts(reference) for reference in references[image_id]]
         known = set().union(*named)
         agreed = {fact for fact in known if sum(fact in each for each in named) >= agreement}
@@ -109,7 +109,7 @@ def attribute_scores(
 
 
 def true_attribute_scores(
-    factors: Mapping[ImageId, Any], said: Mapping[ImageId, str]
+    factors: Mapping[ImageId, Any], captions: Mapping[ImageId, str]
 ) -> dict[str, Any]:
     """Score one caption per generated image by what was drawn.
 
@@ -117,15 +117,15 @@ def true_attribute_scores(
     is :func:`multispace.data.shapes.caption_accuracy`.
 
     :param factors: of each image
-    :param said: the caption of each image
+    :param captions: the caption of each image
     """
     counts = _Counts(TRUE_CLASSES)
-    for image_id, caption in said.items():
+    for image_id, caption in captions.items():
         true = _facts_of_shapes(things_of(factors[image_id]) or ())
         counts.add(_facts_of_shapes(mentions(caption)), true, true)
-    keys = {str(image_id): image_id for image_id in said}
+    keys = {str(image_id): image_id for image_id in captions}
     main = caption_accuracy(
-        {key: said[i] for key, i in keys.items()}, {key: factors[i] for key, i in keys.items()}
+        {key: captions[i] for key, i in keys.items()}, {key: factors[i] for key, i in keys.items()}
     )
     return {"against": "factors", **counts.to_json(), "main": main}
 

@@ -97,10 +97,10 @@ def _named(pair: Pair, example: Example) -> tuple[list[bool], list[bool]]:
     if things_of(example.factors) is None:
         captions = example.captions
         return [*map(pair.is_named, captions)], [*map(pair.noun_is_named, captions)]
-    said = [mentions(caption) for caption in example.captions]
+    found = [mentions(caption) for caption in example.captions]
     return (
-        [any(map(pair.is_in, found)) for found in said],
-        [any(mention.shape in pair.nouns for mention in found) for found in said],
+        [any(map(pair.is_in, things)) for things in found],
+        [any(mention.shape in pair.nouns for mention in things) for things in found],
     )
 
 

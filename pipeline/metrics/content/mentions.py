@@ -14,17 +14,17 @@ from multispace.pipeline.metrics.content.attributes import attribute_scores, tru
 from multispace.pipeline.metrics.content.combinations import Example, composition_scores
 
 
-def attributes_of(pairs: Pairs, said: Mapping[int | str, str]) -> dict[str, Any]:
+def attributes_of(pairs: Pairs, captions: Mapping[int | str, str]) -> dict[str, Any]:
     """Score captions against what was drawn if all images are generated, else the references.
 
-    :param said: the caption of each image, by image id
+    :param captions: the caption of each image, by image id
     """
     factors = pairs.captions.factors or ()
     if factors and all(things_of(entry) for entry in factors):
         return true_attribute_scores(
-            dict(zip(pairs.captions.image_ids, factors, strict=True)), said
+            dict(zip(pairs.captions.image_ids, factors, strict=True)), captions
         )
-    return attribute_scores(pairs.captions.references(), said)
+    return attribute_scores(pairs.captions.references(), captions)
 
 
 def composition_of(

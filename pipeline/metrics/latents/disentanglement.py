@@ -143,10 +143,10 @@ def factor_vae(codes: Codes, factors: Classes, seed: int = 0) -> FactorVae:
     scaled = codes[:, kept] / spread[kept]
     fixed = random.integers(factors.shape[1], size=learnt + judged)
     named = np.empty_like(fixed)
-    alike = [[np.flatnonzero(f == value) for value in range(f.max() + 1)] for f in factors.T]
+    rows = [[np.flatnonzero(f == value) for value in range(f.max() + 1)] for f in factors.T]
     for vote, factor in enumerate(fixed):
         value = factors[random.integers(len(codes)), factor]
-        drawn = random.choice(alike[factor][value], VOTE_BATCH)
+        drawn = random.choice(rows[factor][value], VOTE_BATCH)
         named[vote] = scaled[drawn].var(0).argmin()
     votes = np.zeros((len(kept), factors.shape[1]))
     np.add.at(votes, (named[:learnt], fixed[:learnt]), 1)

@@ -144,15 +144,15 @@ def ablate(
 
 def verdict(report: dict[str, Any]) -> str:
     """Return one sentence on what each channel carries and whether the decoder uses it."""
-    said, costs = [], report["ablation"]["shuffled"]
+    parts, costs = [], report["ablation"]["shuffled"]
     if z := report.get("z"):
-        said.append(
+        parts.append(
             f"{z['active_units']} of {z['dimensions']} units active, "
             + _judge("z", costs["z"]["nats"])
         )
     if c := report.get("c"):
-        said.append(f"{_usage(c)} categories in use, " + _judge("c", costs["c"]["nats"]))
-    return "; ".join(said)
+        parts.append(f"{_usage(c)} categories in use, " + _judge("c", costs["c"]["nats"]))
+    return "; ".join(parts)
 
 
 def latent_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
