@@ -27,6 +27,7 @@ from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
 TEMPLATE = "templates/report.html.j2"
+NO_SAMPLES = "diversity of samples: no samples, or not the same number in all groups"
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ def report(options: ReportOptions) -> Report:
     groups = read_groups(asked)
     comparison = compare_groups(groups, asked)
     first = {name: min(members, key=lambda run: run.seed) for name, members in groups.items()}
-    left_out: list[str] = []
+    parts, without_parts = _parts(first)
+    colours, svg, without_curves = _curves(groups)
+    examples, skipped, without_examples = _examples(options, first)
     sampled = len(comparison.sections) > 1
-    if not sampled:
-        left_out.append("diversity of samples: no samples, or not the same number in all groups")
-    parts = _parts(first, left_out)
-    colours, svg = _curves(groups, left_out)
-    examples, skipped = _examples(options, first, left_out)
+    left_out = [
+        *([] if sampled else [NO_SAMPLES]), *without_parts, *without_curves, *without_examples
+    ]  # fmt: skip
     content = {
         "comparison": comparison,
         "first": first,
@@ -105,7 +106,7 @@ def report(options: ReportOptions) -> Report:
         "skipped": skipped,
         "version": package_version(),
     }
-    page = _render(content).encode()
+    page = _render(content).encode("utf-8", "replace")  # JSON can hold lone surrogates
     with atomic_write(options.out) as file:
         file.write(page)
     return Report(
@@ -177,18 +178,19 @@ PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Part], str]] = {
 }
 
 
-def _parts(first: Mapping[str, EvaluatedRun], left_out: list[str]) -> dict[str, dict[str, Part]]:
-    """Return the PARTS that each group has, and add those that are missing to ``left_out``."""
+def _parts(first: Mapping[str, EvaluatedRun]) -> tuple[dict[str, dict[str, Part]], list[str]]:
+    """Return the PARTS that each group has, and a line for each part that is missing."""
     parts: dict[str, dict[str, Part]] = {name: {} for name in first}
+    left_out = []
     for title, (file, part, why) in PARTS.items():
         for name, run in first.items():
             if run.scored.files.has(file):
                 parts[name][title] = _read(run.scored.files, file, part)
         missing = [name for name, held in parts.items() if title not in held]
         if missing:
-            whose = "any group" if len(missing) == len(parts) else "; ".join(missing)
-            left_out.append(f"{title}: no {file} of {whose}{why}")
-    return parts
+            names = "any group" if len(missing) == len(parts) else "; ".join(missing)
+            left_out.append(f"{title}: no {file} of {names}{why}")
+    return parts, left_out
 
 
 def _verdicts(members: Sequence[EvaluatedRun], shown: EvaluatedRun) -> list[str]:
@@ -206,37 +208,41 @@ def _read(files: EvaluationFiles, name: str, part: Callable[[Mapping[str, Any]],
         raise files.damaged(name, f"not as `evaluate` writes it ({error!r})") from error
 
 
-def _curves(groups: Groups, left_out: list[str]) -> tuple[dict[str, str], str]:
-    """Return the colour of each group, and the curves as SVG; the same runs share a colour."""
-    colours: dict[str, str] = {}
-    of_runs: dict[tuple[Path, ...], str] = {}
-    curves = []
-    for name, members in groups.items():
-        folders = tuple(run.folder for run in members)
-        if folders not in of_runs:
-            of_runs[folders] = COLOURS[len(of_runs) % len(COLOURS)]
-            for path in (folder / METRICS for folder in folders):
-                if lines := read_log(path):
-                    curves.append(Curve(of_runs[folders], lines))
-                else:
-                    left_out.append(f"learning curve: {path} is not there, or empty")
-        colours[name] = of_runs[folders]
-    if len(of_runs) > len(COLOURS):
+def _curves(groups: Groups) -> tuple[dict[str, str], str, list[str]]:
+    """Return the colour of each group, the curves as SVG, and a line for each log that is missing.
+
+    Groups of the same runs, of which another checkpoint was evaluated, share a colour.
+    """
+    folders = {name: tuple(run.folder for run in members) for name, members in groups.items()}
+    places = {runs: place for place, runs in enumerate(dict.fromkeys(folders.values()))}
+    colours = {name: COLOURS[places[runs] % len(COLOURS)] for name, runs in folders.items()}
+    logs = {
+        folder / METRICS: COLOURS[place % len(COLOURS)]
+        for runs, place in places.items()
+        for folder in runs
+    }
+    curves = [Curve(colour, read_log(path)) for path, colour in logs.items()]
+    left_out = [
+        f"learning curve: {path} is not there, or empty"
+        for path, curve in zip(logs, curves, strict=True)
+        if not curve.lines
+    ]
+    if len(places) > len(COLOURS):
         left_out.append(f"more than {len(COLOURS)} groups: some share their colour")
-    return colours, draw_curves(curves)
+    return colours, draw_curves(curves), left_out
 
 
 def _examples(
-    options: ReportOptions, first: Mapping[str, EvaluatedRun], left_out: list[str]
-) -> tuple[Examples, list[str]]:
-    """Return the examples, and a line for each image that cannot be read."""
+    options: ReportOptions, first: Mapping[str, EvaluatedRun]
+) -> tuple[Examples, list[str], list[str]]:
+    """Return the examples, a line for each unreadable image, and a line for all that is missing."""
     evaluations = {name: run.scored.files for name, run in first.items()}
     examples = read_examples(evaluations, options.image_count)
-    skipped: list[str] = []
-    if options.image_count and not examples.shown:
-        left_out.append("examples: there is no captions.json in any of the evaluations")
     if not examples.shown:
-        return examples, skipped
+        none = "examples: there is no captions.json in any of the evaluations"
+        return examples, [], [none] if options.image_count else []
+    left_out: list[str] = []
+    skipped: list[str] = []
     if options.cache is None:
         left_out.append("references of the examples: they need --cache")
     else:
@@ -245,4 +251,4 @@ def _examples(
         left_out.append("pictures of the examples: they need --images")
     else:
         skipped = examples.add_thumbnails(options.images)
-    return examples, skipped
+    return examples, skipped, left_out

@@ -1,6 +1,7 @@
 """Learning curves of runs as one SVG image that takes its text colour from the page."""
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ READING = (
 )
 # Okabe & Ito's colours for the colour-blind, without those that are faint on white or black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MAX_VALUE = 1e30  # larger numbers are gaps, as NaN is: the axes would overflow
 INK = "#010203"  # no colour of a curve; replaced by the colour of the page's text
 TEXT_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9}
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -38,7 +40,8 @@ class Curve:
     def points(self, split: str, name: str) -> tuple[list[int], list[float]]:
         """Return the steps at which a quantity of a split was logged, and its values."""
         found = [x for x in self.lines if x["split"] == split and x.get(name) is not None]
-        return [line["step"] for line in found], [line[name] for line in found]
+        values = [line[name] if abs(line[name]) < MAX_VALUE else math.nan for line in found]
+        return [line["step"] for line in found], values
 
     def has(self, name: str) -> bool:
         """Return whether the log has a quantity; the KL of a channel that the system lacks is 0."""

@@ -82,7 +82,7 @@ def add(folder: Path, **files) -> None:
     """Add JSON files to an evaluation, or change them, and renew its digests."""
     record = json.loads((folder / RECORD).read_text())
     for name, content in files.items():
-        data = content if isinstance(content, bytes) else json_bytes(content)
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         (folder / f"{name}.json").write_bytes(data)
         record["files"][f"{name}.json"] = hashlib.sha256(data).hexdigest()
     write_json(folder / RECORD, record)

@@ -51,6 +51,9 @@ def test_nothing_logged_is_no_image():
     assert draw_curves([]) == draw_curves([Curve(COLOURS[0], [])]) == ""
 
 
-def test_a_loss_that_was_lost_leaves_a_gap():
-    broken = Curve(COLOURS[0], [json.loads('{"step": 1, "split": "train", "recon": NaN}')])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", ["NaN", "1e308", "-Infinity"])
+def test_a_loss_that_was_lost_leaves_a_gap(value):
+    line = f'{{"step": 1, "split": "train", "recon": {value}}}'
+    broken = Curve(COLOURS[0], [json.loads(line), json.loads(line)])
     assert ">reconstruction, nats a caption<" in draw_curves([broken])

@@ -24,6 +24,7 @@ VALUES = [
     1e308,
     "text",
     "\x1b[31m",
+    "\ud800",
     [],
     [[]],
     {},
@@ -170,6 +171,12 @@ def test_a_document_that_is_too_deep_is_refused(evaluated, tmp_path, name):
     finally:
         for file, content in kept.items():
             (folder / file).write_bytes(content)
+
+
+def test_text_that_utf_8_cannot_write_is_replaced(tmp_path):
+    run = write(tmp_path)
+    add(place(run), captions=[{"image_id": i, "caption": "a \ud800 dog"} for i in range(IMAGES)])
+    assert "a ? dog" in page(run, tmp_path).out.read_text()
 
 
 def test_a_pipe_is_refused_at_once(tmp_path):
