@@ -52,9 +52,8 @@ from multispace.pipeline.runs.evaluation_folder import (
     Record,
     Request,
     digest_references,
-    scores_content,
-    write_evaluation,
 )
+from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
 from multispace.pipeline.runs.run_folder import Run, load_run
 from multispace.pipeline.transfer import local_cache
 from multispace.version import package_version

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from support.evaluations import MADE, place, write
 
 from multispace.errors import PipelineError
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
-from multispace.pipeline.runs import evaluation_folder as module
-from multispace.pipeline.runs.evaluation_folder import Request, scores_content, write_evaluation
+from multispace.pipeline.runs import evaluation_writer as module
+from multispace.pipeline.runs.evaluation_folder import Request
 from multispace.pipeline.runs.evaluation_reader import find_evaluation
+from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
 
 
 def content(folder) -> dict[str, bytes]:
@@ -137,6 +139,16 @@ def test_two_evaluations_at_once_do_not_mix(tmp_path):
     files = content(place(tmp_path))
     step = json.loads(files.pop("evaluation.json"))["step"]
     assert set(files.values()) == {b"%d" % step}
+
+
+@pytest.mark.parametrize("target", [".replaced-test", ".replaced-val", ".partial-test"])
+def test_nothing_is_removed_through_links(tmp_path, target):
+    theirs = content(place(write(tmp_path / "theirs")))
+    folder = place(write(tmp_path / "run"))
+    (folder.parent / target).symlink_to(place(tmp_path / "theirs"))
+    with suppress(OSError):
+        write(tmp_path / "run", noise=3)
+    assert content(place(tmp_path / "theirs")) == theirs
 
 
 @pytest.mark.parametrize("name", ["evaluation", "evaluation/test", "evaluation/.lock"])

@@ -1,0 +1,145 @@
+"""Write evaluations: each appears whole, by a rename, and none takes another with it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from multispace.data.files import json_bytes, sync_folder
+from multispace.errors import PipelineError
+from multispace.pipeline.metrics.captions.coco_metrics import Scores
+from multispace.pipeline.runs.evaluation_folder import (
+    EVALUATIONS,
+    FILES,
+    PER_IMAGE,
+    RECORD,
+    REPLACED,
+    SCORES,
+    Record,
+)
+from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
+
+PARTIAL = ".partial-"  # before the name of a folder that is being written
+
+
+def scores_content(scores: Scores) -> dict[str, bytes]:
+    """Return ``scores.json`` (of the whole set) and ``per_image.json``, by file name.
+
+    ``per_image.json`` is a list like pycocoevalcap's ``evalImgs``, which keeps the type of the
+    image ids, with an image per line; ``statistics`` are those of :class:`Scores`.
+    """
+    lines = []
+    for image_id, values in scores.per_image.items():
+        statistics = scores.statistics.get(image_id)
+        kept = {"statistics": statistics} if statistics else {}
+        lines.append(json.dumps({"image_id": image_id, **values, **kept}, allow_nan=False))
+    return {
+        PER_IMAGE: ("[\n" + ",\n".join(lines) + "\n]\n").encode(),
+        SCORES: json_bytes(scores.corpus),
+    }
+
+
+def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -> Path:
+    """Write an evaluation in place of an earlier one of the same request; return its folder.
+
+    The folder is written beside its place and renamed, under a lock. Until then an earlier
+    evaluation stays as it is, and an evaluation of another request always does.
+
+    :param contents: the content of each file but ``evaluation.json``
+    :raises PipelineError: a folder is a link, or another kind of file.
+    """
+    root = run / EVALUATIONS
+    with _lock(root):
+        _recover(root)
+        partial = root / f"{PARTIAL}{record.folder_name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        last = {RECORD: json_bytes({**record.to_json(), "files": digests})}
+        for name, content in {**contents, **last}.items():
+            _write_synced(partial / name, content)
+        sync_folder(partial)
+        return _put(root, partial, record.folder_name)
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Hold the lock of a run's evaluations, while they are written and renamed.
+
+    It is not the lock of the run, so that a checkpoint can be evaluated while training goes on,
+    and several splits at once.
+    """
+    for place in (root, root / ".lock"):
+        if place.is_symlink():
+            raise PipelineError(
+                "is a link; an evaluation is not written through links",
+                where=place,
+                hint="replace it by a folder or remove it",
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".lock", mode=0o666):  # the kernel frees the lock of a killed process
+        yield
+
+
+def _recover(root: Path) -> None:
+    """Complete the renames of a writer that was killed; call it under the lock."""
+    for replaced in root.glob(f"{REPLACED}?*"):
+        folder = root / replaced.name.removeprefix(REPLACED)
+        if replaced.is_symlink() or folder.is_symlink():
+            continue  # made by nobody's writer, and it may lead anywhere
+        if folder.exists():
+            _clear(replaced, folder)
+        else:
+            os.rename(replaced, folder)
+
+
+def _put(root: Path, partial: Path, name: str) -> Path:
+    """Rename ``partial`` to its place; what was there moves or is removed after that."""
+    folder, replaced = root / name, root / f"{REPLACED}{name}"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise PipelineError(
+            "is not a folder; the evaluation is not written", where=folder, hint="move it away"
+        )
+    if folder.is_dir():
+        other = _own_name(folder)
+        if other != name and not (root / other).exists():
+            os.rename(folder, root / other)  # earlier versions wrote every request here
+        else:
+            os.rename(folder, replaced)
+    os.rename(partial, folder)
+    sync_folder(root)
+    if replaced.exists():
+        _clear(replaced, folder)
+    return folder
+
+
+def _own_name(folder: Path) -> str:
+    """Return the name that the evaluation in ``folder`` has by its own record, if it has one."""
+    try:
+        name = EvaluationFiles.open(folder, "").record.folder_name
+    except PipelineError:
+        return folder.name  # damaged, or one that an earlier version did not complete
+    return name if name.startswith(f"{folder.name},") and os.sep not in name else folder.name
+
+
+def _clear(replaced: Path, folder: Path) -> None:
+    """Remove the files of a replaced evaluation; anything else in it moves to ``folder``."""
+    for entry in sorted(replaced.iterdir()):
+        if entry.name in FILES and not entry.is_dir():
+            entry.unlink()
+        elif not (folder / entry.name).exists():
+            os.rename(entry, folder / entry.name)
+    if not any(replaced.iterdir()):
+        replaced.rmdir()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
