@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.training.distributed import join_process_group
+from multispace.pipeline.training.distributed import ProcessGroup, join_process_group
 from multispace.pipeline.training.failures import reported_lack_of_memory
 from multispace.pipeline.training.interrupts import StopRequest
 from multispace.pipeline.training.loop import Training, fit, setup
@@ -80,9 +80,15 @@ def train(options: TrainOptions, resume: bool = False) -> Trained:
     :raises PipelineError: the loss is not finite, memory or disk space is lacking, another
         process has ended, or another training writes to the run.
     """
-    began = time.monotonic()
     stop = StopRequest()
-    with join_process_group(stop) as group, ExitStack() as held:
+    with join_process_group(stop) as group:
+        return _train(options, resume, group, stop)
+
+
+def _train(options: TrainOptions, resume: bool, group: ProcessGroup, stop: StopRequest) -> Trained:
+    # A function of its own: DistributedDataParallel must be freed before its process group is.
+    began = time.monotonic()
+    with ExitStack() as held:
         with reported_lack_of_memory(options.run, lambda: "before the first step"):
             training = setup(options, resume, group, stop, held)
         fit(training)
