@@ -16,11 +16,13 @@ class LocatedImages:
 
     :param files: key -> file; a file that does not exist has the path that the key gives it
     :param missing: number of keys without a file
-    :param reasons: why files are missing, where the folder shows it
+    :param renamed: how many of them are in the folder under another name
+    :param reasons: how their names differ, or examples of both names
     """
 
     files: dict[str, Path]
     missing: int = 0
+    renamed: int = 0
     reasons: tuple[str, ...] = ()
 
 
@@ -39,11 +41,11 @@ def locate_images(folder: Path, keys: Iterable[str], *, match_names: bool = Fals
         found = {key: path for key in missing if (path := index.match(key)) is not None}
         files |= found
         missing = [key for key in missing if key not in found]
-    return LocatedImages(files, len(missing), _reasons(index, missing, match_names))
+    return LocatedImages(files, len(missing), *_renamed(index, missing))
 
 
-def _reasons(index: "_NameIndex", missing: list[str], match_names: bool) -> tuple[str, ...]:
-    """Return lines about the missing keys: how many files differ in what, with an example."""
+def _renamed(index: "_NameIndex", missing: list[str]) -> tuple[int, tuple[str, ...]]:
+    """Return the number of files under other names, and lines about the differences."""
     kinds: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     for key in missing:
@@ -57,10 +59,10 @@ def _reasons(index: "_NameIndex", missing: list[str], match_names: bool) -> tupl
         for kind, count in kinds.most_common()
         for key, name in [examples[kind]]
     ]
-    if not lines and missing and not match_names:
+    if not lines and missing:
         there = shown(index.first) if index.first else "no file"
         lines.append(f"expected names such as {shown(missing[0])}, the folder has {there}")
-    return tuple(lines)
+    return kinds.total(), tuple(lines)
 
 
 def _difference(key: str, name: str) -> str:

@@ -5,13 +5,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from multispace.data.annotations import Collection, read_collection
+from multispace.data.annotations import Collection
 from multispace.data.cache.encoded_captions import encode_captions
+from multispace.data.cache.manifest import NAME
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
 from multispace.data.files import write_json
 from multispace.data.held_out import HELD_OUT_SPLITS
+from multispace.data.image_folder import LocatedImages
 from multispace.data.images import NO_FILE
 from multispace.errors import OptionError, PipelineError, VocabularyError
 from multispace.model.backbone.resnet import Backbone
@@ -28,8 +30,16 @@ from multispace.pipeline.preparation.exclusions import (
     captions_of,
     exclude_pairs,
 )
+from multispace.pipeline.preparation.inputs import (
+    check_found,
+    find_files,
+    missing_notes,
+    read_input,
+    record_random_splits,
+)
 from multispace.pipeline.preparation.summary import SplitSummary, Summary
 
+MIN_WORDS = 2  # on average, below which captions are suspicious
 Caches = Sequence[tuple[CacheWriter, Backbone]]
 
 
@@ -61,22 +71,29 @@ def preprocess(options: PreprocessOptions) -> Summary:
 
     :raises OptionError: options contradict what the cache already holds.
     """
-    collection = read_collection(options.annotations, options.split)
+    collection = read_input(options)
+    located = find_files(options, collection)
+    if not any((root / NAME).exists() for root in options.caches.values()):
+        check_found(options, located)  # before a cache is made
     with ExitStack() as stack:
         remote = stack.enter_context(_remote_extraction(options))
         writers = {
             name: stack.enter_context(write_cache(root)) for name, root in options.caches.items()
         }
-        collection = _with_split(collection, next(iter(writers.values())))
+        first = next(iter(writers.values()))
+        collection = _with_split(collection, first)
+        check_found(options, located, first.digests)
         # Backbones come first, so that wrong weights leave no captions behind.
         caches = [
             (writer, chosen_backbone(options, writer.manifest.spec, name))
             for name, writer in writers.items()
             if not options.captions_only
         ]
+        record_random_splits(options, collection)
         encoded = [_encode(collection, options, writer) for writer in writers.values()]
-        features = _extract(collection, caches, options, remote) if caches else None
-        summary = _summary(collection, encoded, features, options.cache / "skipped.json")
+        features = _extract(located, caches, options, remote) if located else None
+        notes = (*collection.notes, *missing_notes(options, located), *_few_words(encoded[-1]))
+        summary = _summary(replace(collection, notes=notes), encoded, features, options.cache)
         _write_skipped(summary)
     return summary
 
@@ -100,11 +117,17 @@ def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
             check_split_name(split)
         return collection
     if writer.manifest.vocabulary is not None:
-        raise OptionError("names no split", where=collection.source, hint="give --split NAME")
+        raise OptionError(
+            "names no split", where=collection.source, hint="give --split NAME or --split-list"
+        )
     return replace(
         collection,
         images=tuple(replace(image, split=image.split or TRAIN) for image in collection.images),
-        notes=(*collection.notes, f"read as split {TRAIN!r}, because it is the cache's first"),
+        notes=(
+            *collection.notes,
+            f"read as split {TRAIN!r}, because it is the cache's first; give --make-splits "
+            "80,10,10 to set validation and test images apart",
+        ),
     )
 
 
@@ -156,10 +179,13 @@ def _made_vocabulary(collection: Collection, options: PreprocessOptions) -> Voca
     """
     training = collection.split(TRAIN)
     if not training:
+        one_split = collection.format == "coco"  # whose name --split gives
+        relabel = f"--split {TRAIN}" if one_split else f"--split-list {TRAIN}=FILE"
         raise VocabularyError(
-            "the vocabulary is made from training captions, and there are none",
+            "the vocabulary is made from training captions, and there are none among the splits "
+            f"{', '.join(collection.splits)}",
             where=collection.source,
-            hint=f"preprocess the training split first, or give --split {TRAIN}",
+            hint=f"preprocess the training split first, or give {relabel}",
         )
     return build_vocabulary(
         (caption for image in training for caption in image.captions),
@@ -194,14 +220,13 @@ def _encode_split(
 
 
 def _extract(
-    collection: Collection,
+    located: LocatedImages,
     caches: Caches,
     options: PreprocessOptions,
     remote: RemoteExtraction | None,
 ) -> _Features:
     """Extract the features that the caches do not have yet."""
-    assert options.images is not None
-    files = {image.key: options.images / image.key for image in collection.images}
+    files = located.files
     _check_unchanged(caches, files)
     missing = {
         key: path
@@ -249,7 +274,7 @@ def _summary(
     collection: Collection,
     encoded: Sequence[_Encoded],
     features: _Features | None,
-    skipped_file: Path,
+    folder: Path,
 ) -> Summary:
     last = encoded[-1]
     splits = last.splits
@@ -272,7 +297,7 @@ def _summary(
         skipped.setdefault(kind, []).append(f"{key}: {reason}")
     return Summary(
         format=collection.format,
-        skipped_file=skipped_file,
+        skipped_file=folder / "skipped.json",
         words=last.words,
         vocabulary_made=any(each.vocabulary_made for each in encoded),
         splits=splits,
@@ -281,6 +306,18 @@ def _summary(
         skipped=skipped,
         held_out=last.exclusion.counts,
         notes=collection.notes,
+    )
+
+
+def _few_words(encoded: _Encoded) -> tuple[str, ...]:
+    """Return a note if captions have so few words that they may be written without blanks."""
+    captions = sum(split.captions for split in encoded.splits.values())
+    words = sum(split.tokens for split in encoded.splits.values()) / captions
+    if words >= MIN_WORDS:
+        return ()
+    return (
+        f"captions have {words:.1f} words on average; use --tokenizer characters (in another "
+        "--cache) for text without blanks",
     )
 
 

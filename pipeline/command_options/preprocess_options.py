@@ -41,6 +41,19 @@ class PreprocessOptions(Options):
     split: str | None = option(
         "Name for the split of a file that names none, or the only split to read.", None
     )
+    split_list: Sequence[str] = option(
+        "A text file that names the images of a split, one per line, such as val=valImages.txt; "
+        "may be repeated.", (), metavar="NAME=FILE",
+    )  # fmt: skip
+    make_splits: str | None = option(
+        "Assign images at random to train, val and test, in these percentages, such as 80,10,10.",
+        None, metavar="TRAIN,VAL,TEST",
+    )  # fmt: skip
+    seed: int = option("Of --make-splits.", 0)
+    match_names: bool = option(
+        "Also use image files that are in another folder under --images, or whose names differ "
+        "in case or Unicode form, if there is only one.", False,
+    )  # fmt: skip
     backbone: str | None = option(
         "The network. Several, separated by commas, make one cache each, CACHE/NAME, and decode "
         "the images once.", None, choices=ARCHITECTURES, commas=True, default_text=BACKBONE,
@@ -101,6 +114,9 @@ class PreprocessOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_pairs()
+        lists, percentages = self.split_lists, self.percentages
+        if lists and percentages:
+            raise OptionError("give either --split-list or --make-splits")
         if self.captions_only == (self.images is not None):
             raise OptionError("give either --images DIR or --captions-only")
         if self.captions_only and self.ray is not None:
@@ -126,6 +142,35 @@ class PreprocessOptions(Options):
             raise OptionError(
                 "give either --hold-out or --hold-out-split, whose file names its pairs"
             )
+
+    @property
+    def split_lists(self) -> dict[str, Path]:
+        """The file of each split that --split-list names."""
+        files: dict[str, Path] = {}
+        for text in self.split_list:
+            name, equals, file = text.partition("=")
+            if not (name and equals and file) or name in files:
+                raise OptionError(
+                    "expected NAME=FILE, each name once", where=f"--split-list {text}"
+                )
+            files[name] = Path(file)
+        return files
+
+    @property
+    def percentages(self) -> tuple[float, float, float] | None:
+        """The percentages of --make-splits."""
+        if self.make_splits is None:
+            return None
+        try:
+            train, val, test = map(float, self.make_splits.split(","))
+        except ValueError:
+            train = val = test = -1.0
+        if min(train, val, test) < 0 or train == 0 or abs(train + val + test - 100) > 1e-6:
+            raise OptionError(
+                "expected three percentages that sum to 100, such as 80,10,10",
+                where=f"--make-splits {self.make_splits}",
+            )
+        return train, val, test
 
     @property
     def caches(self) -> dict[str | None, Path]:

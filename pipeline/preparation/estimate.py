@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.annotations import read_collection
 from multispace.data.cache.manifest import NAME
 from multispace.data.cache.reader import Cache
 from multispace.errors import OptionError, brief
@@ -17,6 +16,12 @@ from multispace.model.device import cores
 from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
 from multispace.pipeline.extraction.workers import Extracted, batch_size, extracted_batches
 from multispace.pipeline.preparation.backbone_choice import chosen_backbone
+from multispace.pipeline.preparation.inputs import (
+    check_found,
+    find_files,
+    missing_notes,
+    read_input,
+)
 
 DIGEST_BYTES = 32  # stored beside each vector
 
@@ -46,10 +51,11 @@ class Estimate:
     free: int
     bottleneck: str
     failing: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {**asdict(self), "notes": list(self.notes)}
 
     def render(self) -> str:
         """Return the estimate as lines of text."""
@@ -77,13 +83,16 @@ def estimate(options: PreprocessOptions) -> Estimate:
             where="--dry-run",
             hint="give --images, one --backbone, and no --ray",
         )
-    collection = read_collection(options.annotations, options.split)
+    collection = read_input(options)
+    located = find_files(options, collection)
+    assert located is not None, "--images is given"
     cache = Cache.open(options.cache) if (options.cache / NAME).exists() else None
     backbone = chosen_backbone(options, cache.manifest.spec if cache else None, options.backbone)
     keys = sorted({image.key for image in collection.images})
     held = set(cache.rows) if cache else set()
+    check_found(options, located, held)
     wanted = [key for key in keys if key not in held]
-    present = [(key, options.images / key) for key in wanted if (options.images / key).exists()]
+    present = [(key, located.files[key]) for key in wanted if located.files[key].exists()]
     sample, seconds = _try_sample(present, backbone, options.workers or cores())
     tried = len(sample.keys) + len(sample.failures)
     rate = tried / seconds if tried else 0.0
@@ -100,6 +109,7 @@ def estimate(options: PreprocessOptions) -> Estimate:
         free=shutil.disk_usage(_nearest_folder(options.cache)).free,
         bottleneck=str(sample.timings),
         failing=sample.failures,
+        notes=(*collection.notes, *missing_notes(options, located)),
     )
 
 

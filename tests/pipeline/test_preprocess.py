@@ -15,6 +15,7 @@ import multispace.pipeline.preparation.backbone_choice
 from multispace.data.annotations import read_collection
 from multispace.data.cache.reader import Cache
 from multispace.errors import CacheError, OptionError, PipelineError, VocabularyError, WeightsError
+from multispace.pipeline.preparation.estimate import estimate
 from multispace.pipeline.preprocess import preprocess
 
 COCO = ROOT.parent / "shared" / "data" / "coco" / "captions_val2014.json"
@@ -293,3 +294,123 @@ def test_vocabulary_of_coco_val2014(cache, collection, tokenizer, words):
     asked = dict(images=None, captions_only=True, tokenizer=tokenizer, min_count=None)
     summary = preprocess(options(cache, collection, annotations=COCO, **asked))
     assert summary.words == words
+
+
+# The splits that are asked for, and the files of the images
+
+
+def kaggle(collection):
+    """Write all captions as a table, which names no splits."""
+    lines = ["image,caption"]
+    for split in SPLITS:
+        for image in read_collection(collection / f"{split}.json").images:
+            lines += [f"{image.key},{caption}" for caption in image.captions]
+    path = collection / "captions.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def text_options(cache, path, **other):
+    asked = dict(split=None, annotations=path, images=None, captions_only=True)
+    return options(cache, path.parent, **asked, **other)
+
+
+def test_random_splits_are_made_by_image_and_recorded(collection, cache):
+    path = kaggle(collection)
+    asked = dict(make_splits="80,10,10", seed=5)
+    summary = preprocess(text_options(cache, path, **asked))
+    assert {name: split.images for name, split in summary.splits.items()} == {
+        "train": 16, "val": 2, "test": 2,
+    }  # fmt: skip
+    assert "random splits 80,10,10 with seed 5: 16 train, 2 val, 2 test images" in summary.notes
+    record = json.loads((cache / "splits.json").read_text())
+    assert (record["percentages"], record["seed"]) == ([80, 10, 10], 5)
+    keys = Cache.open(cache).captions("val").keys
+    preprocess(text_options(cache, path, **asked))
+    assert Cache.open(cache).captions("val").keys == keys
+    with pytest.raises(OptionError, match="--make-splits 80,10,10 --seed 6: .* records splits of"):
+        preprocess(text_options(cache, path, **{**asked, "seed": 6}))
+    assert Cache.open(cache).captions("val").keys == keys
+
+
+def test_a_collection_without_splits_is_told_how_to_get_them(collection, cache):
+    notes = preprocess(text_options(cache, kaggle(collection))).notes
+    assert "give --make-splits 80,10,10" in notes[-1]
+
+
+def test_split_lists_are_named_with_what_they_list(collection, cache, tmp_path):
+    path = kaggle(collection)
+    lists = []
+    for split in SPLITS:
+        keys = [image.key for image in read_collection(collection / f"{split}.json").images]
+        (tmp_path / f"{split}-list").write_text("\n".join(keys))
+        lists.append(f"{split}={tmp_path / f'{split}-list'}")
+    summary = preprocess(text_options(cache, path, split_list=lists))
+    assert {name: split.images for name, split in summary.splits.items()} == SPLITS
+    assert "split 'val': 4 images, listed in val-list" in summary.notes
+
+
+def test_other_split_names_get_advice_that_works(collection, cache, tmp_path):
+    path = collection / "captions.csv"
+    lines = kaggle(collection).read_text().splitlines()[1:]
+    path.write_text("image,caption,split\n" + "".join(f"{line},fold1\n" for line in lines))
+    with pytest.raises(VocabularyError, match="the splits fold1; .* give --split-list train=FILE"):
+        preprocess(text_options(cache, path))
+    names = [line.partition(",")[0] for line in lines]
+    (tmp_path / "list").write_text("\n".join(dict.fromkeys(names)))
+    made = preprocess(text_options(cache, path, split_list=[f"train={tmp_path / 'list'}"]))
+    assert made.splits["train"].images == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split_list": ["val"]}, "--split-list val: expected NAME=FILE"),
+        ({"split_list": ["val=a", "val=b"]}, "--split-list val=b: expected NAME=FILE, each name"),
+        ({"make_splits": "80,20"}, "--make-splits 80,20: expected three percentages"),
+        ({"make_splits": "80,30,-10"}, "expected three percentages"),
+        ({"make_splits": "80,10,x"}, "expected three percentages"),
+        ({"make_splits": "80,10,10", "split_list": ["val=a"]}, "either --split-list or"),
+    ],
+)
+def test_options_of_splits_are_checked(collection, cache, change, message):
+    with pytest.raises(OptionError, match=message):
+        text_options(cache, kaggle(collection), **change)
+
+
+def test_a_folder_without_any_of_the_images_is_an_error_that_leaves_no_cache(collection, cache):
+    (collection / "other").mkdir()
+    (collection / "other" / "cat.png").write_bytes(b"x")
+    wrong = dict(images=collection / "other")
+    for call in (preprocess, estimate):
+        with pytest.raises(PipelineError, match="has none of the 12 images of .*'cat.png'"):
+            call(options(cache, collection, **wrong))
+        assert not cache.exists()
+    preprocess(options(cache, collection))
+    assert preprocess(options(cache, collection, **wrong)).added == 0  # it has their features
+
+
+def test_images_in_another_folder_are_used_if_asked(collection, cache, tmp_path):
+    (tmp_path / "images").mkdir()
+    (collection / "images").rename(tmp_path / "images" / "val2014")
+    away = dict(images=tmp_path / "images")
+    with pytest.raises(PipelineError, match="12 are there in another folder.*--match-names"):
+        preprocess(options(cache, collection, **away))
+    assert not cache.exists()
+    summary = preprocess(options(cache, collection, match_names=True, **away))
+    assert (summary.added, summary.skipped) == (12, {})
+    preprocess(options(tmp_path / "other", collection, images=tmp_path / "images" / "val2014"))
+    keys = sorted(Cache.open(cache).rows)
+    found, expected = (Cache.open(root).features(keys) for root in (cache, tmp_path / "other"))
+    assert (found == expected).all()
+
+
+def test_text_without_blanks_is_noticed(cache, tmp_path):
+    path = tmp_path / "zh.txt"
+    path.write_text("".join(f"{n}.jpg#zhc#0 一只狗在跑\n" for n in range(3)))
+    notes = preprocess(text_options(cache, path, min_count=1)).notes
+    assert any("--tokenizer characters" in note for note in notes)
+    asked = text_options(tmp_path / "other", path, min_count=1, tokenizer="characters")
+    summary = preprocess(asked)
+    assert summary.words == 5
+    assert not any("--tokenizer" in note for note in summary.notes)
