@@ -1,12 +1,13 @@
 """Extraction on a cluster of several nodes on this machine, each a Ray node of its own."""
 
+import fcntl
 import json
 import os
-import select
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -48,7 +49,7 @@ QUICK_DEATHS = {
 def nodes():
     """Three nodes of one core; the workers find this package as an installed one would be."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(ROOT))
+        environment.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests/support/slow_reads'}")
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         environment.delenv("RAY_ADDRESS", raising=False)
         cluster = Cluster(
@@ -109,28 +110,24 @@ def test_the_result_is_byte_for_byte_that_of_a_local_run(nodes, collection, tmp_
 
 
 def test_a_node_lost_midway_costs_only_its_shards_in_hand(nodes, collection, local, tmp_path):
-    """Three images are pipes: each node's worker is stopped while it reads one of them."""
+    """The worker of each node is stopped while it reads an image (``support.slow_reads``)."""
     shutil.copytree(collection, tmp_path / "c")
-    pipes = [tmp_path / f"c/images/train-{n:03d}.png" for n in (1, 3, 5)]
-    whole = [path.read_bytes() for path in pipes]
-    for path in pipes:
-        path.unlink()
-        os.mkfifo(path)
+    images = [tmp_path / f"c/images/train-{n:03d}.png" for n in (1, 3, 5)]
+    for path in images:
+        Path(f"{path}.wait").touch()
     lost = []
 
     def kill_one():
-        files = [os.open(path, os.O_WRONLY) for path in pipes]  # waits until each has its reader
+        readers = [Path(f"{path}.reader") for path in images]
+        while not all(reader.exists() and reader.stat().st_size for reader in readers):
+            time.sleep(0.02)
         nodes.remove_node(max(nodes.worker_nodes, key=id), allow_graceful=False)
-        poll = select.poll()
-        for file in files:
-            poll.register(file, 0)
-        lost.extend(files.index(file) for file, _ in poll.poll(30_000))  # whose reader is dead
-        for path, file, bytes_ in zip(pipes, files, whole, strict=True):
-            path.unlink()
-            path.write_bytes(bytes_)
-            if files.index(file) not in lost:
-                os.write(file, bytes_)
-            os.close(file)
+        until = time.monotonic() + 30
+        while not lost and time.monotonic() < until:
+            lost.extend(reader for reader in readers if is_free(reader))
+            time.sleep(0.02)
+        for path in images:
+            Path(f"{path}.wait").unlink()
 
     killer = Thread(target=kill_one, daemon=True)
     killer.start()
@@ -141,6 +138,16 @@ def test_a_node_lost_midway_costs_only_its_shards_in_hand(nodes, collection, loc
     killer.join()
     assert len(lost) == 1
     assert content(tmp_path / "cache") == content(local)
+
+
+def is_free(file):
+    """Return whether the process that held the lock on a file has died."""
+    with file.open("r+") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def test_the_command_says_little_and_stays_on_the_terminal_side(nodes, collection, tmp_path):
