@@ -15,13 +15,13 @@ class LocatedImages:
     """The files of images.
 
     :param files: key -> file; a file that does not exist has the path that the key gives it
-    :param missing: number of keys without a file
+    :param missing: keys without a file
     :param renamed: how many of them are in the folder under another name
     :param reasons: how their names differ, or examples of both names
     """
 
     files: dict[str, Path]
-    missing: int = 0
+    missing: tuple[str, ...] = ()
     renamed: int = 0
     reasons: tuple[str, ...] = ()
 
@@ -41,7 +41,7 @@ def locate_images(folder: Path, keys: Iterable[str], *, match_names: bool = Fals
         found = {key: path for key in missing if (path := index.match(key)) is not None}
         files |= found
         missing = [key for key in missing if key not in found]
-    return LocatedImages(files, len(missing), *_renamed(index, missing))
+    return LocatedImages(files, tuple(missing), *_renamed(index, missing))
 
 
 def _renamed(index: "_NameIndex", missing: list[str]) -> tuple[int, tuple[str, ...]]:

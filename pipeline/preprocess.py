@@ -1,6 +1,6 @@
 """Preprocessing: a captioned image collection becomes a feature cache."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from multispace.pipeline.preparation.inputs import (
     missing_notes,
     read_input,
     record_random_splits,
+    unavailable,
 )
 from multispace.pipeline.preparation.summary import SplitSummary, Summary
 
@@ -90,10 +91,13 @@ def preprocess(options: PreprocessOptions) -> Summary:
             if not options.captions_only
         ]
         record_random_splits(options, collection)
-        encoded = [_encode(collection, options, writer) for writer in writers.values()]
-        features = _extract(located, caches, options, remote) if located else None
+        left_out = unavailable(located, first.digests)
+        encoded = [_encode(collection, options, writer, left_out) for writer in writers.values()]
+        features = _extract(located, left_out, caches, options, remote) if located else None
         notes = (*collection.notes, *missing_notes(options, located), *_few_words(encoded[-1]))
-        summary = _summary(replace(collection, notes=notes), encoded, features, options.cache)
+        summary = _summary(
+            replace(collection, notes=notes), encoded, features, left_out, options.cache
+        )
         _write_skipped(summary)
     return summary
 
@@ -131,14 +135,24 @@ def _with_split(collection: Collection, writer: CacheWriter) -> Collection:
     )
 
 
-def _encode(collection: Collection, options: PreprocessOptions, writer: CacheWriter) -> _Encoded:
-    """Make or reuse the vocabulary of a cache, and encode the captions with it."""
+def _encode(
+    collection: Collection,
+    options: PreprocessOptions,
+    writer: CacheWriter,
+    left_out: Container[str],
+) -> _Encoded:
+    """Make or reuse the vocabulary of a cache, and encode the captions with it.
+
+    :param left_out: keys of images whose captions count for the vocabulary alone
+    """
     exclusion = exclude_pairs(collection, writer, options.hold_out, options.hold_out_split)
     vocabulary = _stored_vocabulary(exclusion, options, writer)
     made = vocabulary is None
     if vocabulary is None:
         vocabulary = _made_vocabulary(exclusion.collection, options)
         writer.put_vocabulary(vocabulary)
+    available = tuple(p for p in exclusion.collection.images if p.key not in left_out)
+    exclusion = replace(exclusion, collection=replace(exclusion.collection, images=available))
     splits = {
         split: _encode_split(exclusion, split, vocabulary, writer)
         for split in exclusion.collection.splits
@@ -207,7 +221,9 @@ def _encode_split(
         collection.split(split), split, vocabulary, collection.digest, exclusion.held_out
     )
     entry = writer.manifest.captions.get(split) if split in HELD_OUT_SPLITS.values() else None
-    if entry and captions_of(writer, entry).keys != captions.keys:
+    stored = captions_of(writer, entry) if entry else None
+    # The same annotations give the same split, with more images when more files are there.
+    if stored and stored.source_digest != captions.source_digest and stored.keys != captions.keys:
         raise OptionError(
             f"its split {split!r} has other images than that of {collection.source}",
             where=writer.root,
@@ -221,12 +237,13 @@ def _encode_split(
 
 def _extract(
     located: LocatedImages,
+    left_out: Container[str],
     caches: Caches,
     options: PreprocessOptions,
     remote: RemoteExtraction | None,
 ) -> _Features:
     """Extract the features that the caches do not have yet."""
-    files = located.files
+    files = {key: path for key, path in located.files.items() if key not in left_out}
     _check_unchanged(caches, files)
     missing = {
         key: path
@@ -274,6 +291,7 @@ def _summary(
     collection: Collection,
     encoded: Sequence[_Encoded],
     features: _Features | None,
+    left_out: frozenset[str],
     folder: Path,
 ) -> Summary:
     last = encoded[-1]
@@ -295,6 +313,9 @@ def _summary(
     for key, reason in features.failures.items():
         kind = "missing image" if reason == NO_FILE else "unreadable image"
         skipped.setdefault(kind, []).append(f"{key}: {reason}")
+    if left_out:
+        first = min(left_out)
+        skipped["missing image"] = [f"{len(left_out)} images have no file, the first is {first}"]
     return Summary(
         format=collection.format,
         skipped_file=folder / "skipped.json",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.files import sync_folder
+from multispace.data.files import read_file, sync_folder
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.drawing import render
 from multispace.data.shapes.scene import draw_scene, factor_values, parse_pairs
@@ -18,6 +18,7 @@ from multispace.errors import AnnotationError, DataError, brief
 
 MIN_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
 MIN_SIZE = 16  # pixels
+MAX_BYTES = 1 << 30  # of an annotation file that is read
 HELD_OUT_SPLIT = "held-out"
 
 
@@ -132,9 +133,9 @@ def read_factors(path: Path) -> dict[str, dict[str, Any]]:
     :raises AnnotationError: the file is missing, not JSON, or has no factors.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_file(path, MAX_BYTES))
         return {entry["file_name"]: entry["factors"] for entry in document["images"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, DataError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError(
             f"no factors to read ({brief(repr(error), 100)})",
             where=path,

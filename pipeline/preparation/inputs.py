@@ -10,6 +10,7 @@ from multispace.data.image_folder import LocatedImages, locate_images
 from multispace.errors import CacheError, OptionError, PipelineError
 from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
 
+MAX_RECORDED = 1000  # missing images that a cache records one by one
 RANDOM_SPLITS = "splits.json"  # in the cache: how random splits were made
 _RANDOM_SPLITS = DocumentFormat(error=CacheError, hint="restore the file, or use another --cache")
 
@@ -41,15 +42,28 @@ def check_found(
     :param known: keys of images that have features already
     :raises PipelineError: it has none, and no image has features.
     """
-    if located is None or located.missing < len(located.files):
+    if located is None or len(located.missing) < len(located.files):
         return
     if not any(key in known for key in located.files):
         raise PipelineError(
-            f"has none of the {located.missing} images of {options.annotations}: "
+            f"has none of the {len(located.files)} images of {options.annotations}: "
             f"{'; '.join(located.reasons)}",
             where=f"--images {options.images}",
             hint=_hint(options, located),
         )
+
+
+def unavailable(located: LocatedImages | None, known: Container[str]) -> frozenset[str]:
+    """Return the images that are left out because very many have no file.
+
+    A cache records each image that failed. Of a collection whose images are mostly elsewhere, it
+    holds only the others, and the missing images are counted.
+
+    :param known: keys of images that have features already
+    """
+    if located is None or len(located.missing) <= MAX_RECORDED:
+        return frozenset()
+    return frozenset(key for key in located.missing if key not in known)
 
 
 def missing_notes(options: PreprocessOptions, located: LocatedImages | None) -> tuple[str, ...]:
@@ -57,7 +71,7 @@ def missing_notes(options: PreprocessOptions, located: LocatedImages | None) -> 
     if located is None or not located.renamed:
         return ()
     reasons = "; ".join(located.reasons)
-    return (f"{located.missing} images have no file: {reasons}; {_hint(options, located)}",)
+    return (f"{len(located.missing)} images have no file: {reasons}; {_hint(options, located)}",)
 
 
 def record_random_splits(options: PreprocessOptions, collection: Collection) -> None:

@@ -15,7 +15,7 @@ def write(folder, *names):
 def test_files_with_the_names_of_the_keys_are_found(tmp_path):
     located = locate_images(write(tmp_path, "a.jpg", "sub/b.jpg"), ["a.jpg", "sub/b.jpg"])
     assert located.files == {"a.jpg": tmp_path / "a.jpg", "sub/b.jpg": tmp_path / "sub/b.jpg"}
-    assert (located.missing, located.reasons) == (0, ())
+    assert (located.missing, located.reasons) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def test_files_with_the_names_of_the_keys_are_found(tmp_path):
 def test_why_files_are_missing_is_said_and_match_names_finds_them(tmp_path, names, keys, reason):
     write(tmp_path, *names)
     located = locate_images(tmp_path, keys)
-    assert (located.missing, located.reasons) == (len(keys), (reason,))
+    assert (located.missing, located.reasons) == (tuple(keys), (reason,))
     assert located.files == {key: tmp_path / key for key in keys}
     matched = locate_images(tmp_path, keys, match_names=True)
     assert matched.files == {k: tmp_path / n for k, n in zip(keys, names, strict=True)}
-    assert (matched.missing, matched.reasons) == (0, ())
+    assert (matched.missing, matched.reasons) == ((), ())
 
 
 def test_another_folder_is_shown_by_an_example_of_each_side(tmp_path):
@@ -52,4 +52,4 @@ def test_a_name_that_two_files_have_is_not_guessed(tmp_path):
         write(tmp_path, "a/1.jpg", "b/1.jpg", "c/2.jpg"), ["1.jpg", "2.jpg"], match_names=True
     )
     assert located.files == {"1.jpg": tmp_path / "1.jpg", "2.jpg": tmp_path / "c/2.jpg"}
-    assert located.missing == 1
+    assert located.missing == ("1.jpg",)

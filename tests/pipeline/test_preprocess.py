@@ -12,6 +12,7 @@ from support.tiny import SPLITS, make_cache, make_collection, options
 
 import multispace.pipeline.extraction.workers
 import multispace.pipeline.preparation.backbone_choice
+import multispace.pipeline.preparation.inputs
 from multispace.data.annotations import read_collection
 from multispace.data.cache.reader import Cache
 from multispace.errors import CacheError, OptionError, PipelineError, VocabularyError, WeightsError
@@ -414,3 +415,24 @@ def test_text_without_blanks_is_noticed(cache, tmp_path):
     summary = preprocess(asked)
     assert summary.words == 5
     assert not any("--tokenizer" in note for note in summary.notes)
+
+
+def test_very_many_missing_images_are_counted_and_left_out(collection, cache, monkeypatch):
+    monkeypatch.setattr(multispace.pipeline.preparation.inputs, "MAX_RECORDED", 5)
+    away = collection / "away"
+    away.mkdir()
+    for number in range(1, 8):
+        name = f"train-{number:03d}.png"
+        (collection / "images" / name).rename(away / name)
+    summary = preprocess(options(cache, collection))
+    assert summary.skipped == {
+        "missing image": ["7 images have no file, the first is train-001.png"]
+    }
+    opened = Cache.open(cache)
+    assert opened.manifest.failures == {}
+    assert opened.captions("train").images == 12 - 7
+    assert summary.words == 8  # of all training captions
+    for path in away.iterdir():
+        path.rename(collection / "images" / path.name)
+    whole = preprocess(options(cache, collection))
+    assert (whole.added, whole.skipped, whole.splits["train"].images) == (7, {}, 12)
