@@ -46,9 +46,10 @@ class Survey:
 
     def render(self) -> str:
         """Return the counts, and the first failures."""
+        headers = self.files - self.decoded
         lines = [
-            f"{self.files} files under {brief(self.images)}: {self.decoded} decoded, only the "
-            f"header read of {self.files - self.decoded}",
+            f"{self.files} files under {brief(self.images)}: {self.decoded} decoded"
+            + (f", {headers} checked only by their headers" if headers else ""),
             f"{self.plain} need no conversion",
             *(f"{count} converted: {kind}" for kind, count in self.converted.items()),
             f"{len(self.failures)} cannot be read",

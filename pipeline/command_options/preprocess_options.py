@@ -32,8 +32,8 @@ class PreprocessOptions(Options):
 
     annotations: Path = field(
         metadata=required(
-            "COCO or Karpathy JSON, a Flickr token file, or a Kaggle captions.txt; the format is "
-            "detected automatically.", path="file",
+            "COCO or Karpathy JSON, a Flickr token file, a table (CSV, TSV ...) or a JSON list of "
+            "captions; the format is detected automatically.", path="file",
         )
     )  # fmt: skip
     cache: Path = field(metadata=required("The feature cache to make or extend.", path="dir"))

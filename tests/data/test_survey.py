@@ -57,6 +57,10 @@ def test_of_those_beyond_the_sample_only_the_header_is_read(folder):
     assert (found.files, found.decoded, found.plain) == (14, 1, 4)
     assert "cut.jpg" not in found.failures
     assert len(found.failures) == 4
+    assert found.render().splitlines()[0] == (
+        f"14 files under {folder}: 1 decoded, 13 checked only by their headers"
+    )
+    assert found.exit_status == 3
 
 
 def test_an_empty_folder_and_none(tmp_path):

@@ -156,7 +156,9 @@ def test_the_command_says_little_and_stays_on_the_terminal_side(nodes, collectio
                "resnet18", "--weights", "random", "--resize", "32", "--crop", "32", "--min-count",
                "1", "--ray", nodes.address]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # A slow machine prints its progress; Ray itself must print nothing.
+    assert all(line.startswith("features: ") for line in done.stderr.splitlines())
     assert "vectors: 12 in the cache, 12 of them new" in done.stdout
 
 
@@ -307,5 +309,5 @@ def test_without_ray_the_extra_is_named(collection, tmp_path, monkeypatch):
 
 
 def test_captions_need_no_cluster(collection, tmp_path):
-    with pytest.raises(OptionError, match="--ray auto: of no use with --captions-only"):
+    with pytest.raises(OptionError, match="--ray auto: has no effect with --captions-only"):
         options(tmp_path, collection, images=None, captions_only=True, ray="auto")
