@@ -25,7 +25,7 @@ from multispace.errors import (
     PipelineError,
 )
 from multispace.pipeline.caption import caption
-from multispace.pipeline.compare import compare
+from multispace.pipeline.command_options.compare_options import CompareOptions
 
 HEAVY = ("torch", "numpy", "h5py", "PIL", "click", "yaml")
 NO_JAVA = ["bleu", "rouge", "cider"]
@@ -323,7 +323,7 @@ def test_wrong_options_of_a_command_are_named(use, message):
 
 def test_an_option_without_a_default_is_needed():
     with pytest.raises(OptionError, match="compare needs 'runs'; give runs="):
-        options_of(compare, {})
+        options_of("compare", CompareOptions, {})
 
 
 def fenced(page: Path) -> str:

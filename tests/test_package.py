@@ -143,3 +143,18 @@ def test_the_installed_package_is_the_one_that_runs(installed, hostile):
     script = "import multispace.pipeline.report as r, multispace.cli; print(r.__file__)"
     printed = run(["-c", script], hostile, installed)
     assert Path(printed.strip()) == installed / "multispace" / "pipeline" / "report.py"
+
+
+def test_five_lines_caption_an_image_beside_other_modules(
+    installed, hostile, tiny_run, tiny_collection
+):
+    image = sorted((tiny_collection / "images").iterdir())[0]
+    script = (
+        "import multispace as ms\n"
+        f"run = ms.load_run({str(tiny_run)!r}, device='cpu')\n"
+        f"print(run.caption([{str(image)!r}])[0])\n"
+        "print(ms.__file__)\n"
+    )
+    caption, file = run(["-c", script], hostile, installed).splitlines()
+    assert caption.startswith(("a ", "this is all "))
+    assert Path(file) == installed / "multispace" / "__init__.py"

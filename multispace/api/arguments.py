@@ -2,15 +2,17 @@
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 from multispace.errors import OptionError, shown
-from multispace.fields import value_type
+from multispace.fields import Options, declared_options, value_type
+
+Kind = TypeVar("Kind", bound=Options)
 
 
 def path_or_url(where: str | os.PathLike[str]) -> Path | str:
@@ -32,24 +34,24 @@ def local_path(where: str | os.PathLike[str]) -> Path:
     return Path(where).expanduser()
 
 
-def options_of(command: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """Return the options that ``command`` takes as its first parameter.
+def options_of(command: str, kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """Return the options of a command.
 
+    :param kind: their dataclass
     :param given: values by the name of the option; paths may be text
     :raises OptionError: an option is unknown, missing, or has a value of another type.
     """
-    kind = next(iter(get_type_hints(command).values()))
-    known = {f.name: f for f in fields(kind)}
+    known = {field.name: field for field, _ in declared_options(kind)}
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise OptionError(
-                f"{command.__name__} has no option {name!r}",
+                f"{command} has no option {name!r}",
                 hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}",
             )
     for name, field in known.items():
         if name not in given and field.default is field.default_factory is MISSING:
-            raise OptionError(f"{command.__name__} needs {name!r}", hint=f"give {name}=...")
+            raise OptionError(f"{command} needs {name!r}", hint=f"give {name}=...")
     return kind(**{name: _converted(known[name], value) for name, value in given.items()})
 
 

@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 
-def shapes(
-    out: PathLike, *, images: int = 2000, seed: int = 0, hold_out: Iterable[str] = ()
-) -> "ShapesSummary":
+def shapes(out: PathLike, **options: Any) -> "ShapesSummary":
     """Generate a collection of images of shapes, in COCO form, to try the software with.
 
     :param out: the folder to make: ``images/`` and ``annotations/train.json``, ``val.json``,
         ``test.json``
-    :param images: how many images, of all splits together
-    :param hold_out: pairs such as "red circle" that training images do not show
+    :param options: ``images=2000`` (of all splits together), ``seed=0``, and
+        ``hold_out=["red circle"]``, pairs that training images do not show
     :raises DataError: ``out`` is not empty, or there are fewer than ten images.
     """
     from multispace.data.shapes import generate_shapes
+    from multispace.pipeline.command_options.shapes_options import ShapesOptions
 
-    return generate_shapes(local_path(out), images=images, seed=seed, hold_out=tuple(hold_out))
+    asked = options_of("shapes", ShapesOptions, {"out": out, **options})
+    return generate_shapes(asked.out, asked.images, asked.seed, asked.hold_out)
 
 
 def preprocess(*, annotations: PathLike, cache: PathLike, **options: Any) -> "Summary":
     """Turn a captioned image collection into a feature cache, or extend one.
 
-    A run that was interrupted continues with the same call.
+    A call that was interrupted continues when it is repeated.
 
     :param annotations: the captions: COCO, Karpathy, Flickr or Kaggle format
     :param cache: the folder of the cache
@@ -50,9 +50,11 @@ def preprocess(*, annotations: PathLike, cache: PathLike, **options: Any) -> "Su
     :returns: what was added, with the images that were skipped and the reasons
     :raises Error: an option or an input cannot be used.
     """
+    from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
     from multispace.pipeline.preprocess import preprocess
 
-    return preprocess(options_of(preprocess, dict(annotations=annotations, cache=cache, **options)))
+    given = {"annotations": annotations, "cache": cache, **options}
+    return preprocess(options_of("preprocess", PreprocessOptions, given))
 
 
 def train(
@@ -75,6 +77,7 @@ def train(
     :param run: the run folder to make
     :param config: a YAML file of options, or a run's ``config.json``; ``options`` override it
     :param preset: a named set of options, which ``config`` and ``options`` override
+    :param resume: continue the run that is in the folder
     :param options: the other options of ``multispace train``
     :returns: the steps, the best checkpoint and its validation scores
     :raises OptionError: an option cannot be used, or the run folder holds a run already.
@@ -100,9 +103,11 @@ def evaluate(run: PathLike, *, cache: PathLike, **options: Any) -> "Evaluation":
         ``multispace evaluate``
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
     """
+    from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
     from multispace.pipeline.evaluate import evaluate
 
-    return evaluate(options_of(evaluate, dict(run=run, cache=cache, **options)))
+    given = {"run": run, "cache": cache, **options}
+    return evaluate(options_of("evaluate", EvaluateOptions, given))
 
 
 def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Scores":
@@ -110,33 +115,38 @@ def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Score
 
     :param results: ``[{"image_id": ..., "caption": ...}, ...]`` as a JSON file
     :param annotations: the reference captions, in any known format
-    :param options: ``metrics=["bleu", "cider"]`` computes some of them
+    :param options: ``metrics=["bleu", "cider"]`` computes some of the metrics
     :raises PipelineError: the results cannot be read, or name other images.
     """
+    from multispace.pipeline.command_options.score_options import ScoreOptions
     from multispace.pipeline.score import score_results
 
-    return score_results(local_path(results), local_path(annotations), **options)
+    given = {"results": results, "annotations": annotations, **options}
+    asked = options_of("score", ScoreOptions, given)
+    return score_results(asked.results, asked.annotations, asked.metrics)
 
 
 def compare(runs: Iterable[PathLike], **options: Any) -> "Comparison":
     """Compare evaluated runs over their seeds, with 95 % intervals of all differences.
 
-    :param runs: run folders that ``evaluate`` has been called on
+    :param runs: run folders that :func:`evaluate` has been called on
     :param options: those of ``multispace compare``
     :raises PipelineError: a run is not evaluated, or the runs do not compare.
     """
+    from multispace.pipeline.command_options.compare_options import CompareOptions
     from multispace.pipeline.compare import compare
 
-    return compare(options_of(compare, dict(runs=runs, **options)))
+    return compare(options_of("compare", CompareOptions, {"runs": runs, **options}))
 
 
 def report(runs: Iterable[PathLike], **options: Any) -> "Report":
     """Write one HTML page about evaluated runs: scores, latents, learning curves, examples.
 
-    :param runs: run folders that ``evaluate`` has been called on
+    :param runs: run folders that :func:`evaluate` has been called on
     :param options: ``out="report.html"`` and the other options of ``multispace report``
     :raises PipelineError: a run is not evaluated, or the runs do not compare.
     """
+    from multispace.pipeline.command_options.report_options import ReportOptions
     from multispace.pipeline.report import report
 
-    return report(options_of(report, dict(runs=runs, **options)))
+    return report(options_of("report", ReportOptions, {"runs": runs, **options}))

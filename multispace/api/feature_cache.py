@@ -19,7 +19,7 @@ from multispace.pipeline.transfer import local_cache
 
 
 class FeatureCache:
-    """A feature cache that is open for reading. :func:`multispace.open_cache` returns it.
+    """A feature cache that is open for reading. ``multispace.open_cache`` returns it.
 
     ``len(cache)`` is the number of images that have a feature vector, and ``key in cache`` says
     whether an image has one.
@@ -104,8 +104,9 @@ class FeatureCache:
         ``DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=dataset.collate)``.
         Images without a feature vector are left out.
 
-        :param padded: whether batches are padded (:class:`PaddedBatch`) or packed
-            (:class:`PackedBatch`)
+        :param padded: whether batches are padded
+            (:class:`~multispace.data.caption_dataset.PaddedBatch`) or packed
+            (:class:`~multispace.data.caption_dataset.PackedBatch`)
         :raises CaptionsError: there is no such split, or none of its images has a vector.
         """
         return CaptionDataset(load_pairs(self._cache, split), padded)

@@ -19,6 +19,7 @@ from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.command_options import recurring
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
@@ -28,7 +29,7 @@ from multispace.pipeline.inference.latent_samples import (
 )
 from multispace.pipeline.runs import run_folder
 
-CHECKPOINTS = ("best", "last")
+CHECKPOINTS = (recurring.BEST, recurring.LAST)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class Encoding:
 
 
 class TrainedRun:
-    """A trained captioner, ready to use. :func:`multispace.load_run` returns it.
+    """A trained captioner, ready to use. ``multispace.load_run`` returns it.
 
     Methods take ``images`` or, in their place, ``features``. Images are a list of paths,
     ``http(s)://`` URLs, Pillow images, and uint8 arrays (H, W, 3) in RGB; they pass through the
     network that made the run's features, which is loaded when it is first needed. Features are
-    an array (N, D) of that network, for example from :meth:`FeatureCache.features`.
+    an array (N, D) of that network, for example from ``cache.features(keys)``.
     """
 
     def __init__(self, run: run_folder.Run, weights: str | None, device: str) -> None:
@@ -253,8 +254,8 @@ class TrainedRun:
 def load_run(
     folder: str | os.PathLike[str],
     *,
-    checkpoint: str = "best",
-    device: str = "auto",
+    checkpoint: str = CaptionOptions.checkpoint,
+    device: str = CaptionOptions.device,
     weights: str | None = None,
 ) -> TrainedRun:
     """Open a run folder to caption, sample and encode images with it.
