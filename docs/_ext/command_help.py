@@ -3,26 +3,37 @@
 from collections.abc import Iterator
 
 import click
+from click.testing import CliRunner
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from multispace.cli import main
 
-WIDTH = 80
+PROGRAM, WIDTH = "multispace", 80
 
 
 def commands(
-    command: click.Command, context: click.Context
-) -> Iterator[tuple[click.Command, click.Context]]:
-    """Yield the commands of a group and of the groups in it, with their contexts."""
-    yield command, context
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[click.Command, tuple[str, ...]]]:
+    """Yield the commands of a group and of the groups in it, with the words that call them."""
+    yield command, path
     if isinstance(command, click.Group):
+        context = click.Context(command)
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             if inner is not None and not inner.hidden:
-                made = click.Context(inner, context, info_name=name, terminal_width=WIDTH)
-                yield from commands(inner, made)
+                yield from commands(inner, (*path, name))
+
+
+def help_of(command: click.Command, path: tuple[str, ...]) -> str:
+    """Return the help of a command, with all its options."""
+    names = {name for parameter in command.params for name in parameter.opts}
+    flag = "--help-all" if "--help-all" in names else "--help"
+    result = CliRunner().invoke(
+        main, [*path, flag], prog_name=PROGRAM, terminal_width=WIDTH, catch_exceptions=False
+    )
+    return result.output
 
 
 class CommandHelp(SphinxDirective):
@@ -31,12 +42,11 @@ class CommandHelp(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return a section for each command."""
         sections: list[nodes.Node] = []
-        root = click.Context(main, info_name="multispace", terminal_width=WIDTH)
-        for command, context in commands(main, root):
-            name = context.command_path
+        for command, path in commands(main):
+            name = " ".join([PROGRAM, *path])
             section = nodes.section(ids=[nodes.make_id(name)], names=[name])
             section += nodes.title(name, name)
-            text = command.get_help(context)
+            text = help_of(command, path)
             section += nodes.literal_block(text, text, language="text")
             self.state.document.note_implicit_target(section)
             sections.append(section)
