@@ -228,7 +228,7 @@ def test_a_grid_and_mirror_images_are_recorded_and_kept_by_later_calls(collectio
     unsaid = dict(backbone=None, weights=None, resize=None, crop=None, min_count=None)
     assert preprocess(options(cache, collection, "val", **unsaid)).added == SPLITS["val"]
     for other in ({"pool": "average"}, {"flip": False}):
-        with pytest.raises(CacheError, match="made otherwise"):
+        with pytest.raises(CacheError, match="made differently"):
             preprocess(options(cache, collection, "test", **{**unsaid, **other}))
 
 
