@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.cache.keys import is_unicode
-from multispace.data.files import write_json
+from multispace.data.files import read_file, write_json
 from multispace.data.tokenizers import get_tokenizer
-from multispace.errors import VocabularyError, brief
+from multispace.errors import DataError, VocabularyError, brief
 
 FORMAT = "multispace-vocabulary"
 VERSION = 1
+MAX_BYTES = 64 << 20  # about a million words
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -99,7 +100,9 @@ class Vocabulary:
         :raises VocabularyError: it is missing, cannot be read, or is damaged; names the file.
         """
         try:
-            content = path.read_bytes()
+            content = read_file(path, MAX_BYTES)
+        except DataError as error:
+            raise VocabularyError(error.what, where=path, hint="restore the file") from error
         except FileNotFoundError:
             raise VocabularyError(
                 "no vocabulary",

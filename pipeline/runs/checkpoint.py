@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,6 +214,8 @@ def _state_digest(state: dict[str, Any]) -> str:
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError("not a plain file", where=path, hint="the checkpoint is damaged")
         if _sha256(path) != digest:
             raise CheckpointError(
                 "does not match its digest", where=path, hint="the file is damaged"

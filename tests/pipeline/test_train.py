@@ -78,6 +78,11 @@ def test_the_loss_falls_and_the_run_is_whole(cache, run, system):
     assert trained.best == max(line["cider"] for line in metrics(run, "val"))
     assert list((run / "tensorboard").iterdir())
     assert load_run(run, torch.device("cpu")).system.options.system == system
+    assert json.loads(json.dumps(trained.to_json())) == trained.to_json()
+    head, row = trained.render().splitlines()
+    assert head.split()[:3] == ["system", "parameters", "steps"]
+    assert row.split()[:3] == [system, str(trained.parameters), "60"]
+    assert row.split()[4] == f"{trained.best:.3f}"
 
 
 def test_a_cache_elsewhere_is_fetched_once_and_trained_from(cache, run, tmp_path, monkeypatch):
@@ -179,6 +184,7 @@ def test_a_stopped_run_goes_on_bit_by_bit(cache, run, whole, monkeypatch, number
         stopped = train(options(cache, run, steps=13, save_every=3))
     assert (stopped.stopped, stopped.steps) == (number.name, step + 1)  # the step was finished
     assert f"stopped by {number.name} after step {step + 1}" in stopped.messages()[0]
+    assert stopped.exit_status == 128 + number
     resumed = train(options(cache, run, steps=13, save_every=3), resume=True)
     assert (resumed.stopped, resumed.messages(), resumed.steps) == (None, [], 13)
     assert_same_run(run, whole)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -170,3 +171,15 @@ def test_a_config_that_is_none_is_refused(options, text):
     for use in (lambda: load_run(options.run, CPU), lambda: train(options, resume=True)):
         with pytest.raises(PipelineError, match=r"config.json: "):
             use()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vocabulary.json", "config.json", "checkpoints/best/state.json",
+     "checkpoints/best/weights.safetensors"],
+)  # fmt: skip
+def test_a_pipe_in_a_run_is_refused_and_not_waited_for(options, name):
+    (options.run / name).unlink()
+    os.mkfifo(options.run / name)
+    with pytest.raises((PipelineError, CheckpointError), match=f"{name}: not a plain file"):
+        load_run(options.run, CPU)

@@ -28,6 +28,7 @@ def test_sizes_and_steps_are_those_of_the_training_to_come(options):
     assert planned.parameters == sum(p.numel() for p in built.parameters())
     assert (planned.captions, planned.steps_per_epoch, planned.steps) == (6, 2, 6)
     assert "capacity_c_max 9 is above the 1.792 nats" in planned.warnings[0]
+    assert planned.to_json()["warnings"] == planned.notes
     assert plan(dataclasses.replace(options, epochs=None, steps=5)).steps == 5
     with pytest.raises(CaptionsError, match="no captions of split 'elsewhere'"):
         plan(dataclasses.replace(options, train_split="elsewhere"))
@@ -42,6 +43,7 @@ def test_a_dry_run_prints_what_config_reads_back_and_writes_nothing(options, tmp
     assert not options.run.exists()
     config = tmp_path / "plan.yaml"
     config.write_text(printed.stdout)
+    assert plan(resolve({}, config)).render() == printed.stdout.rstrip()
     resolved = resolve({}, config)
     assert (resolved.hidden, resolved.categories, resolved.epochs) == (6, (3, 2), 10)
     assert resolved.to_json() == {**yaml.safe_load(printed.stdout), "categories": (3, 2)}
