@@ -222,8 +222,10 @@ def _encode_split(
     )
     entry = writer.manifest.captions.get(split) if split in HELD_OUT_SPLITS.values() else None
     stored = captions_of(writer, entry) if entry else None
-    # The same annotations give the same split, with more images when more files are there.
-    if stored and stored.source_digest != captions.source_digest and stored.keys != captions.keys:
+    # The images that this run moved are those of the earlier run, or more if files were missing.
+    same = stored and stored.source_digest == captions.source_digest
+    again = same and exclusion.moved.issuperset(captions.keys)
+    if stored and stored.keys != captions.keys and not again:
         raise OptionError(
             f"its split {split!r} has other images than that of {collection.source}",
             where=writer.root,

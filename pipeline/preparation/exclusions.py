@@ -21,11 +21,13 @@ class Exclusion:
     :param collection: with its images moved to held-out splits
     :param held_out: the record of what is held out, if anything is
     :param counts: pair -> held-out split -> images that were moved there
+    :param moved: keys of the images that were moved
     """
 
     collection: Collection
     held_out: HeldOut | None = None
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
 
 
 def exclude_pairs(
@@ -61,7 +63,9 @@ def exclude_pairs(
             where=collection.source,
             hint="hold out fewer pairs",
         )
-    return Exclusion(moved, requested, counts)
+    pairs_of_images = zip(collection.images, moved.images, strict=True)
+    keys = frozenset(after.key for before, after in pairs_of_images if before.split != after.split)
+    return Exclusion(moved, requested, counts, keys)
 
 
 def _recorded(writer: CacheWriter, requested: HeldOut | None, listed: bool) -> HeldOut | None:
