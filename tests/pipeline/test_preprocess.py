@@ -10,7 +10,7 @@ from PIL import Image
 from support.paths import ROOT
 from support.tiny import SPLITS, make_cache, make_collection, options
 
-import multispace.pipeline.extraction.workers
+import multispace.data.image_inputs
 import multispace.pipeline.preparation.backbone_choice
 import multispace.pipeline.preparation.inputs
 from multispace.data.annotations import read_collection
@@ -190,9 +190,9 @@ def test_several_backbones_make_a_cache_each_from_one_decoding(
     collection, cache, tmp_path, monkeypatch
 ):
     decoded = []
-    real = multispace.pipeline.extraction.workers.decode
+    real = multispace.data.image_inputs.decode
     monkeypatch.setattr(
-        multispace.pipeline.extraction.workers,
+        multispace.data.image_inputs,
         "decode",
         lambda content, path: decoded.append(path) or real(content, path),
     )
@@ -236,12 +236,12 @@ KILL = """
 import os, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 import multispace.data.cache.writer as writer
-import multispace.pipeline.extraction.workers as workers
+import multispace.data.image_inputs as images
 from support.tiny import options
 from pathlib import Path
 from multispace.pipeline.preprocess import preprocess
 place, count = {place!r}, {count}
-module = dict(decode=workers, write_shard=writer, write_manifest=writer)[place]
+module = dict(decode=images, write_shard=writer, write_manifest=writer)[place]
 real = getattr(module, place)
 def dies(*args, **kwargs):
     global count
