@@ -110,7 +110,7 @@ class Comparison:
             [name, str(len(self.runs[name])), *(_spread(*cell) for cell in cells.values())]
             for name, cells in self.captions.items()
         ]
-        single = Table("one caption an image", ("", "seeds", *CAPTION_COLUMNS), rows)
+        single = Table("one caption per image", ("", "seeds", *CAPTION_COLUMNS), rows)
         first, *rest = (table for section in self.sections for table in section.tables())
         return [first, *rest, single]
 
@@ -165,7 +165,7 @@ def compare_groups(
     }
     counts = {run.scored.record.samples for members in sampled.values() for run in members}
     if len(counts) == 1:
-        title = f"diversity of {counts.pop()} samples an image"
+        title = f"diversity of {counts.pop()} samples per image"
         sections.append(_section(title, diversity.COLUMNS, sampled, _diversity, options))
     elif counts:
         notes.append(f"samples per image are {sorted(counts)}: diversity does not compare")

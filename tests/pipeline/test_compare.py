@@ -115,7 +115,7 @@ def test_samples_are_compared_where_there_are_any(tmp_path):
         write(tmp_path / "m", system="multispace", good=0.5, record={"samples": 5}),
     ]
     found = compare(ask(*runs)).sections[1]
-    assert found.title == "diversity of 5 samples an image"
+    assert found.title == "diversity of 5 samples per image"
     assert list(found.groups) == ["latent", "multispace"]
     assert found.differences[0][2]["Div-1"].mean == pytest.approx(0.5)
     write(runs[2], system="multispace", record={"samples": 9})
@@ -175,7 +175,7 @@ def test_the_fullest_evaluation_of_the_default_search_is_read(tmp_path):
     assert len(found.sections) == 1
     write(run, system="latent", good=0.5, record={"samples": 5})
     found = compare(ask(run))
-    assert found.sections[1].title == "diversity of 5 samples an image"
+    assert found.sections[1].title == "diversity of 5 samples per image"
     write(run, system="latent", good=0.9, record={"samples": 20, "metrics": ("rouge", "cider")})
     assert compare(ask(run)).sections == found.sections
 

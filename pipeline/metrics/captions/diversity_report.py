@@ -89,7 +89,7 @@ def diversity_text(report: Mapping[str, Any]) -> str:
     lines = [f"{novel:.1%} of the captions are novel, {words} words in use"]
     if "samples" in report:
         samples = dict(report["samples"])
-        head = [f"{samples.pop('n')} samples an image", *samples]
+        head = [f"{samples.pop('n')} samples per image", *samples]
         cells = [f"{v:.3f}" if isinstance(v, float) else v for v in samples.values()]
         lines.append(text_table(head, [["mean", *cells]]))
         if report["consensus"]:
