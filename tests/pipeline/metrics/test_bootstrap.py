@@ -76,5 +76,5 @@ def test_draws_follow_from_the_seed_alone_and_not_from_memory(monkeypatch):
 
 
 def test_a_seed_counts_once():
-    with pytest.raises(ValueError, match="one is there twice"):
+    with pytest.raises(ValueError, match="one is repeated"):
         Group((1, 1), (mean_of(np.ones(2)),) * 2)
