@@ -2,7 +2,7 @@
 
 A :class:`DocumentFormat` says what a kind of file may contain. It never returns a value that
 does not fit: a file that is too large, too deeply nested, of a wrong type or out of range raises
-one error that names the file, the place in it and the value.
+one error that names the file, the place in it and the value::
 
     STATE = DocumentFormat(
         Object({"step": Integer(min=0)}, optional={"best": Nullable(Number())}),

@@ -28,11 +28,12 @@ html_show_sphinx = False
 html_show_copyright = False
 
 autosummary_generate = True
-autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_preserve_defaults = True
 
+# A bare name in an annotation may belong to classes of two modules; it is then not a link.
+suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     # Names of other projects: their documentation is not at hand when this one is built.
     (r"py:.*", r"(?!multispace\b).*"),

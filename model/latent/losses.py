@@ -21,7 +21,7 @@ class Loss(NamedTuple):
 
 
 def capacity_penalty(kl: Tensor, target: float, weight: float) -> Tensor:
-    """Return weight * |KL - C|, Dupont 2018, equation 7.
+    """Return ``weight * |KL - C|``, Dupont 2018, equation 7.
 
     The absolute value is taken of the batch mean: captions with a KL of 0 and of 2 C together
     cost nothing.

@@ -13,7 +13,7 @@ CROWDED = 3.0  # nats per dimension of z; its posterior then has a std of 0.05 o
 
 
 class CapacityControlled(Captioner):
-    """A captioner that pays gamma_z |KL_z - C_z(t)|, and gamma_c |KL_c - C_c(t)| if it has c.
+    """A captioner that pays ``gamma_z |KL_z - C_z(t)|``, and ``gamma_c |KL_c - C_c(t)|`` if it has c.
 
     Dupont 2018, equation 7; with z alone, Burgess 2018.
     """
@@ -53,7 +53,7 @@ class CapacityControlled(Captioner):
         return lines
 
     def penalty(self, kl_z: Tensor, kl_c: Tensor, step: int) -> Tensor:
-        """Return gamma_z |KL_z - C_z(step)|, plus gamma_c |KL_c - C_c(step)| with c."""
+        """Return ``gamma_z |KL_z - C_z|``, plus ``gamma_c |KL_c - C_c|`` with c."""
         total = capacity_penalty(kl_z, self.capacity_z(step), self.options.gamma_z)
         if self.capacity_c is not None:
             total = total + capacity_penalty(kl_c, self.capacity_c(step), self.options.gamma_c)
