@@ -35,10 +35,15 @@ from multispace.pipeline.command_options.preprocess_options import (
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.command_options.score_options import ScoreOptions
 from multispace.pipeline.command_options.shapes_options import ShapesOptions
+from multispace.pipeline.command_options.train_options import (
+    GROUPS,
+    TrainOptions,
+    TrainRequest,
+    resolve,
+)
 from multispace.pipeline.console.click_commands import Commands
 from multispace.pipeline.console.emit import Formatted, Result
 from multispace.pipeline.console.help import WIDTH
-from multispace.pipeline.training.train_options import GROUPS, TrainOptions, TrainRequest, resolve
 
 NOTHING_WRITTEN = "nothing was written"
 RUN_AGAIN = "run the same command again to continue"

@@ -38,8 +38,8 @@ from multispace.model.decoder import State
 from multispace.model.device import choose_device
 from multispace.model.systems import build
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.inference.decoding import MARKS, caption_features
-from multispace.pipeline.training.train_options import TrainOptions
 
 QUICK = {"rounds": 1, "images": 40, "one_by_one": 10}
 WORDS_A_CAPTION = 10

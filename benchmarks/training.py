@@ -40,8 +40,8 @@ from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.vocabulary import PAD
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.systems import build
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 SYSTEMS = ("base", "multispace")
 NEVER = 10**9

@@ -10,12 +10,12 @@ import torch
 
 from multispace.data.shapes import caption_accuracy, generate_shapes, read_factors
 from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluate import EvaluateOptions, Evaluation, evaluate
 from multispace.pipeline.metrics.captions.coco_metrics import scores_table
 from multispace.pipeline.preprocess import PreprocessOptions, preprocess
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 IMAGES = 2000
 PIXELS = 96

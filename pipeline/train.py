@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.training.distributed import ProcessGroup, join_process_group
 from multispace.pipeline.training.failures import reported_lack_of_memory
 from multispace.pipeline.training.interrupts import StopRequest
 from multispace.pipeline.training.loop import Training, fit, setup
-from multispace.pipeline.training.train_options import TrainOptions
 
 
 @dataclass(frozen=True)

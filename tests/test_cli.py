@@ -14,7 +14,7 @@ from support.paths import ROOT
 from support.tiny import SPLITS, make_collection
 
 from multispace.cli import main
-from multispace.pipeline.training.train_options import GROUPS
+from multispace.pipeline.command_options.train_options import GROUPS
 from multispace.version import package_version
 
 QUICK = ["--backbone", "resnet18", "--weights", "random", "--resize", "32", "--crop", "32",

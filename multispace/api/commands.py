@@ -83,8 +83,8 @@ def train(
     :raises OptionError: an option cannot be used, or the run folder holds a run already.
     :raises PipelineError: the loss is not finite.
     """
+    from multispace.pipeline.command_options.train_options import resolve
     from multispace.pipeline.train import train
-    from multispace.pipeline.training.train_options import resolve
 
     given = {name: plain_number(value) for name, value in options.items()}
     given |= {"system": system, "cache": path_or_url(cache), "run": local_path(run)}

@@ -8,11 +8,11 @@ from typing import Any
 
 from multispace.fields import default_of, option_words, shown_value
 from multispace.model.options import is_used
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.evaluation_folder import Request
 from multispace.pipeline.runs.groups import INCIDENTAL, EvaluatedRun
 from multispace.pipeline.runs.run_folder import read_run_config
-from multispace.pipeline.training.train_options import TrainOptions
 
 CACHE = "CACHE"  # stands for the place of the cache, which every reader has elsewhere
 DIGITS = 12  # of a digest in a table; the lines below the table have all of it

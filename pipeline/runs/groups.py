@@ -8,6 +8,7 @@ from typing import Any
 from multispace.errors import PipelineError, shown
 from multispace.fields import default_of, option_words
 from multispace.model.options import is_used
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.evaluation_folder import Request
 from multispace.pipeline.runs.evaluation_reader import (
     Scored,
@@ -16,7 +17,6 @@ from multispace.pipeline.runs.evaluation_reader import (
     read_evaluation,
 )
 from multispace.pipeline.runs.run_folder import CONFIG, read_run_config
-from multispace.pipeline.training.train_options import TrainOptions
 
 SAME = {  # what all runs of a table must share: fields of the record, and their names
     "pictures_digest": "test images",

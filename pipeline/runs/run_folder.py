@@ -28,6 +28,7 @@ from multispace.errors import ModelError, PipelineError, VocabularyError
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import (
     AVERAGE,
     WEIGHTS,
@@ -35,7 +36,6 @@ from multispace.pipeline.runs.checkpoint import (
     load_checkpoint,
 )
 from multispace.pipeline.runs.tensor_checks import check_tensors
-from multispace.pipeline.training.train_options import TrainOptions
 from multispace.version import package_version
 
 CONFIG = "config.json"

@@ -21,6 +21,7 @@ from multispace.errors import OptionError, PipelineError, without_password
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.latent.losses import Loss
 from multispace.model.latent.schedules import LearningRate
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.runs.checkpoint import has_checkpoint, save_checkpoint
 from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
@@ -32,7 +33,6 @@ from multispace.pipeline.training.metrics_log import MetricsLog
 from multispace.pipeline.training.optimizer import make_learning_rate
 from multispace.pipeline.training.resume import begin_run, check_same_data, find_checkpoint
 from multispace.pipeline.training.state import TrainingState, initial_state
-from multispace.pipeline.training.train_options import TrainOptions
 from multispace.pipeline.training.validation import (
     collapse_warning,
     latent_distributions,

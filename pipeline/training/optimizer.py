@@ -6,7 +6,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from multispace.errors import OptionError
 from multispace.model.latent.schedules import LearningRate
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.command_options.train_options import TrainOptions
 
 
 def make_optimizer(options: TrainOptions, system: Captioner) -> torch.optim.Optimizer:

@@ -9,8 +9,8 @@ import yaml
 from multispace.data.batches import load_pairs
 from multispace.data.cache.reader import Cache
 from multispace.model.systems import build
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.training.loop import count_steps
-from multispace.pipeline.training.train_options import TrainOptions
 from multispace.pipeline.transfer import local_cache
 
 

@@ -10,11 +10,11 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError
 from multispace.fields import default_of, flag
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import Checkpoint, has_checkpoint, load_latest
 from multispace.pipeline.runs.run_folder import CONFIG, LAST, read_run_config
 from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.training.distributed import ProcessGroup
-from multispace.pipeline.training.train_options import TrainOptions
 
 FREE_ON_RESUME = {
     "batch_size",  # checked together with the number of processes

@@ -14,6 +14,7 @@ from multispace.errors import CheckpointError
 from multispace.model.systems import build
 from multispace.model.systems.ag_cvae import AGCVAE
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import (
     AVERAGE,
     OPTIMIZER,
@@ -27,7 +28,6 @@ from multispace.pipeline.runs.tensor_checks import HINT, check_moments, check_te
 from multispace.pipeline.training.meter import Meter
 from multispace.pipeline.training.noun_clusters import noun_clusters
 from multispace.pipeline.training.optimizer import make_average, make_optimizer
-from multispace.pipeline.training.train_options import TrainOptions
 
 
 @dataclass

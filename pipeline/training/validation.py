@@ -9,11 +9,11 @@ from torch import Tensor
 from multispace.data.batches import Pairs
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import ablation
-from multispace.pipeline.training.train_options import TrainOptions
 
 # Nats a caption; with less of either the latent space tells the decoder next to nothing.
 MIN_KL, MIN_LOSS = 0.5, 0.1

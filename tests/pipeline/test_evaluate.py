@@ -13,6 +13,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.shapes import generate_shapes, mentions
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.caption import caption
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.explore import ExploreOptions, explore
 from multispace.pipeline.metrics.java import JavaError
@@ -23,7 +24,6 @@ from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_eva
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.score import score_results
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 NO_JAVA = ("rouge", "cider")  # what these tests are about needs no METEOR; scores have their own
 

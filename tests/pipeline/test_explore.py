@@ -12,6 +12,7 @@ from multispace.data.cache.vocabulary import build_vocabulary
 from multispace.model.decoder import Decoder
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.explore import (
     Latent,
     choose_latents,
@@ -21,7 +22,6 @@ from multispace.pipeline.explore import (
     word_shares,
 )
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 
 @pytest.fixture(scope="module")

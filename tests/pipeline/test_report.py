@@ -17,6 +17,7 @@ from multispace.cli import main
 from multispace.data.cache.reader import Cache
 from multispace.data.files import write_json
 from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.command_options.train_options import TrainOptions, resolve
 from multispace.pipeline.compare import CompareOptions, compare
 from multispace.pipeline.metrics.content.attributes import attribute_scores
 from multispace.pipeline.preprocess import preprocess
@@ -24,7 +25,6 @@ from multispace.pipeline.report import ReportOptions, report
 from multispace.pipeline.reporting.reproduction import evaluate_command, train_command
 from multispace.pipeline.runs.evaluation_folder import digest_references
 from multispace.pipeline.runs.groups import read_run
-from multispace.pipeline.training.train_options import TrainOptions, resolve
 
 EMPTY_TAGS = {"meta", "img", "br", "link"}
 VERDICT = "4.0 of 8 categories in use, shuffling c costs 2.0 nats: the decoder uses it"

@@ -21,12 +21,12 @@ from multispace.errors import OptionError, PipelineError
 from multispace.model.options import SYSTEMS
 from multispace.model.systems import build
 from multispace.model.systems.base import Base
+from multispace.pipeline.command_options.train_options import TrainOptions, resolve
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop, state
-from multispace.pipeline.training.train_options import TrainOptions, resolve
 from multispace.pipeline.training.validation import validation_metrics
 
 SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), log_every=2,
@@ -133,7 +133,7 @@ sys.path[:0] = [{root!r}]
 import multispace.pipeline.training.loop as module
 from multispace.pipeline.train import train
 from pathlib import Path
-from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.command_options.train_options import TrainOptions
 real = module.seed_step
 def seed_step(seed, step):
     if step == {step}:

@@ -64,8 +64,8 @@ def options(cache: Path, collection: Path, split: str = "train", **other: object
 
 def train_tiny(system: str, cache: Path, run: Path, **other: object) -> Path:
     """Train until the tiny collection is learnt, about 75 steps; return the run folder."""
+    from multispace.pipeline.command_options.train_options import TrainOptions
     from multispace.pipeline.train import train
-    from multispace.pipeline.training.train_options import TrainOptions
 
     values = {
         "epochs": 25,

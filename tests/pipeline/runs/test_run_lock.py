@@ -6,10 +6,10 @@ import pytest
 from support.paths import ROOT
 
 from multispace.errors import OptionError, PipelineError
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop
-from multispace.pipeline.training.train_options import TrainOptions
 
 HOLD = """
 import sys

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from multispace.errors import CheckpointError, PipelineError
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from multispace.pipeline.runs.run_folder import BEST, LAST, load_run
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from support.paths import ROOT
 from support.tiny import make_cache, make_collection
 
 from multispace.errors import OptionError
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 SMALL = dict(embedding=32, hidden=32, log_every=1, device="cpu", precision="float32",
              learning_rate=5e-3)  # fmt: skip
@@ -32,7 +32,7 @@ TOGETHER = """
 import sys
 sys.path[:0] = [{root!r}]
 from pathlib import Path
-from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.train import train
 for system, chosen in {of_system!r}.items():
     train(TrainOptions(system=system, cache=Path({cache!r}), run=Path({run!r}) / system,

@@ -9,8 +9,8 @@ from multispace.cli import main
 from multispace.errors import CaptionsError
 from multispace.model.options import is_used
 from multispace.model.systems import build
+from multispace.pipeline.command_options.train_options import PRESETS, TrainOptions, resolve
 from multispace.pipeline.training.plan import plan
-from multispace.pipeline.training.train_options import PRESETS, TrainOptions, resolve
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from support.rows import make_cache
 
 from multispace.data.batches import load_pairs
 from multispace.model.systems import build
-from multispace.pipeline.training.train_options import TrainOptions
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.training.validation import (
     END,
     collapse_warning,

@@ -14,6 +14,7 @@ from multispace.data.cache.vocabulary import build_vocabulary
 from multispace.data.cache.writer import write_cache
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.metrics.latents.factors import (
     factor_lines,
     factor_table,
@@ -21,7 +22,6 @@ from multispace.pipeline.metrics.latents.factors import (
     score_factors,
 )
 from multispace.pipeline.train import train
-from multispace.pipeline.training.train_options import TrainOptions
 
 SHAPES, COLOURS = ("circle", "square"), ("red", "blue", "green")
 

@@ -7,7 +7,7 @@ import pytest
 from multispace.errors import OptionError
 from multispace.fields import declared_options, default_of
 from multispace.model.options import SYSTEMS, USERS, ModelOptions
-from multispace.pipeline.training.train_options import (
+from multispace.pipeline.command_options.train_options import (
     GROUPS,
     PRESETS,
     TrainOptions,
