@@ -37,6 +37,7 @@ suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     # Names of other projects: their documentation is not at hand when this one is built.
     (r"py:.*", r"(?!multispace\b).*"),
-    # Private names in signatures, such as type variables.
+    # Private names and type variables in signatures.
     (r"py:.*", r"(.*\.)?_\w+"),
+    (r"py:class", r"multispace\.api\.arguments\.Kind"),
 ]

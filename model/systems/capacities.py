@@ -13,8 +13,9 @@ CROWDED = 3.0  # nats per dimension of z; its posterior then has a std of 0.05 o
 
 
 class CapacityControlled(Captioner):
-    """A captioner that pays ``gamma_z |KL_z - C_z(t)|``, and ``gamma_c |KL_c - C_c(t)|`` if it has c.
+    """A captioner whose loss holds each KL at a capacity.
 
+    It pays ``gamma_z |KL_z - C_z(t)|``, and ``gamma_c |KL_c - C_c(t)|`` if it has c.
     Dupont 2018, equation 7; with z alone, Burgess 2018.
     """
 
