@@ -252,10 +252,10 @@ def _typed(entry: Field[Any], value: Any, config: Path | None) -> Any:
         return Path(value)
     if entry.name == "cache":
         return value if "://" in str(value) else Path(value)
-    if entry.name == "categories":
-        return parse_categories(value)
     if value is None and entry.default is None:
         return None
+    if entry.name == "categories":
+        return parse_categories(value)
     if isinstance(value, str) and len(value) > MAX_TEXT:
         what = f"{entry.name} has {len(value)} characters, at most {MAX_TEXT} are allowed"
         raise OptionError(what, where=config or "command line")
