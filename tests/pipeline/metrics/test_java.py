@@ -144,9 +144,7 @@ def test_a_program_that_dies_shows_what_it_said(fake_java):
         "read line; echo partial; echo 'Exception in thread main: no memory' >&2;"
         "echo '	at Frame.of(Unknown Source)' >&2; exit 3"
     )
-    death = pytest.raises(
-        JavaError, match=r"status 3.*no memory; check that Java works"
-    )
+    death = pytest.raises(JavaError, match=r"status 3.*no memory; check that Java works")
     with death as caught, program() as running:
         running.exchange(["a", "b"], 2)
     assert "\n" not in str(caught.value)
