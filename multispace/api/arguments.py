@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from multispace.errors import OptionError, shown
 from multispace.fields import Options, declared_options, value_type
 
-Kind = TypeVar("Kind", bound=Options)
+_Kind = TypeVar("_Kind", bound=Options)
 
 
 def path_or_url(where: str | os.PathLike[str]) -> Path | str:
@@ -34,7 +34,7 @@ def local_path(where: str | os.PathLike[str]) -> Path:
     return Path(where).expanduser()
 
 
-def options_of(command: str, kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+def options_of(command: str, kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
     """Return the options of a command.
 
     :param kind: their dataclass

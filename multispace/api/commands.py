@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from multispace.api.arguments import local_path, options_of, path_or_url, plain_number
 
 if TYPE_CHECKING:
+    import multispace.pipeline.compare  # its Comparison is one of two in the package
     from multispace.data.shapes.generator import ShapesSummary
-    from multispace.pipeline.compare import Comparison
     from multispace.pipeline.evaluate import Evaluation
     from multispace.pipeline.metrics.captions.coco_metrics import Scores
-    from multispace.pipeline.preprocess import Summary
+    from multispace.pipeline.preparation.summary import Summary
     from multispace.pipeline.report import Report
     from multispace.pipeline.train import Trained
 
@@ -126,7 +126,7 @@ def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Score
     return score_results(asked.results, asked.annotations, asked.metrics)
 
 
-def compare(runs: Iterable[PathLike], **options: Any) -> "Comparison":
+def compare(runs: Iterable[PathLike], **options: Any) -> "multispace.pipeline.compare.Comparison":
     """Compare evaluated runs over their seeds, with 95 % intervals of all differences.
 
     :param runs: run folders that :func:`evaluate` has been called on
