@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from multispace.errors import DataError
+from multispace.exhaustion import is_out_of_space
 
 TEMPORARY_PREFIX = ".partial-"
 
@@ -29,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w+b") as file:
+        with names_full_disk(path), os.fdopen(descriptor, "w+b") as file:
             os.fchmod(file.fileno(), 0o666 & ~_UMASK)  # mkstemp's 0600 would hide shared files
             yield file
             file.flush()
@@ -39,6 +40,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def names_full_disk(path: Path) -> Iterator[None]:
+    """Let an error about lack of disk space name ``path``; one of a write names no file."""
+    try:
+        yield
+    except OSError as error:
+        if is_out_of_space(error):
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions import diversity
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
-from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS
 from multispace.pipeline.runs.groups import (
     EvaluatedRun,

@@ -18,8 +18,8 @@ from multispace.pipeline.metrics.latents.factors import factor_lines, factor_tab
 from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
 from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
 from multispace.pipeline.reporting.examples import Examples, read_examples
+from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
-from multispace.pipeline.reporting.tables import Table
 from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.runs.groups import EvaluatedRun

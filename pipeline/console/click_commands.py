@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from multispace.errors import Error
 from multispace.exit_status import INTERRUPTED
 from multispace.pipeline.console.click_options import (
     DeclaredArgument,
@@ -15,7 +14,7 @@ from multispace.pipeline.console.click_options import (
     parameters,
 )
 from multispace.pipeline.console.emit import Result, emit
-from multispace.pipeline.console.failures import report_failure
+from multispace.pipeline.console.exit_on_error import is_expected, report_failure
 from multispace.pipeline.console.help import Context, write_lines, write_section
 from multispace.pipeline.console.main_process import only_main_process_prints
 
@@ -35,7 +34,8 @@ class Command(click.Command):
     :param groups: the order of the headings of options in help
     :param sections: further sections of the help: rows by heading
     :param examples: command lines that can be pasted
-    :param interrupted: what is true after Ctrl-C, in one sentence
+    :param interrupted: what is kept after Ctrl-C, or where memory or disk space ran out, in one
+        sentence
     """
 
     context_class = Context
@@ -75,8 +75,10 @@ class Command(click.Command):
             status = emit(self.run(*options), as_json)
         except BrokenPipeError:
             raise  # the reader of the output has closed it; click ends quietly
-        except (Error, OSError) as error:
-            status = report_failure(error, as_json, debug)
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            status = report_failure(error, as_json, debug, self.interrupted)
         except KeyboardInterrupt:
             click.echo(f"interrupted: {self.interrupted}", err=True)
             status = INTERRUPTED

@@ -9,7 +9,7 @@ from typing import Any
 from multispace.fields import default_of, option_words, shown_value
 from multispace.model.options import is_used
 from multispace.pipeline.command_options.train_options import TrainOptions
-from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.evaluation_folder import Request
 from multispace.pipeline.runs.groups import INCIDENTAL, EvaluatedRun
 from multispace.pipeline.runs.run_folder import read_run_config

@@ -27,12 +27,12 @@ from multispace.pipeline.runs.checkpoint import has_checkpoint, save_checkpoint
 from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
 from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.training.distributed import ProcessGroup
-from multispace.pipeline.training.failures import reported_lack_of_memory, reported_lost_process
 from multispace.pipeline.training.interrupts import StopRequest, signals_request_stop
 from multispace.pipeline.training.metrics_log import MetricsLog
 from multispace.pipeline.training.optimizer import make_learning_rate
 from multispace.pipeline.training.resume import begin_run, check_same_data, find_checkpoint
 from multispace.pipeline.training.state import TrainingState, initial_state
+from multispace.pipeline.training.stop_reasons import reported_lack_of_memory, reported_lost_process
 from multispace.pipeline.training.validation import (
     collapse_warning,
     latent_distributions,

@@ -1,15 +1,18 @@
+import errno
 import json
 import shlex
 from dataclasses import dataclass, field
 
 import click
+import numpy as np
 import pytest
+import torch
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from multispace.cli import main
 from multispace.errors import DataError, OptionError
-from multispace.exit_status import SKIPPED
+from multispace.exit_status import FAILED, SKIPPED
 from multispace.fields import Options, argument, option
 from multispace.model.options import SYSTEM_KINDS
 from multispace.pipeline.console.click_commands import Command, Commands
@@ -164,13 +167,62 @@ def test_what_was_skipped_is_named_and_the_status_is_3():
         (OptionError("wrong", where="--least 0"), 2, "error: --least 0: wrong\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 1,
          "error: x: No such file or directory\n"),
-        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+        (PermissionError(13, "Permission denied"), 1, "error: Permission denied\n"),
         (KeyboardInterrupt(), 130, "interrupted: nothing is lost\n"),
     ],
 )  # fmt: skip
 def test_a_failure_is_one_line_and_an_exit_status(fail, status, text):
     result = call(1, fail=fail)
     assert (result.stdout, result.stderr, result.exit_code) == ("", text, status)
+
+
+def allocation(*sizes: int) -> Exception:
+    """Return torch's own error about memory that no machine has."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(*sizes, dtype=torch.float64)
+    return caught.value
+
+
+def matrix() -> Exception:
+    """Return NumPy's error about memory that no machine has."""
+    with pytest.raises(MemoryError) as caught:
+        np.empty((1 << 40, 1 << 10))
+    return caught.value
+
+
+EXHAUSTED = {
+    "Python": (MemoryError(), "out of memory; "),
+    "NumPy": (matrix(), "out of memory (Unable to allocate "),
+    "torch": (allocation(1 << 46), "out of memory ("),
+    "GPU": (torch.OutOfMemoryError("CUDA out of memory. Tried\n2 GiB"), "out of memory (CUDA"),
+    "process": (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory ("),
+    "full disk": (OSError(errno.ENOSPC, "No space left on device", "a.h5"), "a.h5: No space left"),
+    "file size": (OSError(errno.EFBIG, "File too large"), "File too large; "),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "a"), "a: Disk quota exceeded; "),
+}
+
+
+@pytest.mark.parametrize("what", EXHAUSTED)
+@pytest.mark.parametrize("name", ALL)
+def test_lack_of_memory_or_space_is_one_line_in_every_command(name, what, monkeypatch, capsys):
+    fail, text = EXHAUSTED[what]
+
+    def run() -> None:
+        raise fail
+
+    command = ALL[name]
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(command, "kinds", [])
+    monkeypatch.setattr(command, "partial", None)
+    context = click.Context(command)
+    context.params = {"as_json": False, "debug": False}
+    with pytest.raises(SystemExit) as caught:
+        command.invoke(context)
+    printed = capsys.readouterr()
+    assert (caught.value.code, printed.out, printed.err.count("\n")) == (FAILED, "", 1)
+    assert printed.err.startswith(f"error: {text}")
+    assert f"; {command.interrupted}; " in printed.err  # what is kept
+    assert "free memory" in printed.err or "make room" in printed.err
 
 
 def test_a_value_out_of_range_is_wrong_usage():

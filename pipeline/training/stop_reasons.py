@@ -1,24 +1,14 @@
-"""Failures in the middle of a training, each reported in one line that says what is kept."""
+"""Failures that stop a training run, each reported in one line that says what is kept."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from multispace.errors import PipelineError
+from multispace.exhaustion import is_out_of_memory
 from multispace.pipeline.runs.checkpoint import has_checkpoint
 from multispace.pipeline.runs.run_folder import LAST
 from multispace.pipeline.training.distributed import ProcessGroup
-
-_ALLOCATORS = ("can't allocate memory", "not enough memory", "out of memory")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory was lacking, of the machine or of a GPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _ALLOCATORS)
 
 
 @contextmanager

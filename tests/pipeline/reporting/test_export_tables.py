@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from multispace.pipeline.reporting.tables import Table
+from multispace.pipeline.reporting.export_tables import Table
 
 TABLE = Table("Of two", ("", "Bleu_4"), [["base --beam 1 & {x}", "0.1 ± 0.2"], ["a|b", "50%"]])
 

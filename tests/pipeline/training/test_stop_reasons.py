@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from multispace.errors import CheckpointError, PipelineError
+from multispace.exhaustion import is_out_of_memory
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.run_folder import LAST
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop
-from multispace.pipeline.training.failures import is_out_of_memory
 
 
 @pytest.fixture
