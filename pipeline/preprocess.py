@@ -11,10 +11,8 @@ from multispace.data.cache.manifest import NAME
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
-from multispace.data.files import write_json
 from multispace.data.held_out import HELD_OUT_SPLITS
 from multispace.data.image_folder import LocatedImages
-from multispace.data.images import NO_FILE
 from multispace.errors import OptionError, PipelineError, VocabularyError
 from multispace.model.backbone.resnet import Backbone
 from multispace.pipeline.command_options.preprocess_options import (
@@ -38,6 +36,7 @@ from multispace.pipeline.preparation.inputs import (
     record_random_splits,
     unavailable,
 )
+from multispace.pipeline.preparation.skipped_inputs import skipped_inputs, write_skipped
 from multispace.pipeline.preparation.summary import SplitSummary, Summary
 
 MIN_WORDS = 2  # on average, below which captions are suspicious
@@ -98,7 +97,7 @@ def preprocess(options: PreprocessOptions) -> Summary:
         summary = _summary(
             replace(collection, notes=notes), encoded, features, left_out, options.cache
         )
-        _write_skipped(summary)
+        write_skipped(summary.skipped_file, summary.skipped)
     return summary
 
 
@@ -308,16 +307,7 @@ def _summary(
             )
             for name, split in splits.items()
         }
-    skipped: dict[str, list[str]] = {}
-    for problem in collection.problems:
-        skipped.setdefault(problem.kind, []).append(str(problem))
     features = features or _Features()
-    for key, reason in features.failures.items():
-        kind = "missing image" if reason == NO_FILE else "unreadable image"
-        skipped.setdefault(kind, []).append(f"{key}: {reason}")
-    if left_out:
-        first = min(left_out)
-        skipped["missing image"] = [f"{len(left_out)} images have no file, the first is {first}"]
     return Summary(
         format=collection.format,
         skipped_file=folder / "skipped.json",
@@ -326,7 +316,7 @@ def _summary(
         splits=splits,
         added=features.added,
         vectors=features.vectors,
-        skipped=skipped,
+        skipped=skipped_inputs(collection.problems, features.failures, left_out),
         held_out=last.exclusion.counts,
         notes=collection.notes,
     )
@@ -342,11 +332,3 @@ def _few_words(encoded: _Encoded) -> tuple[str, ...]:
         f"captions have {words:.1f} words on average; use --tokenizer characters (in another "
         "--cache) for text without blanks",
     )
-
-
-def _write_skipped(summary: Summary) -> None:
-    """Write the list of skipped inputs, or remove that of an earlier run."""
-    if summary.skipped:
-        write_json(summary.skipped_file, summary.skipped)
-    else:
-        summary.skipped_file.unlink(missing_ok=True)

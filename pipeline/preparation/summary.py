@@ -4,11 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.errors import brief
 from multispace.exit_status import SKIPPED
 from multispace.pipeline.console.table import text_table
-
-MAX_LISTED = 10  # skipped inputs of a kind that are listed on the terminal
+from multispace.pipeline.preparation.skipped_inputs import skipped_messages
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,4 @@ class Summary:
 
     def messages(self) -> list[str]:
         """Return the skipped inputs for the terminal: counts, and the first of each kind."""
-        lines = []
-        for kind, inputs in self.skipped.items():
-            lines.append(f"skipped, {kind}: {len(inputs)}")
-            lines += [f"  {brief(line)}" for line in inputs[:MAX_LISTED]]
-            if len(inputs) > MAX_LISTED:
-                lines.append(f"  ... and {len(inputs) - MAX_LISTED} more: {self.skipped_file}")
-        return lines
+        return skipped_messages(self.skipped_file, self.skipped)
