@@ -11,8 +11,7 @@ from typing import Any
 from multispace.data.images import conversions, decode, read_bytes
 from multispace.errors import ImageError, brief
 from multispace.exit_status import SKIPPED
-
-MAX_LISTED = 10  # failures that :meth:`Survey.render` lists
+from multispace.long_lists import first_lines
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ class Survey:
             f"{len(self.failures)} cannot be read",
         ]
         reasons = [f"  {brief(file)}: {brief(why)}" for file, why in self.failures.items()]
-        lines += reasons[:MAX_LISTED]
-        if len(reasons) > MAX_LISTED:
-            lines.append(f"  ... and {len(reasons) - MAX_LISTED} more: --json lists them all")
+        lines += first_lines(reasons)
         return "\n".join(lines)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.maintenance.long_lists import first_lines
 from multispace.errors import brief
+from multispace.long_lists import first_lines
 from multispace.pipeline.console.table import text_table
 
 

@@ -10,6 +10,7 @@ from multispace.data.annotations.image_index import ImageIndex
 from multispace.data.caption_results import CaptionResult, read_results
 from multispace.errors import PipelineError, brief, shown
 from multispace.exit_status import SKIPPED
+from multispace.long_lists import first_lines
 from multispace.pipeline.metrics.captions.coco_metrics import (
     Scores,
     score_captions,
@@ -19,7 +20,6 @@ from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId
 from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
 
 MAX_SHOWN = 3  # image ids in an error message
-MAX_LISTED = 10  # problems that are listed on the terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,7 @@ class ScoredResults(Scores):
 
     def messages(self) -> list[str]:
         """Return the first entries of the annotations that were skipped, and their number."""
-        lines = [f"skipped: {brief(problem)}" for problem in self.problems[:MAX_LISTED]]
-        if len(self.problems) > MAX_LISTED:
-            lines.append(f"... and {len(self.problems) - MAX_LISTED} more: --json lists them all")
-        return lines
+        return first_lines([f"skipped: {brief(problem)}" for problem in self.problems])
 
 
 def score_results(

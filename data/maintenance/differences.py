@@ -11,8 +11,8 @@ import numpy as np
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.maintenance.hints import repair_hint
-from multispace.data.maintenance.long_lists import first_lines
 from multispace.errors import CacheError, brief
+from multispace.long_lists import first_lines
 
 WORST = 5
 

@@ -11,8 +11,8 @@ import numpy as np
 from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import CacheWriter, write_cache
-from multispace.data.maintenance.long_lists import first_lines
 from multispace.errors import CacheError, brief
+from multispace.long_lists import first_lines
 
 # Two computations of one vector, in different precisions, stay this close; those of two images,
 # or of other weights, do not.

@@ -7,8 +7,8 @@ from multispace.data.annotations import Problem
 from multispace.data.files import write_json
 from multispace.data.images import NO_FILE
 from multispace.errors import brief
+from multispace.long_lists import first_lines
 
-MAX_LISTED = 10  # skipped inputs of a kind that are listed on the terminal
 MISSING, UNREADABLE = "missing image", "unreadable image"
 
 
@@ -46,7 +46,7 @@ def skipped_messages(file: Path, skipped: Mapping[str, Sequence[str]]) -> list[s
     lines = []
     for kind, inputs in skipped.items():
         lines.append(f"skipped, {kind}: {len(inputs)}")
-        lines += [f"  {brief(line)}" for line in inputs[:MAX_LISTED]]
-        if len(inputs) > MAX_LISTED:
-            lines.append(f"  ... and {len(inputs) - MAX_LISTED} more: {file}")
+        lines += first_lines(
+            [f"  {brief(line)}" for line in inputs], f"  ... and {{}} more: {file}"
+        )
     return lines

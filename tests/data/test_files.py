@@ -104,9 +104,12 @@ def largest_file(size):
 @pytest.mark.parametrize("size", [600, 100_000])  # refused at the flush, and at the write
 def test_a_write_that_the_system_cuts_short_leaves_what_was_there(path, size):
     write_json(path, 1)
-    with largest_file(500), pytest.raises(OSError, match="too large") as caught:
-        with atomic_write(path) as file:
-            file.write(bytes(size))
+    with (
+        largest_file(500),
+        pytest.raises(OSError, match="too large") as caught,
+        atomic_write(path) as file,
+    ):
+        file.write(bytes(size))
     assert caught.value.filename == str(path)
     assert json.loads(path.read_bytes()) == 1
     assert names(path.parent) == ["file"]
