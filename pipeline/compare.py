@@ -70,12 +70,13 @@ class Section:
     def tables(self) -> list[Table]:
         """Return the scores and, where there are two groups or more, the differences."""
         rows = [[name, *map(_cell, cells.values())] for name, cells in self.groups.items()]
-        tables = [Table(self.title, ("", *self.columns), rows)]
+        head = ("", *(diversity.SHOWN.get(column, column) for column in self.columns))
+        tables = [Table(self.title, head, rows)]
         if self.differences:
             rows = [
                 [f"{b} minus {a}", *map(_range, cells.values())] for a, b, cells in self.differences
             ]
-            tables.append(Table(f"{self.title}: differences", ("", *self.columns), rows))
+            tables.append(Table(f"{self.title}: differences", head, rows))
         return tables
 
 

@@ -16,6 +16,8 @@ from multispace.pipeline.metrics.captions.ngrams import ORDERS, Ngram, ngrams
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 COLUMNS = ("Div-1", "Div-2", "mBLEU-4", "self-CIDEr", "unique", "novel")
+CORPUS_MBLEU = "mBLEU-4 (corpus)"
+SHOWN = {"mBLEU-4": "mBLEU-4 (sentence)"}  # names in tables that differ from those on disk
 ROUNDING = 1e-12  # eigenvalues below this are 0
 NOTES = (
     "tokens are those of the metrics: Penn Treebank, lower case, without punctuation",
@@ -25,8 +27,10 @@ NOTES = (
 SAMPLE_NOTES = (
     "Div-n: different n-grams divided by words of an image's samples; unique: different samples "
     "divided by samples of an image; both, like all below, averaged over images",
-    "mBLEU-4: pycocoevalcap's sentence BLEU-4 of each sample against the others of its image; "
-    "lower is more diverse",
+    "mBLEU-4 (sentence): pycocoevalcap's sentence BLEU-4 of each sample against the others of its "
+    "image, averaged over samples and images; lower is more diverse",
+    "mBLEU-4 (corpus): corpus BLEU-4 of the i-th samples of all images against the others of their "
+    "images, averaged over i, as in the literature (Wang 2016; Luo 2020)",
     "self-CIDEr (Wang & Chan 2019): -log_N (sqrt l_1 / sum_i sqrt l_i), l the eigenvalues, largest "
     "first, of the N x N matrix of CIDEr between an image's samples; 0 for equal captions, 1 for "
     "captions that have nothing in common",
@@ -57,25 +61,28 @@ def sample_summary(
     """Describe the N samples of each of P images.
 
     :param kernels: CIDEr between the samples of each image, by :meth:`TfIdf.kernel`
-    :returns: each of COLUMNS averaged over images, and the number of different words; COLUMNS of
-        each image (P, 6)
+    :returns: each of COLUMNS averaged over images, mBLEU-4 of the corpus, and the number of
+        different words; COLUMNS of each image (P, 6)
     """
+    siblings = np.array([sibling_statistics(captions) for captions in samples])  # (P, N, 6)
     each = np.array(
         [
             (
                 div(captions, 1),
                 div(captions, 2),
-                sibling_bleu(captions).mean(),
+                sentence_bleu.mean(),
                 self_cider(kernel),
                 len(set(captions)) / len(captions),
                 np.mean([caption not in training for caption in captions]),
             )
-            for captions, kernel in zip(samples, kernels, strict=True)
+            for captions, sentence_bleu, kernel in zip(
+                samples, sibling_bleu(siblings), kernels, strict=True
+            )
         ]
     )
     means = dict(zip(COLUMNS, each.mean(0).tolist(), strict=True))
     words = _words([caption for captions in samples for caption in captions])
-    return {**means, "words": words}, each
+    return {**means, CORPUS_MBLEU: corpus_mbleu(siblings), "words": words}, each
 
 
 def div(captions: Sequence[str], order: int) -> float:
@@ -90,8 +97,35 @@ def div(captions: Sequence[str], order: int) -> float:
     return len(different) / words if words else 0.0
 
 
-def sibling_bleu(captions: Sequence[str]) -> Floats:
-    """Return sentence BLEU-4 of each of two or more captions against the others. (N,)"""
+def sibling_bleu(statistics: Floats) -> Floats:
+    """Return sentence BLEU-4 of each sample against the others of its image.
+
+    :param statistics: of :func:`sibling_statistics`, (..., 6)
+    :returns: (...)
+    """
+    rows = with_totals(statistics.reshape(-1, statistics.shape[-1]))
+    return bleu(rows)[:, 3].reshape(statistics.shape[:-1])
+
+
+def corpus_mbleu(statistics: Floats) -> float:
+    """Return corpus BLEU-4 of the i-th samples of all images, averaged over i.
+
+    The references of a sample are the other samples of its image. This is the mBLEU-4 of the
+    literature on diverse captions (Wang 2016; Luo 2020).
+
+    :param statistics: of :func:`sibling_statistics` for each image, (P, N, 6)
+    """
+    images, count, columns = statistics.shape
+    rows = with_totals(statistics.reshape(-1, columns)).reshape(images, count, -1)
+    return float(bleu(rows.sum(0))[:, 3].mean())
+
+
+def sibling_statistics(captions: Sequence[str]) -> Floats:
+    """Return BLEU's statistics of each of two or more captions against the others. (N, 6)
+
+    They are the length, the length of the nearest other caption, and the matched n-grams of 1 to
+    4 words, as in :class:`BleuMetric`.
+    """
     counts = [sum(ngrams(caption), Counter[Ngram]()) for caption in captions]
     lengths = [len(caption.split()) for caption in captions]
     # The highest count among the others is one of the two highest counts among all.
@@ -112,7 +146,7 @@ def sibling_bleu(captions: Sequence[str]) -> Floats:
         siblings = lengths[:row] + lengths[row + 1 :]
         nearest = min(siblings, key=lambda other: (abs(other - lengths[row]), other))
         rows.append([lengths[row], nearest, *matches])
-    return bleu(with_totals(np.array(rows, float)))[:, 3]
+    return np.array(rows, float)
 
 
 def self_cider(kernel: Floats) -> float:

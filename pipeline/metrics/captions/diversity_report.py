@@ -89,11 +89,14 @@ def diversity_text(report: Mapping[str, Any]) -> str:
     lines = [f"{novel:.1%} of the captions are novel, {words} words in use"]
     if "samples" in report:
         samples = dict(report["samples"])
-        head = [f"{samples.pop('n')} samples per image", *samples]
+        count = samples.pop("n")
+        head = [f"{count} samples per image"]
+        head += [diversity.SHOWN.get(name, name) for name in samples]
         cells = [f"{v:.3f}" if isinstance(v, float) else v for v in samples.values()]
         lines.append(text_table(head, [["mean", *cells]]))
         if report["consensus"]:
             best = report["oracle"]
-            lines.append(scores_table({"best (oracle)": best["best"], "mean": best["mean"]}))
+            chosen = {f"best of {count} (oracle)": best["best"], "mean": best["mean"]}
+            lines.append(scores_table(chosen))
             lines.append(scores_table({"consensus": report["consensus"]}))
     return "\n".join(lines)
