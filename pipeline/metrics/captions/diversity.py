@@ -17,7 +17,8 @@ from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 COLUMNS = ("Div-1", "Div-2", "mBLEU-4", "self-CIDEr", "unique", "novel")
 CORPUS_MBLEU = "mBLEU-4 (corpus)"
-SHOWN = {"mBLEU-4": "mBLEU-4 (sentence)"}  # names in tables that differ from those on disk
+# Names in tables that differ from those on disk.
+SHOWN: dict[str, str] = {"mBLEU-4": "mBLEU-4 (sentence)"}
 ROUNDING = 1e-12  # eigenvalues below this are 0
 NOTES = (
     "tokens are those of the metrics: Penn Treebank, lower case, without punctuation",

@@ -91,7 +91,7 @@ def diversity_text(report: Mapping[str, Any]) -> str:
         samples = dict(report["samples"])
         count = samples.pop("n")
         head = [f"{count} samples per image"]
-        head += [diversity.SHOWN.get(name, name) for name in samples]
+        head += [diversity.SHOWN.get(str(name), str(name)) for name in samples]
         cells = [f"{v:.3f}" if isinstance(v, float) else v for v in samples.values()]
         lines.append(text_table(head, [["mean", *cells]]))
         if report["consensus"]:

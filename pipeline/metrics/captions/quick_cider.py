@@ -19,10 +19,11 @@ def quick_cider(pairs: Pairs, captions: Sequence[str]) -> float:
     """
     references = pairs.captions.references()
     ids = [pairs.captions.image_ids[image] for image in pairs.images]
-    candidates = {i: [_plain(text)] for i, text in zip(ids, captions, strict=True)}
-    known = {i: [_plain(text) for text in references[i]] for i in ids}
+    candidates = {i: [plain_tokens(text)] for i, text in zip(ids, captions, strict=True)}
+    known = {i: [plain_tokens(text) for text in references[i]] for i in ids}
     return float(Cider().compute_score(known, candidates)[0])
 
 
-def _plain(text: str) -> str:
+def plain_tokens(text: str) -> str:
+    """Return lower-cased words without punctuation, joined by spaces, as the other tokens are."""
     return " ".join(word for w in text.split() if (word := bare(w)))

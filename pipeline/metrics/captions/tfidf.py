@@ -1,12 +1,13 @@
 """CIDEr's TF-IDF vectors of captions, for many captions of an image at once."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from multispace.pipeline.metrics.captions.metric import Floats
-from multispace.pipeline.metrics.captions.ngrams import ORDERS, ngrams
+from multispace.pipeline.metrics.captions.ngrams import ORDERS, Ngram, ngrams
 
 SIGMA = 6.0  # std of CIDEr-D's length penalty, in words
 
@@ -18,14 +19,18 @@ class TfIdf:
     were in one (Vedantam 2015, as in pycocoevalcap).
 
     :param references: of each image, as tokens
+    :param scored: the captions that will be compared, if the n-grams of no others need counting;
+        many references then take little memory
     """
 
-    def __init__(self, references: Sequence[Sequence[str]]) -> None:
-        self._documents = Counter(
-            gram
-            for captions in references
-            for gram in {g for caption in captions for order in ngrams(caption) for g in order}
-        )
+    def __init__(
+        self, references: Sequence[Sequence[str]], scored: Iterable[str] | None = None
+    ) -> None:
+        wanted = None if scored is None else {gram for text in scored for gram in _grams(text)}
+        self._documents: Counter[Ngram] = Counter()
+        for captions in references:
+            found = {gram for caption in captions for gram in _grams(caption)}
+            self._documents.update(found if wanted is None else found & wanted)
         self._log_images = float(np.log(len(references)))
 
     def vectors(self, captions: Sequence[str]) -> tuple[Floats, ...]:
@@ -56,18 +61,26 @@ class TfIdf:
 
     def cider_d(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
         """Return CIDEr-D of each of N captions of an image, as pycocoevalcap does. (N,)"""
+        return self.similarities(captions, references).mean(1)
+
+    def similarities(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
+        """Return CIDEr-D of each of N captions with each of M references as the only one. (N, M)"""
         count = len(captions)
         texts = [*captions, *references]
         cosines = np.zeros((count, len(references)))
         for matrix in self.vectors(texts):
-            hypotheses, known = matrix[:count, None], matrix[None, count:]
-            clipped = (np.minimum(hypotheses, known) * known).sum(-1)
+            known = matrix[count:]
+            clipped = np.array([(np.minimum(row, known) * known).sum(-1) for row in matrix[:count]])
             norms = np.linalg.norm(matrix, axis=1)
             cosines += _over(clipped, norms[:count, None] * norms[count:]) / ORDERS
         # pycocoevalcap takes the number of pairs of words as the length.
         lengths = np.array([max(0, len(text.split()) - 1) for text in texts], float)
         apart = lengths[:count, None] - lengths[count:]
-        return 10 * (cosines * np.exp(-(apart**2) / (2 * SIGMA**2))).mean(1)
+        return 10 * cosines * np.exp(-(apart**2) / (2 * SIGMA**2))
+
+
+def _grams(caption: str) -> Iterator[Ngram]:
+    return chain.from_iterable(ngrams(caption))
 
 
 def _over(above: Floats, below: Floats) -> Floats:
