@@ -69,6 +69,17 @@ def remove_partial(folder: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
+def write_synced(path: Path, content: bytes) -> None:
+    """Write and sync a file of a folder that is renamed to its place afterwards.
+
+    :raises OSError: it cannot be written; names the file where the disk is full.
+    """
+    with names_full_disk(path), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, whole or not at all."""
     with atomic_write(path) as file:

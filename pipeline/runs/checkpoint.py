@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from multispace.data.documents import (
@@ -31,12 +31,18 @@ from multispace.data.documents import (
     Object,
     Text,
 )
-from multispace.errors import CheckpointError
+from multispace.data.files import read_file, sync_folder, write_synced
+from multispace.errors import CheckpointError, DataError, brief
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimiser.safetensors"
 AVERAGE = "average.safetensors"
 STATE = "state.json"
+
+MAX_TENSOR_BYTES = 8 << 30  # of a file; it is read into memory
+ATTEMPTS, PAUSE = 20, 0.05  # seconds between attempts to read what is being replaced
+# What safetensors raises for content that is not its own, or of types that torch has not.
+_NO_TENSORS = (SafetensorError, ValueError, KeyError, TypeError)
 
 _COUNT = Integer(min=0)
 _DIGEST = Text(pattern="[0-9a-f]{64}")
@@ -96,7 +102,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     try:
         _write(partial, checkpoint)
     except CheckpointError:
-        shutil.rmtree(partial, ignore_errors=True)  # it would take the room that is lacking
+        shutil.rmtree(partial, ignore_errors=True)  # leave the space to others
         raise
     previous = _previous(folder)
     with _names_file(folder):
@@ -104,7 +110,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             shutil.rmtree(previous, ignore_errors=True)
             os.rename(folder, previous)
         os.rename(partial, folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -115,21 +121,19 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         OPTIMIZER: checkpoint.optimizer,
         AVERAGE: checkpoint.average,
     }
-    files = {name: tensors for name, tensors in parts.items() if tensors is not None}
     digests = {}
-    for name, tensors in files.items():
-        with _names_file(folder / name):
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name)
-            digests[name] = _sha256(folder / name)
+    for name, tensors in parts.items():
+        if tensors is not None:
+            content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+            digests[name] = hashlib.sha256(content).hexdigest()
+            with _names_file(folder / name):
+                write_synced(folder / name, content)
     state = {**checkpoint.state, "files": digests}
     text = json.dumps({**state, "digest": _state_digest(state)}, indent=1, allow_nan=False)
     with _names_file(folder / STATE):
-        (folder / STATE).write_text(text + "\n")
-    for name in (*files, STATE):
-        with _names_file(folder / name):
-            _sync(folder / name)
+        write_synced(folder / STATE, f"{text}\n".encode())
     with _names_file(folder):
-        _sync(folder)
+        sync_folder(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -138,8 +142,24 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     The tensors are those that were written; whether they fit a model is for
     :mod:`multispace.pipeline.runs.tensor_checks` to say.
 
+    Training may replace the checkpoint in the meantime: it is then read again, so that all files
+    are of one checkpoint.
+
     :raises CheckpointError: it is missing or damaged; names the file.
     """
+    for _ in range(ATTEMPTS):
+        before = _identity(folder)
+        try:
+            return _read(folder)
+        except CheckpointError:
+            unchanged = _identity(folder) == before
+            if unchanged and (before is not None or not _previous(folder).exists()):
+                raise
+            time.sleep(PAUSE)
+    return _read(folder)
+
+
+def _read(folder: Path) -> Checkpoint:
     state = _read_state(folder / STATE)
     digests = state.pop("files", None)
     if digests is None or WEIGHTS not in digests:
@@ -193,6 +213,15 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one of its name; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _previous(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.previous")
 
@@ -213,19 +242,27 @@ def _state_digest(state: dict[str, Any]) -> str:
 
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
+    """Read a file once: the bytes that are checked are the bytes that are used."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError("not a plain file", where=path, hint="the checkpoint is damaged")
-        if _sha256(path) != digest:
+        content = read_file(path, MAX_TENSOR_BYTES)
+        if hashlib.sha256(content).hexdigest() != digest:
             raise CheckpointError(
                 "does not match its digest", where=path, hint="the file is damaged"
             )
-        return load_file(path)
+        return load(content)
     except FileNotFoundError:
         raise CheckpointError("not found", where=path, hint="the checkpoint is damaged") from None
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(
-            f"not readable ({error})", where=path, hint="the file is damaged"
+            f"not readable ({error.strerror})", where=path, hint="check its permissions"
+        ) from error
+    except CheckpointError:
+        raise
+    except DataError as error:
+        raise CheckpointError(error.what, where=path, hint="the checkpoint is damaged") from error
+    except _NO_TENSORS as error:
+        raise CheckpointError(
+            f"not readable ({brief(error, 200)})", where=path, hint="the file is damaged"
         ) from error
 
 
@@ -241,19 +278,3 @@ def _names_file(path: Path) -> Iterator[None]:
             where=path,
             hint="make room and run the same command with --resume",
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

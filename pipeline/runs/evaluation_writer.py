@@ -4,13 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
-from multispace.data.files import json_bytes, sync_folder
+from multispace.data.files import json_bytes, sync_folder, write_synced
 from multispace.errors import PipelineError
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
 from multispace.pipeline.runs.evaluation_folder import (
@@ -23,6 +20,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     Record,
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
+from multispace.pipeline.runs.run_lock import RunLock, check_no_link
 
 PARTIAL = ".partial-"  # before the name of a folder that is being written
 
@@ -54,7 +52,9 @@ def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -
     :raises PipelineError: a folder is a link, or another kind of file.
     """
     root = run / EVALUATIONS
-    with _lock(root):
+    check_no_link(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with RunLock(root, wait=True):
         _recover(root)
         partial = root / f"{PARTIAL}{record.folder_name}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -62,28 +62,9 @@ def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         last = {RECORD: json_bytes({**record.to_json(), "files": digests})}
         for name, content in {**contents, **last}.items():
-            _write_synced(partial / name, content)
+            write_synced(partial / name, content)
         sync_folder(partial)
         return _put(root, partial, record.folder_name)
-
-
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Hold the lock of a run's evaluations, while they are written and renamed.
-
-    It is not the lock of the run, so that a checkpoint can be evaluated while training goes on,
-    and several splits at once.
-    """
-    for place in (root, root / ".lock"):
-        if place.is_symlink():
-            raise PipelineError(
-                "is a link; an evaluation is not written through links",
-                where=place,
-                hint="replace it by a folder or remove it",
-            )
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".lock", mode=0o666):  # the kernel frees the lock of a killed process
-        yield
 
 
 def _recover(root: Path) -> None:
@@ -91,7 +72,7 @@ def _recover(root: Path) -> None:
     for replaced in root.glob(f"{REPLACED}?*"):
         folder = root / replaced.name.removeprefix(REPLACED)
         if replaced.is_symlink() or folder.is_symlink():
-            continue  # made by nobody's writer, and it may lead anywhere
+            continue  # no writer makes links, and they may lead anywhere
         if folder.exists():
             _clear(replaced, folder)
         else:
@@ -136,10 +117,3 @@ def _clear(replaced: Path, folder: Path) -> None:
             os.rename(entry, folder / entry.name)
     if not any(replaced.iterdir()):
         replaced.rmdir()
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.evaluation_folder import digest_references
 from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
 from multispace.pipeline.runs.run_folder import load_run
+from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.score import score_results
 from multispace.pipeline.train import train
 
@@ -114,6 +115,13 @@ def test_an_evaluation_that_fails_leaves_the_earlier_one(folder, monkeypatch, st
         evaluate(ask(folder, importance_samples=0))
     assert {path.name: path.read_bytes() for path in written.iterdir()} == before
     assert not list(written.parent.glob(".partial-*"))
+
+
+def test_a_run_in_training_is_evaluated(folder):
+    with RunLock(folder / "base"):
+        evaluate(ask(folder, seed=7))
+    name = "test,metrics=rouge+cider,seed=7"
+    assert (folder / "base" / "evaluation" / name / "scores.json").exists()
 
 
 def test_another_beam_or_fewer_metrics_leave_a_fuller_evaluation(folder):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import resource
@@ -199,7 +200,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     path = tmp_path / "last" / WEIGHTS
     path.write_bytes(b"no tensors")
     state = json.loads((tmp_path / "last" / STATE).read_text())
-    state["files"][WEIGHTS] = checkpoint._sha256(path)
+    state["files"][WEIGHTS] = hashlib.sha256(path.read_bytes()).hexdigest()
     del state["digest"]  # as earlier versions wrote it
     (tmp_path / "last" / STATE).write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: not readable .* damaged"):
@@ -240,6 +241,77 @@ def test_the_one_before_is_taken_where_the_last_is_missing(tmp_path):
 def test_without_any_checkpoint_the_error_is_about_the_last(tmp_path):
     with pytest.raises(CheckpointError, match=r"last/state.json: not found"):
         load_latest(tmp_path / "last")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_rights_of_the_files_follow_the_umask(tmp_path, umask):
+    def save() -> None:
+        os.umask(umask)
+        save_checkpoint(tmp_path / "last", make(1))
+
+    assert in_child(save) == 0
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "last").iterdir()}
+    assert rights == dict.fromkeys((WEIGHTS, OPTIMIZER, STATE), 0o666 & ~umask)
+
+
+# Training replaces a checkpoint while it is read
+
+
+def assert_whole(loaded: Checkpoint) -> int:
+    """Check that all parts are of one checkpoint, and return its step."""
+    step = loaded.state["step"]
+    assert_same(loaded.weights, make(step).weights)
+    assert_same(loaded.optimizer, make(step).optimizer)
+    return step
+
+
+@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_whole(
+    tmp_path, monkeypatch, moment, times
+):
+    last = tmp_path / "last"
+    save_checkpoint(last, make(1))
+    reads, saved = 0, 1
+
+    def replace_first(function):
+        def read(*arguments, **options):
+            nonlocal reads, saved
+            reads += 1
+            if reads > moment and saved <= times:
+                saved += 1
+                save_checkpoint(last, make(saved))
+            return function(*arguments, **options)
+
+        return read
+
+    monkeypatch.setattr(checkpoint, "PAUSE", 0)
+    monkeypatch.setattr(checkpoint, "read_file", replace_first(checkpoint.read_file))
+    monkeypatch.setattr(checkpoint, "_read_state", replace_first(checkpoint._read_state))
+    assert 1 <= assert_whole(load_checkpoint(last)) <= times + 1
+    assert saved == (times + 1 if moment < 3 else 1)
+
+
+def test_a_checkpoint_is_read_whole_while_another_process_saves(tmp_path):
+    last = tmp_path / "last"
+    save_checkpoint(last, make(1))
+    ready, go = os.pipe()
+
+    def save_often() -> None:
+        os.write(go, b".")
+        for step in range(2, 60):
+            save_checkpoint(last, make(step))
+
+    child = os.fork()
+    if child == 0:
+        save_often()
+        os._exit(0)
+    os.read(ready, 1)
+    steps = []
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        steps.append(assert_whole(load_checkpoint(last)))
+    assert len(set(steps)) > 2
+    assert steps == sorted(steps)
 
 
 # A kill at any moment
@@ -293,14 +365,14 @@ def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(tmp_path)
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
 def test_a_kill_in_the_middle_of_a_file_leaves_what_was_there(tmp_path, monkeypatch, name, first):
-    def half_a_file(tensors: dict[str, Tensor], path: Path) -> None:
-        path.write_bytes(b"half a file")
+    def half_a_file(path: Path, content: bytes) -> None:
+        path.write_bytes(content[: len(content) // 2])
         if path.name == name:
             die()
 
     if not first:
         save_checkpoint(tmp_path / "last", make(1))
-    monkeypatch.setattr(checkpoint, "save_file", half_a_file)
+    monkeypatch.setattr(checkpoint, "write_synced", half_a_file)
     assert in_child(lambda: save_checkpoint(tmp_path / "last", make(2))) == KILLED
     if first:
         with pytest.raises(CheckpointError, match="not found"):

@@ -112,7 +112,7 @@ def test_a_writer_that_is_killed_leaves_the_old_evaluation_or_the_new(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "rename", limited(os.rename))
-        patch.setattr(module, "_write_synced", limited(module._write_synced))
+        patch.setattr(module, "write_synced", limited(module.write_synced))
         patch.setattr(module, "_clear", limited(module._clear))
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, noise=3)

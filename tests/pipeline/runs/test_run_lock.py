@@ -80,3 +80,27 @@ def test_of_two_trainings_that_begin_at_once_one_is_refused(options, monkeypatch
             train(options)
         assert not (options.run / "config.json").exists()
     other.release()
+
+
+def test_a_run_is_resumed_while_an_evaluation_of_it_is_written(options):
+    train(options)
+    (options.run / "evaluation").mkdir()
+    with RunLock(options.run / "evaluation", wait=True):
+        assert train(dataclasses.replace(options, steps=4), resume=True).steps == 4
+
+
+def test_everyone_who_may_write_to_the_folder_may_take_the_lock(tmp_path):
+    with RunLock(tmp_path):
+        assert (tmp_path / ".lock").stat().st_mode & 0o666 == 0o666
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_nothing_is_locked_through_a_link(tmp_path, wait):
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").symlink_to(theirs)
+    with pytest.raises(PipelineError, match=r"\.lock: is a symbolic link; nothing is written"):
+        RunLock(run, wait=wait).acquire()
+    assert theirs.read_text() == "theirs"
