@@ -226,6 +226,7 @@ class DocumentFormat:
     :param hint: what to do about a file that does not fit
     :param max_bytes: of the file, or of one line of JSON lines
     :param max_depth: of lists and objects inside each other
+    :param max_integer: of whole numbers, positive or negative
     """
 
     kind: Kind = field(default_factory=Kind)
@@ -233,6 +234,7 @@ class DocumentFormat:
     hint: str | None = None
     max_bytes: int = MAX_BYTES
     max_depth: int = MAX_DEPTH
+    max_integer: int = MAX_INTEGER
 
     def read_json(self, path: Path) -> Any:
         """Return the content of a JSON file.
@@ -296,7 +298,7 @@ class DocumentFormat:
         :raises Error: it does not fit.
         """
         try:
-            _check_plain(value, self.max_depth)
+            _check_plain(value, self.max_depth, self.max_integer)
             self.kind.check(value, "")
         except MismatchError as error:
             raise self._error(where, error) from error
@@ -336,8 +338,8 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _check_plain(value: Any, max_depth: int) -> None:
-    """Check that a value is of JSON's types and not too deep. Without recursion.
+def _check_plain(value: Any, max_depth: int, max_integer: int) -> None:
+    """Check that a value is of JSON's types, and not too deep or large. Without recursion.
 
     :raises MismatchError: it is not.
     """
@@ -352,8 +354,9 @@ def _check_plain(value: Any, max_depth: int) -> None:
                 inner += entry.values()
             elif isinstance(entry, list):
                 inner += entry
-            elif isinstance(entry, int) and abs(entry) > MAX_INTEGER:
-                raise MismatchError("", "holds a whole number of more than 63 bits")
+            elif isinstance(entry, int) and abs(entry) > max_integer:
+                bits = max_integer.bit_length()
+                raise MismatchError("", f"holds a whole number of more than {bits} bits")
             elif not isinstance(entry, str | int | float | None):
                 raise MismatchError("", f"holds a value of type {type(entry).__name__}")
         level, depth = inner, depth + 1

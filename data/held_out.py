@@ -6,7 +6,6 @@ move likewise. Test images stay in their split.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,34 @@ from typing import Any
 
 from multispace.data.annotations.annotation_file import read_bytes
 from multispace.data.annotations.collection import CaptionedImage, Collection
+from multispace.data.documents import (
+    DocumentFormat,
+    Either,
+    Integer,
+    Kind,
+    ListOf,
+    Nullable,
+    Object,
+    Text,
+)
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of
-from multispace.errors import AnnotationError, DataError, brief
+from multispace.errors import AnnotationError, DataError
 
 # Split -> split of its images that show a held-out pair.
 HELD_OUT_SPLITS = {"train": "held-out", "val": "held-out-val"}
 _LISTS = ("val_images_split", "test_images_split")
+_PAIRS = ListOf(Text(max_length=200), max_items=10_000)
+_IDS = ListOf(Either((Integer(), Text(max_length=4096))))
+RECORD = DocumentFormat(
+    Object({"pairs": _PAIRS, "split_file": Nullable(Text(pattern="[0-9a-f]{64}"))})
+)
+PUBLISHED_SPLIT = DocumentFormat(
+    Object({"heldout_pairs": _PAIRS, **dict.fromkeys(_LISTS, _IDS)}, others=Kind()),
+    error=AnnotationError,
+    hint="give one of the published dataset_splits_N.json",
+    max_bytes=1 << 30,
+)
 
 
 @dataclass(frozen=True)
@@ -54,16 +74,8 @@ class HeldOut:
 
         :raises DataError: the text is something else.
         """
-        try:
-            value = json.loads(text)
-            pairs, split_file = value["pairs"], value["split_file"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"held_out is {brief(text, 60)!r} and names no pairs") from error
-        if not isinstance(pairs, list) or not all(isinstance(pair, str) for pair in pairs):
-            raise DataError(f"held_out is {brief(text, 60)!r}, expected a list of pairs")
-        if split_file is not None and not isinstance(split_file, str):
-            raise DataError(f"held_out is {brief(text, 60)!r}, expected a digest as split_file")
-        return cls(tuple(pairs), split_file)
+        value = RECORD.parse_json(text.encode(), "held_out")
+        return cls(tuple(value["pairs"]), value["split_file"])
 
 
 def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
@@ -75,17 +87,13 @@ def read_split_file(path: Path) -> tuple[HeldOut, frozenset[str]]:
     :raises AnnotationError: the file is something else.
     """
     data = read_bytes(path)
+    document = PUBLISHED_SPLIT.parse_json(data, path)
+    ids = frozenset(str(image) for name in _LISTS for image in document[name])
     try:
-        document = json.loads(data)
-        pairs = tuple(document["heldout_pairs"] or ())
-        ids = frozenset(str(image) for name in _LISTS for image in document[name])
-        return HeldOut(pairs, hashlib.sha256(data).hexdigest()), ids
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError) as error:
-        raise AnnotationError(
-            f"no split with held-out pairs ({brief(repr(error), 100)})",
-            where=path,
-            hint="give one of the published dataset_splits_N.json",
-        ) from error
+        held = HeldOut(tuple(document["heldout_pairs"]), hashlib.sha256(data).hexdigest())
+    except DataError as error:
+        raise AnnotationError(error.what, where=path, hint=PUBLISHED_SPLIT.hint) from error
+    return held, ids
 
 
 def shows(captions: Sequence[str], factors: Any, pair: Pair) -> bool:

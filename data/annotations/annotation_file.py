@@ -1,16 +1,22 @@
 """The content of an annotation file, decoded once for all readers."""
 
 import codecs
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from multispace.data.documents import DocumentFormat
 from multispace.data.files import read_file
 from multispace.errors import AnnotationError, DataError
 
-MAX_BYTES = 2 << 30  # of an annotation file; MS-COCO's have a twentieth of a gigabyte
+MAX_BYTES = 2 << 30  # of an annotation file; those of MS-COCO have 50 MB
+JSON = DocumentFormat(
+    error=AnnotationError,
+    hint="the file may be truncated or written by hand: download or export it again",
+    max_bytes=MAX_BYTES,
+    max_integer=1 << 256,  # ids may be hashes
+)
 
 
 @dataclass(frozen=True)
@@ -40,26 +46,20 @@ class AnnotationFile:
     def document(self) -> Any:
         """The content of a JSON file; a list of the lines' values for JSON lines.
 
-        :raises AnnotationError: the file is not UTF-8, or not complete JSON.
+        :raises AnnotationError: the file is not UTF-8, not complete JSON, or nested too deeply.
         """
         try:
-            text = self.data.decode("utf-8-sig")
+            self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise AnnotationError(
                 f"byte {error.start} is not UTF-8", where=self.path, hint="save the file as UTF-8"
             ) from error
         try:
-            return json.loads(text)
-        except RecursionError:
-            raise AnnotationError("JSON nested too deeply", where=self.path) from None
-        except ValueError as error:
-            if (values := _json_lines(text)) is not None:
+            return JSON.parse_json(self.data, self.path)
+        except AnnotationError:
+            if (values := _json_lines(self.data)) is not None:
                 return values
-            raise AnnotationError(
-                f"not complete JSON ({error})",
-                where=self.path,
-                hint="the file may be truncated: download or export it again",
-            ) from error
+            raise
 
     @cached_property
     def encoding(self) -> str:
@@ -113,16 +113,13 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _json_lines(text: str) -> list[Any] | None:
+def _json_lines(data: bytes) -> list[Any] | None:
     """Return the values of JSON lines, or None if a line is not JSON."""
-    values = []
-    for line in text.split("\n"):
-        if line.strip():
-            try:
-                values.append(json.loads(line))
-            except (ValueError, RecursionError):
-                return None
-    return values
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    try:
+        return [JSON.parse_json(line, "") for line in lines]
+    except AnnotationError:
+        return None
 
 
 def _decodes(line: bytes, encoding: str) -> bool:

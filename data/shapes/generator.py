@@ -1,4 +1,4 @@
-"""Writing a generated collection: images, and COCO annotations with their factors."""
+"""Write a generated collection: images, and COCO annotations with their factors."""
 
 import json
 import os
@@ -9,22 +9,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.files import read_file, sync_folder
+from multispace.data.documents import DocumentFormat, Kind, ListOf, MapOf, Object, Text
+from multispace.data.files import names_full_disk, sync_folder, write_synced
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.drawing import render
 from multispace.data.shapes.scene import draw_scene, factor_values, parse_pairs
 from multispace.data.shapes.sentences import CAPTIONS_PER_IMAGE, captions_of
-from multispace.errors import AnnotationError, DataError, brief
+from multispace.errors import AnnotationError, DataError
 
 MIN_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
 MIN_SIZE = 16  # pixels
-MAX_BYTES = 1 << 30  # of an annotation file that is read
 HELD_OUT_SPLIT = "held-out"
+FACTORS = DocumentFormat(
+    Object(
+        {"images": ListOf(Object({"file_name": Text(), "factors": MapOf()}, others=Kind()))},
+        others=Kind(),
+    ),
+    error=AnnotationError,
+    hint="give an annotation file that `multispace shapes` made",
+    max_bytes=1 << 30,
+)
 
 
 @dataclass(frozen=True)
 class ShapesSummary:
-    """A generated collection: images per split, captions in all, and held-out pairs."""
+    """Result of `shapes`: images per split, captions in all, and held-out pairs."""
 
     out: Path
     images: dict[str, int]
@@ -74,7 +83,7 @@ def generate_shapes(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
-            "exists and is not an empty folder", where=out, hint="choose another, or remove it"
+            "exists and is not an empty folder", where=out, hint="choose another folder"
         )
     pairs = parse_pairs(hold_out)
     tenth = images // 10
@@ -84,7 +93,10 @@ def generate_shapes(
 
     place = out.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
+    with (
+        names_full_disk(out),
+        tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary,
+    ):
         folder = Path(temporary) / place.name
         (folder / "images").mkdir(parents=True)
         (folder / "annotations").mkdir()
@@ -124,7 +136,7 @@ def _write_split(
     }
     document = {"info": info, "images": entries, "annotations": annotations}
     file = folder / "annotations" / f"{split}.json"
-    file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    write_synced(file, json.dumps(document, separators=(",", ":")).encode())
 
 
 def read_factors(path: Path) -> dict[str, dict[str, Any]]:
@@ -132,15 +144,8 @@ def read_factors(path: Path) -> dict[str, dict[str, Any]]:
 
     :raises AnnotationError: the file is missing, not JSON, or has no factors.
     """
-    try:
-        document = json.loads(read_file(path, MAX_BYTES))
-        return {entry["file_name"]: entry["factors"] for entry in document["images"]}
-    except (OSError, DataError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AnnotationError(
-            f"no factors to read ({brief(repr(error), 100)})",
-            where=path,
-            hint="give an annotation file that `multispace shapes` made",
-        ) from error
+    images = FACTORS.read_json(path)["images"]
+    return {entry["file_name"]: entry["factors"] for entry in images}
 
 
 def _annotations(image_id: int, captions: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The options of `train`: typed, checked together, and read from files and the command line."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -64,6 +65,8 @@ CONFIG = DocumentFormat(
     max_bytes=1 << 20,
     max_depth=8,
 )
+
+EXPONENT = re.compile(r"[-+]?[0-9]{1,20}([.][0-9]{0,20})?[eE][-+]?[0-9]{1,3}")
 
 RUN, OPTIMIZER = "Run", "Optimizer"
 GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
@@ -247,7 +250,11 @@ def _check_used(
 
 
 def _typed(entry: Field[Any], value: Any, config: Path | None) -> Any:
-    """Return ``value`` in the type of its field; integers are accepted for floats."""
+    """Return ``value`` in the type of its field.
+
+    Integers are accepted for floats, and so is the text ``1e-3``: YAML 1.1 reads numbers without
+    a point as text.
+    """
     if entry.name == "run":
         return Path(value)
     if entry.name == "cache":
@@ -260,6 +267,10 @@ def _typed(entry: Field[Any], value: Any, config: Path | None) -> Any:
         what = f"{entry.name} has {len(value)} characters, at most {MAX_TEXT} are allowed"
         raise OptionError(what, where=config or "command line")
     kind = value_type(entry)
+    if kind in (int, float) and isinstance(value, str) and EXPONENT.fullmatch(value):
+        number = float(value)
+        whole = kind is int and number.is_integer() and abs(number) < 1 << 53
+        value = int(number) if whole else number
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -617,6 +617,34 @@ def test_a_split_list_may_name_images_by_id(tmp_path):
     assert [(image.image_id, image.split) for image in collection.images] == [(3, "test")]
 
 
+@pytest.mark.parametrize("form", ["{}", "val2014/{}", "/data/coco/images/val2014/{}", "{}\r"])
+def test_split_lists_of_m_rnn_divide_the_images_of_coco(tmp_path, form):
+    """m-RNN divides val2014 by lists of file names: coco_val_mRNN.txt, coco_test_mRNN.txt."""
+    names = {number: f"COCO_val2014_{number:012d}.jpg" for number in (42, 73, 74, 133, 196)}
+    content = {
+        "images": [{"id": number, "file_name": name} for number, name in names.items()],
+        "annotations": [
+            {"id": number, "image_id": number, "caption": f"a caption of {number}"}
+            for number in names
+        ],
+    }
+    path = write(tmp_path / "captions_val2014.json", content)
+    lists = {}
+    for split, numbers in {"val": (42, 133), "test": (73, 196)}.items():
+        lines = [form.format(names[number]) + "\n" for number in numbers]
+        lists[split] = write(tmp_path / f"coco_{split}_mRNN.txt", "".join(lines))
+    collection = read_collection(path, split_lists=lists)
+    assert {image.image_id: image.split for image in collection.images} == {
+        42: "val", 73: "test", 133: "val", 196: "test",
+    }  # fmt: skip
+    assert collection.problems == ()
+    assert collection.notes == (
+        "split 'val': 2 images, listed in coco_val_mRNN.txt",
+        "split 'test': 2 images, listed in coco_test_mRNN.txt",
+        "1 captioned images are in no split list and were left out",
+    )
+
+
 def test_random_splits_are_of_images_and_depend_on_the_seed_alone(tmp_path):
     lines = [f"{n}.jpg,caption {k} of {n}\n" for n in range(50) for k in range(2)]
     path = write(tmp_path / "captions.txt", "image,caption\n" + "".join(lines))
@@ -655,7 +683,7 @@ def test_random_splits_are_refused_where_there_are_splits_or_too_few_images(tmp_
         (b"", "empty file"),
         (b"hello\n", "unknown format"),
         (b"\x89PNG\r\n\x1a\n\0\0", "unknown format"),
-        (json.dumps(coco()).encode()[:-30], "not complete JSON"),
+        (json.dumps(coco()).encode()[:-30], "the file may be truncated"),
         (b"[1, 2]", "unknown JSON layout"),
         (b'[{"image_id": 1, "caption": "a result"}]', "unknown JSON layout"),
         (b'{"images": []}', "unknown JSON layout"),

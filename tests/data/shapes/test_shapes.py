@@ -361,5 +361,5 @@ def test_a_file_without_factors_is_refused(tmp_path, text):
     path = tmp_path / "train.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(AnnotationError, match=r"train\.json: no factors"):
+    with pytest.raises(AnnotationError, match=r"train\.json: .*`multispace shapes`"):
         read_factors(path)

@@ -41,10 +41,32 @@ def test_steps_and_epochs_take_each_others_place(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("learning_rate: 1e-3", "learning_rate", 0.001),  # text for PyYAML, as all of these
+        ("learning_rate: 5E-4", "learning_rate", 0.0005),
+        ("learning_rate: 1.e-2", "learning_rate", 0.01),
+        ("clip: 2e1", "clip", 20.0),
+        ("steps: 1e4", "steps", 10_000),
+    ],
+)
+def test_numbers_with_an_exponent_need_no_point(tmp_path, text, name, value):
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    found = getattr(resolve(GIVEN, file), name)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("hiden: 3", "unknown option 'hiden'; did you mean hidden?"),
         ("hidden: many", "hidden is 'many', expected int"),
+        ("hidden: 1e-3", "hidden is 0.001, expected int"),
+        ("hidden: 1e300", "hidden is 1e+300, expected int"),
+        ("learning_rate: 1e999", "it must be a finite number"),
+        ("learning_rate: 1e", "learning_rate is '1e', expected float"),
+        ("cell: 1e3", "--cell 1e3: use one of lstm, gru"),
         ("hidden: true", "hidden is True, expected int"),
         ("tie_embeddings: 1", "tie_embeddings is 1, expected bool"),
         ("hidden: [1", "not YAML"),
