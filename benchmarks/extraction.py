@@ -31,9 +31,10 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.images import decode
 from multispace.data.maintenance.verify import verify_cache
+from multispace.model.backbone.layouts import ImageNetwork
 from multispace.model.backbone.resnet import Backbone, load_backbone
 from multispace.model.backbone.torchvision_compat import models
-from multispace.model.backbone.weights import fit, locate, random_state, read_state
+from multispace.model.backbone.weights import fit, locate, random_state, read_network
 from multispace.model.device import choose_device, choose_precision, cores
 from multispace.pipeline.extraction.extract import extract
 from multispace.pipeline.extraction.workers import batch_size
@@ -63,10 +64,14 @@ def make_images(folder: Path, count: int, images: Path | None) -> dict[str, Path
 def plain_network(architecture: str, weights: str) -> nn.Module:
     """Return torchvision's own network, without the classifier."""
     named = weights.startswith("random")
-    state = random_state(architecture, weights) if named else read_state(locate(weights, {}))
+    found = (
+        ImageNetwork(random_state(architecture, weights))
+        if named
+        else read_network(locate(weights, {}))
+    )
     network = models.get_model(architecture, weights=None)
     network.fc = nn.Identity()
-    network.load_state_dict(fit(state, network.state_dict(), weights))
+    network.load_state_dict(fit(found, network.state_dict(), weights))
     return network.eval()
 
 

@@ -93,7 +93,12 @@ def preprocess(options: PreprocessOptions) -> Summary:
         left_out = unavailable(located, first.digests)
         encoded = [_encode(collection, options, writer, left_out) for writer in writers.values()]
         features = _extract(located, left_out, caches, options, remote) if located else None
-        notes = (*collection.notes, *missing_notes(options, located), *_few_words(encoded[-1]))
+        notes = (
+            *collection.notes,
+            *(backbone.note for _, backbone in caches if backbone.note),
+            *missing_notes(options, located),
+            *_few_words(encoded[-1]),
+        )
         summary = _summary(
             replace(collection, notes=notes), encoded, features, left_out, options.cache
         )

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from multispace.errors import WeightsError
+from multispace.model.backbone.layouts import ImageNetwork
 from multispace.model.backbone.torchvision_compat import functional, models
 from multispace.model.backbone.weights import (
     downloaded,
     fit,
     locate,
     random_state,
-    read_state,
+    read_network,
     state_sha256,
 )
 from multispace.model.options import ARCHITECTURES, POOLS
@@ -86,6 +87,7 @@ class Backbone:
 
     :param pooling: the pooling in the words of the feature spec
     :param flip: whether a vector is the mean over the image and its mirror image
+    :param note: which part of a checkpoint of several networks it is; else empty
     """
 
     architecture: str
@@ -98,6 +100,7 @@ class Backbone:
     precision: torch.dtype
     pooling: str = POOLING
     flip: bool = False
+    note: str = ""
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -175,7 +178,8 @@ def load_backbone(
     :param architecture: one of ``ARCHITECTURES``
     :param weights: ``imagenet`` (IMAGENET1K_V1), another name that torchvision knows, a local
         ``.pth``, ``.pt`` or ``.safetensors`` file, ``package:NAME/FILE`` (a file inside an
-        installed package), ``random`` or ``random:SEED``
+        installed package), ``random`` or ``random:SEED``. A file may also be a checkpoint of
+        MoCo or DINO, whose image network is loaded
     :param precision: type of the network's weights and arithmetic
     :param resize: length of the shorter side in pixels; by default that of the weights
     :param crop: side of the center crop in pixels; by default that of the weights
@@ -195,11 +199,11 @@ def load_backbone(
     if weights == "imagenet" or weights in kinds.__members__:
         chosen = chosen if weights == "imagenet" else kinds[weights]
         weights = chosen.name
-        state = downloaded(chosen)
+        found = downloaded(chosen)
     elif weights.split(":")[0] == "random":
-        state = random_state(architecture, weights)
+        found = ImageNetwork(random_state(architecture, weights))
     else:
-        state = read_state(locate(weights, kinds.__members__))
+        found = read_network(locate(weights, kinds.__members__))
     with torch.device("meta"):  # shapes only; load_state_dict assigns the tensors
         network = models.get_model(architecture, weights=None)
     dimension = network.fc.in_features
@@ -210,7 +214,7 @@ def load_backbone(
         side = -(-prepare.crop // STRIDE)
         pooling = f"grid {side} x {side}, row by row"
         dimension *= side * side
-    state = fit(state, network.state_dict(), weights)
+    state = fit(found, network.state_dict(), weights)
     network.load_state_dict(state, assign=True)
     _fold_batch_norms(network.eval())
     network.requires_grad_(False).to(device, precision, memory_format=torch.channels_last)
@@ -225,6 +229,7 @@ def load_backbone(
         precision=precision,
         pooling=pooling,
         flip=flip,
+        note=f"{weights} is {found.kind}; {found.part} was loaded" if found.kind else "",
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import pickle
 import struct
+from argparse import Namespace
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from multispace.errors import WeightsError
+from multispace.model.backbone.layouts import ImageNetwork, find_image_network
 from multispace.model.backbone.torchvision_compat import models
 
 _LANDMARK = "layer1.0.conv1.weight"  # occurs once in every ResNet and so reveals the key prefix
@@ -50,20 +53,21 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def downloaded(chosen: Any) -> Mapping[str, Tensor]:
-    """Return the state dict of one of torchvision's own weights, downloaded once.
+def downloaded(chosen: Any) -> ImageNetwork:
+    """Return one of torchvision's own weights, downloaded once.
 
     :param chosen: a member of torchvision's weights enum
     :raises WeightsError: the download fails
     """
     try:
-        return chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        state = chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (HTTPException, *_UNREADABLE) as error:
         raise WeightsError(
             f"cannot be downloaded from {chosen.url} ({_reason(error)})",
             where=chosen,
             hint="download the file elsewhere and pass --weights FILE",
         ) from error
+    return ImageNetwork(state)
 
 
 def random_state(architecture: str, weights: str) -> Mapping[str, Tensor]:
@@ -112,37 +116,43 @@ def locate(weights: str, known: Mapping[str, object]) -> Path:
     return path
 
 
-def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict from a file; it may also stand under the key ``state_dict``.
+def read_network(path: Path) -> ImageNetwork:
+    """Read the image network from a file: a state dict, or a checkpoint that holds one.
+
+    Nothing is unpickled but tensors, plain values, and the options (:class:`argparse.Namespace`)
+    that DINO's checkpoints hold; they run no code.
 
     :raises WeightsError: the file needs pickle, is unreadable, or holds something else
     """
     try:
-        state: object
+        content: object
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            content = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with safe_globals([Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise WeightsError(
             f"not readable as plain weights ({_reason(error)})",
             where=path,
             hint="download it again, or save only `model.state_dict()`",
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
-    ):
+    network = find_image_network(content)
+    if network is None:
         raise WeightsError(
             "not a plain state dict", where=path, hint="save only `model.state_dict()`"
         )
-    return state
+    if network.is_transformer:
+        raise WeightsError(
+            f"{network.kind or 'a checkpoint'} of a vision transformer, not of a ResNet",
+            where=path,
+            hint="give the weights of a ResNet, or extract features with the transformer's own "
+            "code and run `multispace cache import`",
+        )
+    return network
 
 
-def fit(
-    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: str
-) -> dict[str, Tensor]:
+def fit(network: ImageNetwork, wanted: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
     """Return exactly the tensors that ``wanted`` names, converted to its types.
 
     A common prefix of the keys and the classifier are removed.
@@ -151,6 +161,7 @@ def fit(
     :param weights: name of the weights, for error messages
     :raises WeightsError: a tensor is missing, unexpected, of another shape, or not finite
     """
+    state = network.state
     marks = [name for name in state if f".{name}".endswith(f".{_LANDMARK}")]
     prefix = min(marks, key=len).removesuffix(_LANDMARK) if marks else ""
     bare = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -161,15 +172,10 @@ def fit(
             continue
         tensor = bare.pop(name, None)
         if tensor is None:
-            raise WeightsError(
-                f"{name} is missing", where=weights, hint="is it another architecture?"
-            )
+            raise _misfit(network, f"{name} is missing", weights)
         if tensor.shape != like.shape:
-            raise WeightsError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}",
-                where=weights,
-                hint="is it another architecture?",
-            )
+            found, expected = tuple(tensor.shape), tuple(like.shape)
+            raise _misfit(network, f"{name} has shape {found}, expected {expected}", weights)
         if not torch.isfinite(tensor).all():
             raise WeightsError(
                 f"{name} is not finite: the file is damaged",
@@ -178,10 +184,19 @@ def fit(
             )
         fitted[name] = tensor.to(like.dtype)
     if unexpected := sorted(name for name in bare if not name.startswith("fc.")):
-        raise WeightsError(
-            f"{unexpected[0]} is unexpected", where=weights, hint="is it another architecture?"
-        )
+        raise _misfit(network, f"{unexpected[0]} is unexpected", weights)
     return fitted
+
+
+def _misfit(network: ImageNetwork, what: str, weights: str) -> WeightsError:
+    """Return the error for a network of another architecture."""
+    if not network.kind:
+        return WeightsError(what, where=weights, hint="is it another architecture?")
+    return WeightsError(
+        f"{network.kind}; {network.part} does not fit: {what}",
+        where=weights,
+        hint="give the --backbone that it was trained for; only a ResNet as torchvision has it fits",
+    )
 
 
 def _reason(error: Exception) -> str:

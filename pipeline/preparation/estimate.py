@@ -109,7 +109,11 @@ def estimate(options: PreprocessOptions) -> Estimate:
         free=shutil.disk_usage(_nearest_folder(options.cache)).free,
         bottleneck=str(sample.timings),
         failing=sample.failures,
-        notes=(*collection.notes, *missing_notes(options, located)),
+        notes=(
+            *collection.notes,
+            *([backbone.note] if backbone.note else []),
+            *missing_notes(options, located),
+        ),
     )
 
 

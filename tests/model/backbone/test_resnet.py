@@ -287,7 +287,7 @@ def test_imagenet_weights_that_cannot_be_fetched_are_an_error_with_the_hint(offl
     line = refusal("imagenet")
     assert line.startswith("ResNet18_Weights.IMAGENET1K_V1: cannot be downloaded from https://")
     assert "Name or service not known" in line
-    assert line.endswith("fetch the file elsewhere and give --weights FILE")
+    assert line.endswith("download the file elsewhere and pass --weights FILE")
     assert "resnet50-11ad3fa6.pth" in refusal("IMAGENET1K_V2", "resnet50")
 
 
@@ -302,7 +302,7 @@ def test_a_download_that_is_not_plain_weights_is_an_error_with_the_hint(
         path.write_bytes(small_file.read_bytes()[:9999])
     line = refusal("imagenet")
     assert "cannot be downloaded" in line
-    assert line.endswith("fetch the file elsewhere and give --weights FILE")
+    assert line.endswith("download the file elsewhere and pass --weights FILE")
 
 
 # Weights that do not fit
@@ -324,7 +324,7 @@ def test_an_unknown_architecture_is_refused_with_those_there_are():
         ("", "no such file"),
         (
             "package:no_such_package/m.pth",
-            "package 'no_such_package' is not installed; pip install",
+            "package 'no_such_package' is not installed; run `pip install",
         ),
         ("package:os/m.pth", "package 'os' is not installed"),
         ("package:../etc/m.pth", "package '..' is not installed"),
@@ -370,7 +370,7 @@ def test_a_file_that_is_no_state_dict_is_refused(name, write, words, tmp_path):
     write(tmp_path / name)
     line = refusal(tmp_path / name)
     assert line.startswith(f"{tmp_path / name}: {words}")
-    assert line.endswith("save `model.state_dict()` alone")
+    assert line.endswith("save only `model.state_dict()`")
 
 
 def without(name: str) -> Callable[[State], State]:
@@ -395,7 +395,7 @@ def spoilt(name: str, value: float) -> Callable[[State], State]:
             lambda s: {**s, "conv1.weight": torch.zeros(64, 1, 7, 7)},
             "conv1.weight has shape (64, 1, 7, 7), expected (64, 3, 7, 7); is it another",
         ),
-        (spoilt("bn1.bias", math.nan), "bn1.bias is not finite; the file is damaged"),
+        (spoilt("bn1.bias", math.nan), "bn1.bias is not finite: the file is damaged"),
         (spoilt("layer1.0.conv1.weight", math.inf), "layer1.0.conv1.weight is not finite"),
     ],
 )
