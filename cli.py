@@ -149,7 +149,7 @@ def train(request: TrainRequest, given: dict[str, Any]) -> Result:
     interrupted="nothing was written; an earlier evaluation is kept",
 )
 def evaluate(options: EvaluateOptions) -> Result:
-    """Caption a split with a run, score the captions, and measure what the latents carry."""
+    """Caption a split, score the captions, and measure the information in the latents."""
     from multispace.pipeline.evaluate import evaluate
 
     return evaluate(options)
@@ -196,7 +196,7 @@ def caption(options: CaptionOptions) -> Result:
     interrupted=NOTHING_WRITTEN,
 )
 def compare(options: CompareOptions, request: CompareRequest) -> Result:
-    """Compare evaluated runs over their seeds, with 95 % intervals of all differences."""
+    """Compare runs averaged over seeds, with 95 % confidence intervals for differences."""
     from multispace.pipeline.compare import compare
 
     if request.form == "text":
@@ -225,7 +225,7 @@ def report(options: ReportOptions) -> Result:
     interrupted=NOTHING_WRITTEN,
 )
 def explore(options: ExploreOptions) -> Result:
-    """Show how captions change when single latents of a run are moved."""
+    """Show how captions change when one latent variable changes."""
     from multispace.pipeline.explore import explore
 
     return explore(options)
@@ -237,7 +237,7 @@ def explore(options: ExploreOptions) -> Result:
     interrupted=NOTHING_WRITTEN,
 )
 def doctor(options: DoctorOptions) -> Result:
-    """Check this machine, or each file of a folder of images."""
+    """Check this machine, or each file of an image folder."""
     if options.images is not None:
         from multispace.data.survey import survey
 
@@ -253,19 +253,19 @@ def doctor(options: DoctorOptions) -> Result:
     interrupted="remove the folder and run the demo again",
 )
 def demo(options: DemoOptions) -> Result:
-    """Run everything on generated images: offline, in minutes."""
+    """Run all steps on generated images, offline, in minutes."""
     from multispace.pipeline.demo import demo
 
     return demo(options.out, options.seed, say=lambda line: click.echo(line, err=True))
 
 
-cache = Commands("cache", help="Inspect, check, repair, merge and move feature caches.")
+cache = Commands("cache", help="Inspect, check, repair, merge and transfer feature caches.")
 main.add_command(cache)
 
 
 @cache.add(InfoOptions, examples=["multispace cache info coco"], interrupted=NOTHING_WRITTEN)
 def info(options: InfoOptions) -> Result:
-    """Show what a cache holds and how it was made."""
+    """Show what a cache contains and how it was made."""
     from multispace.pipeline.cache_info import cache_info
 
     return cache_info(options.folder)
@@ -277,7 +277,7 @@ def info(options: InfoOptions) -> Result:
     interrupted=NOTHING_WRITTEN,
 )
 def verify(options: VerifyOptions) -> Result:
-    """Check every byte of a cache, and write nothing."""
+    """Check every byte of a cache; write nothing."""
     from multispace.data.maintenance.verify import verify_cache
 
     return verify_cache(options.folder, quick=options.quick)
@@ -289,7 +289,7 @@ def verify(options: VerifyOptions) -> Result:
     interrupted=RUN_AGAIN,
 )
 def repair(options: RepairOptions) -> Result:
-    """Take damaged files out of a cache, and extract lost vectors again."""
+    """Move damaged files out of a cache, and extract lost vectors again."""
     from multispace.pipeline.repair import repair
 
     return repair(
@@ -307,7 +307,7 @@ def repair(options: RepairOptions) -> Result:
     interrupted=RUN_AGAIN,
 )
 def merge(options: MergeOptions) -> Result:
-    """Merge caches of one fingerprint into another."""
+    """Merge caches that have the same fingerprint."""
     from multispace.data.maintenance.merge import merge_caches
 
     return merge_caches(options.sources, options.into, options.prefer)
@@ -315,7 +315,7 @@ def merge(options: MergeOptions) -> Result:
 
 @cache.add(DiffOptions, examples=["multispace cache diff coco other"], interrupted=NOTHING_WRITTEN)
 def diff(options: DiffOptions) -> Result:
-    """Compare how two caches were made, what they hold, and their vectors."""
+    """Compare two caches: how they were made, their contents, and their vectors."""
     from multispace.data.maintenance.differences import compare_caches
 
     return compare_caches(options.a, options.b)
@@ -325,7 +325,7 @@ def diff(options: DiffOptions) -> Result:
     PushOptions, examples=["multispace cache push coco s3://lab/coco"], interrupted=RUN_AGAIN
 )
 def push(options: PushOptions) -> Result:
-    """Send a cache to a URL; files that are already there are not sent again."""
+    """Copy a cache to a URL; files that are already there are skipped."""
     from multispace.pipeline.transfer import push_cache
 
     return push_cache(options.folder, options.url, options.threads)
@@ -340,7 +340,7 @@ def push(options: PushOptions) -> Result:
     interrupted=RUN_AGAIN,
 )
 def pull(options: PullOptions) -> Result:
-    """Fetch a cache from a URL; files that are already there are not fetched again."""
+    """Copy a cache from a URL; files that are already there are skipped."""
     from multispace.pipeline.transfer import pull_cache
 
     return pull_cache(options.url, options.folder, options.digest, options.only, options.threads)
@@ -356,7 +356,7 @@ def pull(options: PullOptions) -> Result:
     interrupted=RUN_AGAIN,
 )
 def import_(options: ImportOptions) -> Result:
-    """Import vectors: a folder of .npy files, a matrix (.npy, .npz), or HDF5."""
+    """Import vectors from a folder of .npy files, a matrix (.npy, .npz), or HDF5."""
     from multispace.data.maintenance.vector_import import import_features
 
     return import_features(options)
@@ -368,7 +368,7 @@ def import_(options: ImportOptions) -> Result:
     interrupted="run the same command again",
 )
 def export(options: ExportOptions) -> Result:
-    """Write the vectors of a cache as one matrix, and a file of keys."""
+    """Write the vectors of a cache to a matrix file, and their keys to a text file."""
     from multispace.data.maintenance.vector_export import export_features
 
     return export_features(options.folder, options.out, options.names, options.split)

@@ -26,10 +26,10 @@ ANNEALING = ("logistic", "linear", "cyclical", "none")
 
 @dataclass(frozen=True)
 class SystemKind:
-    """A system as the command line knows it.
+    """A system on the command line.
 
     :param summary: one line for help
-    :param parts: what the system is made of; it uses the options that belong to these parts
+    :param parts: the parts of the system; it uses the options that belong to them
     """
 
     summary: str
@@ -44,25 +44,27 @@ LATENT_DROPOUT = "latent dropout"
 # A new system is one entry here, and one in the registry of `multispace.model.systems`.
 SYSTEM_KINDS = {
     "base": SystemKind("CNN + RNN; the decoder reads the image feature"),
-    "latent": SystemKind("one Gaussian latent with an annealed KL", frozenset({Z, ANNEALED})),
+    "latent": SystemKind("Gaussian latent variable with an annealed KL", frozenset({Z, ANNEALED})),
     "multispace": SystemKind(
-        "Gaussian and categorical latents, each with a KL capacity",
+        "Gaussian and categorical latent variables, each with a KL capacity",
         frozenset({Z, C, CAPACITY_Z, CAPACITY_C}),
     ),
     "cvae": SystemKind(
         "conditional VAE; its posterior reads the caption", frozenset({Z, CONDITIONAL, ANNEALED})
     ),
     "ag-cvae": SystemKind(
-        "CVAE with a prior that is a sum over nouns",
+        "CVAE; the mean of its prior is a weighted sum over nouns",
         frozenset({Z, CONDITIONAL, NOUNS, ANNEALED}),
     ),
-    "beta-cvae": SystemKind("one Gaussian latent with a KL capacity", frozenset({Z, CAPACITY_Z})),
+    "beta-cvae": SystemKind(
+        "Gaussian latent variable with a KL capacity", frozenset({Z, CAPACITY_Z})
+    ),
     "joint": SystemKind(
-        "multispace; q(c) reads the caption, and the prior of c is learnt",
+        "like multispace, but q(c) reads the caption and p(c) is learned",
         frozenset({Z, C, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
     ),
     "joint-cvae": SystemKind(
-        "joint; q(z) reads the caption too, and the decoder the image",
+        "like joint, but q(z) also reads the caption and the decoder also reads the image",
         frozenset({Z, C, CONDITIONAL, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
     ),
 }
@@ -87,55 +89,55 @@ class ModelOptions:
         metadata=argument("The system to train.", choices=SYSTEMS, metavar="SYSTEM")
     )
     embedding: int = option(
-        "Size of word vectors, and of image vectors.", 512,
+        "Size of word embeddings and image embeddings.", 512,
         min=1, group=DECODER, common=True,
     )  # fmt: skip
-    hidden: int = option("Units of a recurrent layer.", 512, min=1, group=DECODER, common=True)
-    cell: str = option("Recurrent cell.", "lstm", choices=("lstm", "gru"), group=DECODER)
-    layers: int = option("Recurrent layers.", 1, min=1, group=DECODER)
+    hidden: int = option("Units per recurrent layer.", 512, min=1, group=DECODER, common=True)
+    cell: str = option("Type of recurrent cell.", "lstm", choices=("lstm", "gru"), group=DECODER)
+    layers: int = option("Number of recurrent layers.", 1, min=1, group=DECODER)
     tie_embeddings: bool = option(
-        "Use the word vectors as the output matrix too; needs --embedding equal to --hidden.",
+        "Also use the word embeddings as the output matrix; needs --embedding equal to --hidden.",
         False, negatable=True, group=DECODER,
     )  # fmt: skip
     dropout: float = option(
-        "Fraction of the units of word vectors and layers that training sets to zero.", 0.0,
+        "Dropout probability of word embeddings and layer outputs.", 0.0,
         min=0, exclusive_max=1, group=DECODER, common=True,
     )  # fmt: skip
     word_dropout: float = option(
-        "Fraction of input words that training replaces by <unk>.", 0.0,
+        "Probability of replacing an input word by <unk> in training.", 0.0,
         min=0, exclusive_max=1, group=DECODER,
     )  # fmt: skip
     label_smoothing: float = option(
-        "Fraction of each target that training spreads over all words.", 0.0,
+        "Fraction of the target probability that training spreads evenly over all words.", 0.0,
         min=0, exclusive_max=1, group=DECODER,
     )  # fmt: skip
     z_size: int = option_by_system(
-        "Dimensions of the continuous latent z.", 128, {"joint": 256},
+        "Dimensions of the continuous latent variable z.", 128, {"joint": 256},
         min=1, users=users(Z), group=SPACE, common=True,
     )  # fmt: skip
     categories: tuple[int, ...] = option_by_system(
-        "Sizes of the categorical latents: 128, 16x8 (eight of 16) or 10,4.", (128,),
+        "Sizes of the categorical latent variables: 128, 16x8 (eight of 16) or 10,4.", (128,),
         {"joint": (16,) * 8}, metavar="SIZES", users=users(C), group=SPACE, common=True,
     )  # fmt: skip
     latent_dropout: float = option(
-        "Fraction of the training captions for which the decoder sees zeros in place of c, or of "
-        "z and c in joint-cvae.", 0.5,
+        "Fraction of training captions for which c is replaced by zeros; in joint-cvae, z and c.",
+        0.5,
         min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE,
     )  # fmt: skip
     first_deviation: float = option(
-        "Std of the posterior of z at step 0; its means then have a std of 0.6.", 0.2,
+        "Standard deviation of the posterior of z at step 0.", 0.2,
         exclusive_min=0, users=users(Z), group=SPACE,
     )  # fmt: skip
     sample_deviation: float = option(
-        "Std of sampled z, in units of the std of its prior.", 1.0,
+        "Factor on the standard deviation of the prior when z is sampled.", 1.0,
         exclusive_min=0, users=users(CONDITIONAL), group=SPACE,
     )  # fmt: skip
     clusters: int = option(
-        "Number of nouns, the most frequent ones, that the prior is a sum over.", 80,
+        "Number of most frequent nouns in the prior.", 80,
         min=1, users=users(NOUNS), group=SPACE,
     )  # fmt: skip
     prior_deviation: float = option(
-        "Std of the prior around the sum over nouns.", 0.1,
+        "Standard deviation of the prior.", 0.1,
         exclusive_min=0, users=users(NOUNS), group=SPACE,
     )  # fmt: skip
     temperature: float = option(
@@ -145,11 +147,11 @@ class ModelOptions:
         "The temperature falls as exp(-rate * step).", 0.0, min=0, users=users(C), group=SPACE
     )
     temperature_min: float = option(
-        "Lowest temperature; only used with --temperature-rate.", 0.5,
+        "Minimum temperature; only used with --temperature-rate.", 0.5,
         exclusive_min=0, users=users(C), group=SPACE,
     )  # fmt: skip
     annealing: str = option(
-        "How the KL weight rises from 0 to 1.", "logistic",
+        "Schedule of the KL weight.", "logistic",
         choices=ANNEALING, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     annealing_midpoint: float = option(
@@ -161,19 +163,19 @@ class ModelOptions:
         users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
     )  # fmt: skip
     annealing_steps: int = option(
-        "Step from which a linear or cyclical weight stays at 1.", 5000,
+        "Step at which a linear or cyclical schedule ends.", 5000,
         min=1, users=users(ANNEALED), requires=("annealing", "linear", "cyclical"), group=LATENT,
     )  # fmt: skip
     annealing_cycles: int = option(
-        "Number of times a cyclical weight rises within --annealing-steps.", 4,
+        "Number of cycles of a cyclical schedule.", 4,
         min=1, users=users(ANNEALED), requires=("annealing", "cyclical"), group=LATENT,
     )  # fmt: skip
     free_bits: float = option(
-        "Nats of KL per dimension that the loss does not reduce further.", 0.0,
+        "Minimum KL per dimension, in nats; lower KL is not rewarded.", 0.0,
         min=0, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     kl_weight: float = option(
-        "Factor on the KL weight, which then rises to this value.", 1.0,
+        "Final KL weight.", 1.0,
         min=0, users=users(ANNEALED), group=LATENT,
     )  # fmt: skip
     gamma_z: float = option_by_system(
@@ -189,7 +191,7 @@ class ModelOptions:
         min=0, users=users(CAPACITY_Z), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_z_min: float | None = option(
-        "C_z at step 0, if it is to rise to --capacity-z-max.", None,
+        "C_z at step 0; it then rises to --capacity-z-max.", None,
         min=0, users=users(CAPACITY_Z), group=MULTISPACE,
     )  # fmt: skip
     capacity_c_max: float = option_by_system(
@@ -197,11 +199,11 @@ class ModelOptions:
         min=0, users=users(CAPACITY_C), group=MULTISPACE, common=True,
     )  # fmt: skip
     capacity_c_min: float | None = option(
-        "C_c at step 0, if it is to rise to --capacity-c-max.", None,
+        "C_c at step 0; it then rises to --capacity-c-max.", None,
         min=0, users=users(CAPACITY_C), group=MULTISPACE,
     )  # fmt: skip
     capacity_steps: int = option(
-        "Steps over which the capacities rise.", 2500,
+        "Steps until the capacities reach their maximum.", 2500,
         min=0, users=users(CAPACITY_Z, CAPACITY_C), group=MULTISPACE,
     )  # fmt: skip
 
@@ -253,7 +255,7 @@ class SystemOptions(ModelOptions):
     """Options of a system, with the sizes that the data determine."""
 
     words: int = field(metadata=required("Words in the vocabulary.", min=1))
-    feature_size: int = field(metadata=required("Numbers in a feature vector.", min=1))
+    feature_size: int = field(metadata=required("Dimension of the feature vectors.", min=1))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SystemOptions":

@@ -119,8 +119,11 @@ def option_by_system(help: str, default: Any, others: Mapping[str, Any], **decla
     :param default: of all systems that are not in ``others``
     :param others: defaults of single systems, by name
     """
-    texts = [f"{shown_value(value)} for {system}" for system, value in others.items()]
-    text = ", ".join([shown_value(default), *texts])
+    systems: dict[str, list[str]] = {}
+    for system, value in others.items():
+        systems.setdefault(shown_value(value), []).append(system)
+    texts = [f"{', '.join(names)}: {value}" for value, names in systems.items()]
+    text = "; ".join([shown_value(default), *texts])
     defaults = {**others, "": default}
     return option(help, None, default_text=text, defaults=defaults, **declared)
 
@@ -184,8 +187,12 @@ def flag(known: Field[Any] | str) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """Return a value as it is written on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """Return a value as it is written on the command line; equal sizes are counted: "16x8"."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if len(value) > 1 and isinstance(value[0], int) and len(set(value)) == 1:
+        return f"{value[0]}x{len(value)}"
+    return ",".join(map(str, value))
 
 
 def option_words(name: str, value: Any) -> list[str]:

@@ -15,6 +15,7 @@ from multispace.fields import (
     option,
     option_words,
     required,
+    shown_value,
     value_type,
 )
 
@@ -85,6 +86,14 @@ def test_names_and_types_are_those_of_the_command_line():
     assert [value_type(known[n]) for n in ("rate", "names", "text")] == [float, Sequence, str]
     assert option_words("flip", False) == ["--no-flip"]
     assert option_words("categories", (3, 2)) == ["--categories", "3,2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [((16,) * 8, "16x8"), ((128,), "128"), ((10, 4), "10,4"), (("a", "a"), "a,a"), ((), "")],
+)
+def test_equal_sizes_are_counted(value, text):
+    assert shown_value(value) == text
 
 
 def test_ranges_are_shown_as_help_has_them():

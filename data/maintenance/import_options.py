@@ -13,25 +13,23 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class ImportOptions(Options):
-    """What to import, and what is known of its origin.
+    """Vectors to import, and what is known of their origin.
 
     :raises OptionError: a value is not allowed.
     """
 
-    source: Path = field(
-        metadata=argument("A folder of .npy files, a matrix (.npy, .npz), or HDF5.", path="any")
+    source: Path = field(metadata=argument("The file or folder to import.", path="any"))
+    into: Path = field(metadata=required("The feature cache to create or extend.", path="dir"))
+    architecture: str = field(metadata=required("Name of the network that computed the vectors."))
+    weights: str = field(metadata=required("Name of the network's weights."))
+    weights_sha256: str | None = option("SHA-256 of the weights, if known.", None, metavar="HEX")
+    pooling: str = option("Pooling of the network.", UNKNOWN)
+    names: Path | None = option(
+        "File with the keys of the matrix rows, one per line.", None, path="file"
     )
-    into: Path = field(metadata=required("The feature cache to make or extend.", path="dir"))
-    architecture: str = field(metadata=required("The network that made the vectors."))
-    weights: str = field(metadata=required("A name for the network's weights."))
-    weights_sha256: str | None = option(
-        "SHA-256 of the weights, if it is known.", None, metavar="HEX"
-    )
-    pooling: str = option("How the network pooled.", UNKNOWN)
-    names: Path | None = option("The keys of a matrix, one per line.", None, path="file")
     extension: str = option('Text to append to each name, such as ".jpg".', "")
     images: Path | None = option(
-        "The folder of the images, to record their digests.", None, path="dir"
+        "The image folder, to record the SHA-256 of the images.", None, path="dir"
     )
     dtype: str = storage_options.storage_type("float32")
     shard_size: int = storage_options.shard_size()

@@ -21,7 +21,7 @@ class VerifyOptions(Options):
     """Options of `cache verify`."""
 
     folder: Path = field(metadata=argument("The feature cache.", path="dir"))
-    quick: bool = option("Check only the manifest and the sizes of the files.", False)
+    quick: bool = option("Check only the manifest and the file sizes.", False)
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class RepairOptions(Options):
 
     folder: Path = field(metadata=argument("The feature cache.", path="dir"))
     images: Path | None = option(
-        "The folder of the images, to extract lost vectors again.", None, path="dir"
+        "The image folder, to extract lost vectors again.", None, path="dir"
     )
     weights: str | None = recurring.moved_weights()
     device: str = recurring.device()
     workers: int | None = option(
-        "Threads that decode and compute.", None, min=1, default_text="one per core"
+        "Number of threads that decode and compute.", None, min=1, default_text="one per core"
     )
 
     def __post_init__(self) -> None:
@@ -59,9 +59,9 @@ class MergeOptions(Options):
     """Options of `cache merge`."""
 
     sources: Sequence[Path] = field(metadata=argument("The feature caches to merge.", path="dir"))
-    into: Path = field(metadata=required("The feature cache to make or extend.", path="dir"))
+    into: Path = field(metadata=required("The feature cache to create or extend.", path="dir"))
     prefer: Path | None = option(
-        "The cache to take a vector from where several caches have different ones.", None,
+        "If caches have different vectors for an image, take this cache's.", None,
         path="dir",
     )  # fmt: skip
 
@@ -72,7 +72,9 @@ class ExportOptions(Options):
 
     folder: Path = field(metadata=argument("The feature cache.", path="dir"))
     out: Path = field(metadata=required("The matrix to write, a .npy file.", path="file"))
-    names: Path = field(metadata=required("The file of keys to write, one per line.", path="file"))
+    names: Path = field(
+        metadata=required("The text file of keys to write, one per line.", path="file")
+    )
     split: str | None = option("Export only the images of this split, in its order.", None)
 
 
@@ -81,7 +83,7 @@ class PushOptions(Options):
     """Options of `cache push`."""
 
     folder: Path = field(metadata=argument("The feature cache.", path="dir"))
-    url: str = field(metadata=argument("Where to send it: a folder, s3://, gs:// ..."))
+    url: str = field(metadata=argument("The destination: a folder, s3://, gs:// ..."))
     threads: int = recurring.threads()
 
 
@@ -89,11 +91,12 @@ class PushOptions(Options):
 class PullOptions(Options):
     """Options of `cache pull`."""
 
-    url: str = field(metadata=argument("Where the cache is: a folder, s3://, gs://, https:// ..."))
-    folder: Path = field(metadata=argument("The folder to fetch it into.", path="dir"))
+    url: str = field(metadata=argument("The source: a folder, s3://, gs://, https:// ..."))
+    folder: Path = field(metadata=argument("The local folder to copy the cache to.", path="dir"))
     digest: str | None = option("The expected SHA-256 of cache.json.", None, metavar="sha256:HEX")
     only: str | None = option(
-        "Fetch only the shards with the images of a split, or of a file of keys, one per line.",
+        "Fetch only the shards that contain the images of a split, or of a file with one key per "
+        "line.",
         None, metavar="SPLIT|FILE",
     )  # fmt: skip
     threads: int = recurring.threads()

@@ -11,7 +11,7 @@ from multispace.pipeline.command_options import recurring
 
 @dataclass(frozen=True)
 class CompareRequest(Options):
-    """How `compare` is to print its tables."""
+    """How `compare` prints its tables."""
 
     markdown: bool = option("Print the tables in Markdown.", False)
     latex: bool = option("Print the tables in LaTeX.", False)

@@ -10,5 +10,5 @@ from multispace.fields import Options, option, required
 class DemoOptions(Options):
     """Options of `demo`."""
 
-    out: Path = field(metadata=required("The folder to make.", path="dir"))
-    seed: int = option("Seed of the images and of the training.", 0, min=0)
+    out: Path = field(metadata=required("The folder to create.", path="dir"))
+    seed: int = option("Random seed of the images and of training.", 0, min=0)

@@ -12,9 +12,12 @@ class DoctorOptions(Options):
     """Options of `doctor`."""
 
     images: Path | None = option("A folder of images to check.", None, argument=True, path="dir")
-    cache: Path = option("Where a cache is to be made.", Path(), path="dir")
+    cache: Path = option(
+        "Folder where a cache will be created (checks free space and write access there).",
+        Path(), path="dir",
+    )  # fmt: skip
     sample: int | None = option(
-        "Decode this many of IMAGES, and read only the headers of the others.", None,
+        "Number of IMAGES to decode; of the others, only the headers are read.", None,
         min=1, default_text="decode all",
     )  # fmt: skip
 

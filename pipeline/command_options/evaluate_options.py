@@ -17,7 +17,9 @@ class EvaluateOptions(Options):
     cache: Path | str = field(metadata=recurring.cache())
     split: str = recurring.split()
     beam: int = recurring.beam()
-    length_penalty: float = option("Divide log probabilities by the length to this power.", 0.0)
+    length_penalty: float = option(
+        "Exponent of the caption length by which log probabilities are divided.", 0.0
+    )
     samples: int = option(
         "Also decode this many captions per image, each from its own draw of the latents, and "
         "measure their diversity.", 0, min=0,

@@ -16,12 +16,13 @@ class ExploreOptions(Options):
     cache: Path | str = field(metadata=recurring.cache())
     split: str = recurring.split()
     keys: Sequence[str] = option(
-        "The key of an image to use; may be repeated.", (),
+        "Key of an image to use; may be repeated.", (),
         flag="--key", metavar="KEY", default_text="the first images",
     )  # fmt: skip
-    images: int = option("Number of images, without --key.", 3, min=1, flag="--pictures")
+    images: int = option("Number of images if --key is not given.", 3, min=1, flag="--pictures")
     dims: int = option(
-        "Number of dimensions of z, by KL, and of categories per variable of c, by frequency.", 5,
+        "Number of z dimensions (highest KL first) and of categories per c variable (most "
+        "frequent first).", 5,
         min=1,
     )  # fmt: skip
     checkpoint: str = recurring.checkpoint()

@@ -11,7 +11,7 @@ from multispace.fields import Options, option, required
 from multispace.model.options import ARCHITECTURES, POOLS, PRECISIONS
 from multispace.pipeline.command_options import recurring
 
-# What a new cache is made with; an existing cache keeps what it was made with.
+# The defaults of a new cache; an existing cache keeps its own options.
 BACKBONE, WEIGHTS, POOL = "resnet50", "imagenet", "average"
 TOKENIZER, MIN_COUNT = "whitespace", 10
 
@@ -21,14 +21,14 @@ PREPROCESS_GROUPS = (CAPTIONS, FEATURES, COMPUTATION)
 
 @dataclass(frozen=True)
 class PreprocessRequest(Options):
-    """What `preprocess` is to do with its options."""
+    """Whether `preprocess` fills the cache or only makes an estimate."""
 
-    dry_run: bool = option("Estimate time and size from a sample, and write nothing.", False)
+    dry_run: bool = option("Estimate time and size from a sample; write nothing.", False)
 
 
 @dataclass(frozen=True)
 class PreprocessOptions(Options):
-    """Options of `preprocess`. ``None`` stands for what the cache has, or else for the default."""
+    """Options of `preprocess`. ``None`` means the value of the cache, or else the default."""
 
     annotations: Path = field(
         metadata=required(
@@ -36,39 +36,39 @@ class PreprocessOptions(Options):
             "captions; the format is detected automatically.", path="file",
         )
     )  # fmt: skip
-    cache: Path = field(metadata=required("The feature cache to make or extend.", path="dir"))
-    images: Path | None = option("The folder of the images.", None, path="dir")
+    cache: Path = field(metadata=required("The feature cache to create or extend.", path="dir"))
+    images: Path | None = option("The image folder.", None, path="dir")
     split: str | None = option(
-        "Name for the split of a file that names none, or the only split to read.", None
+        "Split to read; if the file has no splits, the name of the split of all images.", None
     )
     split_list: Sequence[str] = option(
-        "A text file that names the images of a split, one per line, such as val=valImages.txt; "
+        "Text file that lists the images of a split, one per line, such as val=valImages.txt; "
         "may be repeated.", (), metavar="NAME=FILE",
     )  # fmt: skip
     make_splits: str | None = option(
-        "Assign images at random to train, val and test, in these percentages, such as 80,10,10.",
+        "Assign images at random to train, val and test, by percentages such as 80,10,10.",
         None, metavar="TRAIN,VAL,TEST",
     )  # fmt: skip
-    seed: int = option("Of --make-splits.", 0)
+    seed: int = option("Random seed for --make-splits.", 0)
     match_names: bool = option(
-        "Also use image files that are in another folder under --images, or whose names differ "
-        "in case or Unicode form, if there is only one.", False,
+        "Also use image files in another folder under --images, or whose names differ in case or "
+        "Unicode form, if exactly one file matches.", False,
     )  # fmt: skip
     backbone: str | None = option(
-        "The network. Several, separated by commas, make one cache each, CACHE/NAME, and decode "
-        "the images once.", None, choices=ARCHITECTURES, commas=True, default_text=BACKBONE,
+        "The network. Several, separated by commas, create one cache each in CACHE/NAME; images "
+        "are decoded only once.", None, choices=ARCHITECTURES, commas=True, default_text=BACKBONE,
         group=FEATURES, common=True,
     )  # fmt: skip
     weights: str | None = option(
-        "imagenet, a name of torchvision, random, FILE, or package:NAME/FILE.", None,
+        "imagenet, a torchvision weights name, random, FILE, or package:NAME/FILE.", None,
         default_text=WEIGHTS, group=FEATURES, common=True,
     )  # fmt: skip
     resize: int | None = option(
-        "Shorter side of the resized image in pixels.", None, min=1,
+        "Shorter side of the resized image, in pixels.", None, min=1,
         default_text="as the weights require", group=FEATURES,
     )  # fmt: skip
     crop: int | None = option(
-        "Side of the central square in pixels.", None, min=1,
+        "Side of the center crop, in pixels.", None, min=1,
         default_text="as the weights require", group=FEATURES,
     )  # fmt: skip
     pool: str | None = option(
@@ -76,7 +76,7 @@ class PreprocessOptions(Options):
         choices=POOLS, default_text=POOL, group=FEATURES,
     )  # fmt: skip
     flip: bool | None = option(
-        "Average the vectors of the image and of its mirror image; takes twice the time.", None,
+        "Average the vectors of the image and its mirror image; takes twice as long.", None,
         negatable=True, default_text="no-flip", group=FEATURES,
     )  # fmt: skip
     tokenizer: str | None = option(
@@ -84,30 +84,30 @@ class PreprocessOptions(Options):
         choices=tuple(TOKENIZERS), default_text=TOKENIZER, group=CAPTIONS, common=True,
     )  # fmt: skip
     min_count: int | None = option(
-        "Occurrences in the training captions that make a word of the vocabulary.", None,
+        "Minimum occurrences in training captions for a word to enter the vocabulary.", None,
         min=1, default_text=str(MIN_COUNT), group=CAPTIONS, common=True,
     )  # fmt: skip
     shard_size: int = storage_options.shard_size(group=FEATURES)
     dtype: str = storage_options.storage_type("float16", group=FEATURES)
     device: str = recurring.device(group=COMPUTATION, common=True)
     precision: str = option(
-        "Arithmetic of the network.", "auto", choices=PRECISIONS, group=COMPUTATION
+        "Data type of the network.", "auto", choices=PRECISIONS, group=COMPUTATION
     )
     workers: int | None = option(
-        "Threads that decode and compute; with --ray, cores per task.", None,
+        "Number of threads that decode and compute; with --ray, cores per task.", None,
         min=1, default_text="one per core; with --ray, 1", group=COMPUTATION, common=True,
     )  # fmt: skip
-    captions_only: bool = option("Make the vocabulary and the captions, but no features.", False)
+    captions_only: bool = option("Create the vocabulary and the captions, but no features.", False)
     hold_out: Sequence[str] = option(
-        'Keep images whose captions name this pair out of training: "black dog", "ride woman"; '
+        'Remove images whose captions name this pair from training: "black dog", "ride woman"; '
         "may be repeated.", (), metavar="TEXT", group=CAPTIONS,
     )  # fmt: skip
     hold_out_split: Path | None = option(
-        "A published compositional split of MS-COCO, which names the pairs to hold out.", None,
+        "Published compositional split of MS-COCO, which lists the pairs to hold out.", None,
         path="file", group=CAPTIONS,
     )  # fmt: skip
     ray: str | None = option(
-        "Extract on this Ray cluster, one task per shard. Every node must see the images at the "
+        "Extract on this Ray cluster, one task per shard. Every node must have the images at the "
         "same path.", None, metavar="auto|HOST:PORT", group=COMPUTATION,
     )  # fmt: skip
 

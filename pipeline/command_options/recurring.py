@@ -31,29 +31,29 @@ def checkpoints() -> Any:
 
 def beam() -> Any:
     """Declare the width of the beam search."""
-    return option("Width of the beam search; 1 is greedy.", 5, min=1)
+    return option("Beam width; 1 is greedy search.", 5, min=1)
 
 
 def device(**declared: Any) -> Any:
-    """Declare where tensors are computed."""
-    return option("auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", **declared)
+    """Declare the device that computes."""
+    return option("Device: auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", **declared)
 
 
 def resamples() -> Any:
     """Declare the size of the bootstrap."""
-    return option("Bootstrap resamples of images and seeds.", 10_000, min=1)
+    return option("Number of bootstrap resamples of images and seeds.", 10_000, min=1)
 
 
 def resampling_seed() -> Any:
     """Declare the seed of the bootstrap."""
-    return option("Seed of the resamples.", 0, min=0)
+    return option("Random seed of the resamples.", 0, min=0)
 
 
 def threads() -> Any:
-    """Declare how many files are moved at a time."""
-    return option("Number of files transferred at a time.", 8, min=1)
+    """Declare how many files are transferred at once."""
+    return option("Number of files transferred at once.", 8, min=1)
 
 
 def moved_weights() -> Any:
-    """Declare where the backbone's weights are, if they were moved."""
-    return option("Where the backbone's weights are now, if they were moved.", None)
+    """Declare the new location of the backbone weights."""
+    return option("New location of the backbone weights, if moved.", None)

@@ -14,11 +14,11 @@ class ReportOptions(Options):
     """Options of `report`."""
 
     runs: Sequence[Path] = field(metadata=argument("Folders of evaluated runs.", path="dir"))
-    out: Path = option("The page to write.", Path("report.html"), path="file")
+    out: Path = option("The HTML file to write.", Path("report.html"), path="file")
     split: str = recurring.split()
     checkpoint: str = recurring.checkpoints()
     images: Path | None = option(
-        "The folder of the images, to show examples; needs --cache.", None, path="dir"
+        "The image folder, to show examples; needs --cache.", None, path="dir"
     )
     cache: Path | str | None = option(
         "The feature cache, to show reference captions.", None, metavar="DIR|URL"

@@ -12,7 +12,7 @@ class ScoreOptions(Options):
     """Options of `score`."""
 
     results: Path = field(
-        metadata=argument("Captions in COCO results format, as JSON.", path="file")
+        metadata=argument("JSON file of captions in COCO results format.", path="file")
     )
     annotations: Path = field(
         metadata=required("The annotation file with the reference captions.", path="file")

@@ -11,10 +11,10 @@ from multispace.fields import Options, argument, option
 class ShapesOptions(Options):
     """Options of `shapes`."""
 
-    out: Path = field(metadata=argument("The folder to make.", path="dir"))
-    images: int = option("Number of images in all splits together.", 2000, min=10)
-    seed: int = option("Seed of the generator.", 0)
+    out: Path = field(metadata=argument("The folder to create.", path="dir"))
+    images: int = option("Total number of images, over all splits.", 2000, min=10)
+    seed: int = option("Random seed of the generator.", 0)
     hold_out: Sequence[str] = option(
-        'A combination to keep out of the training split, such as "red circle"; may be repeated.',
+        'Combination to remove from the training split, such as "red circle"; may be repeated.',
         (), metavar="TEXT",
     )  # fmt: skip

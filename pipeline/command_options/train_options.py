@@ -74,16 +74,16 @@ GROUPS = (RUN, OPTIMIZER, DECODER, SPACE, LATENT, MULTISPACE)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(Options):
-    """What `train` is to do with its options."""
+    """Options of `train` that a config file cannot set."""
 
     config: Path | None = option(
         "Read options from a YAML file, or from the config.json of a run.", None, path="file"
     )
     preset: str | None = option(
-        "A named set of options. Those of --config and of the command line override it.", None,
+        "A named set of options; --config and the command line override it.", None,
         choices=tuple(PRESETS),
     )  # fmt: skip
-    dry_run: bool = option("Print the resolved options and sizes only.", False)
+    dry_run: bool = option("Only print the resolved options and model sizes.", False)
     resume: bool = option("Continue the run from its last checkpoint.", False)
 
 
@@ -99,21 +99,22 @@ class TrainOptions(ModelOptions):
             common=True,
         )
     )
-    run: Path = field(metadata=required("The run folder to make.", path="dir", common=True))
+    run: Path = field(metadata=required("The run folder to create.", path="dir", common=True))
     epochs: int | None = option(
         "Passes over the training captions.", None, min=1, group=RUN, common=True,
         default_text="20",
     )  # fmt: skip
     steps: int | None = option(
-        "Optimizer steps, in place of --epochs.", None, min=1, group=RUN, common=True
+        "Optimizer steps, instead of --epochs.", None, min=1, group=RUN, common=True
     )
-    batch_size: int = option("Captions per step.", 128, min=1, group=RUN, common=True)
+    batch_size: int = option("Captions per process and step.", 128, min=1, group=RUN, common=True)
     seed: int = option("Seed of all random numbers.", 0, min=0, group=RUN, common=True)
     train_split: str = option("Split to train on.", "train", group=RUN)
     val_split: str = option("Split to validate on.", "val", group=RUN)
     select: str = option(
-        "Score that selects the best checkpoint.", "cider", choices=("cider", "loss"), group=RUN
-    )
+        "Validation score that selects the best checkpoint.", "cider",
+        choices=("cider", "loss"), group=RUN,
+    )  # fmt: skip
     patience: int | None = option(
         "Stop after this many epochs without a better checkpoint.", None, min=1, group=RUN
     )
@@ -124,14 +125,14 @@ class TrainOptions(ModelOptions):
         "Optimizer steps between two saves of checkpoints/last.", 500, min=1, group=RUN
     )
     device: str = option(
-        "auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", group=RUN, common=True
+        "Device: auto, cpu, cuda, cuda:1 ...", "auto", metavar="DEVICE", group=RUN, common=True
     )
-    precision: str = option("Arithmetic of matrix products.", "auto", choices=PRECISIONS, group=RUN)
+    precision: str = option("Data type of matrix products.", "auto", choices=PRECISIONS, group=RUN)
     learning_rate: float = option(
-        "Step size of Adam.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
+        "Learning rate of Adam.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
     )
     lr_schedule: str = option(
-        "How the learning rate falls until the last step.", "constant",
+        "Schedule of the learning rate until the last step.", "constant",
         choices=("constant", "linear", "cosine"), group=OPTIMIZER,
     )  # fmt: skip
     lr_min: float = option(
@@ -144,10 +145,13 @@ class TrainOptions(ModelOptions):
     weight_decay: float = option(
         "Decoupled weight decay; above 0, AdamW is used.", 0.0, min=0, group=OPTIMIZER
     )
-    clip: float = option("Largest gradient norm.", 5.0, exclusive_min=0, group=OPTIMIZER)
+    clip: float = option(
+        "Maximum gradient norm; larger gradients are clipped.", 5.0,
+        exclusive_min=0, group=OPTIMIZER,
+    )  # fmt: skip
     ema: float = option(
-        "Decay of a moving average of the weights, which is validated and used.", 0.0,
-        min=0, exclusive_max=1, group=OPTIMIZER,
+        "Decay of the moving average of the weights, which is used for validation and inference.",
+        0.0, min=0, exclusive_max=1, group=OPTIMIZER,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

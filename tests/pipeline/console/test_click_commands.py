@@ -58,9 +58,11 @@ def test_help_of_train_names_the_systems_and_who_uses_an_option():
     for system, kind in SYSTEM_KINDS.items():
         assert f"{kind.summary}" in " ".join(first.split()), system
     words = " ".join(every.split())
-    assert "--clusters INTEGER Number of nouns" in words
-    assert "that the prior is a sum over. [ag-cvae; >= 1; default: 80]" in words
-    assert "[all but base; >= 1; default: 128" in words
+    assert "--clusters INTEGER Number of most frequent nouns" in words
+    assert "in the prior. [ag-cvae; >= 1; default: 80]" in words
+    assert "[all but base; >= 1; default: 128; joint: 256]" in words
+    assert "default: 128; joint: 16x8]" in words
+    assert "default: 0.05; joint, joint-cvae: 1.0]" in words
 
 
 def test_the_list_of_commands_is_in_the_order_of_work_and_whole():
