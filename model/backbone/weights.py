@@ -195,7 +195,7 @@ def _misfit(network: ImageNetwork, what: str, weights: str) -> WeightsError:
     return WeightsError(
         f"{network.kind}; {network.part} does not fit: {what}",
         where=weights,
-        hint="give the --backbone that it was trained for; only a ResNet as torchvision has it fits",
+        hint="give the --backbone that it was trained for; only torchvision's ResNet layout fits",
     )
 
 

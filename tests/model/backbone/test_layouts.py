@@ -150,8 +150,14 @@ class Unknown:
     pass
 
 
-@pytest.mark.parametrize("content", [several, lambda s: {**moco(s), "extra": Unknown()},
-                                     lambda s: {**dino(s), "args": Namespace(x=Unknown())}])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        several,
+        lambda s: {**moco(s), "extra": Unknown()},
+        lambda s: {**dino(s), "args": Namespace(x=Unknown())},
+    ],
+)
 def test_other_content_is_refused(content, resnet, tmp_path):
     path = tmp_path / "checkpoint.pth"
     torch.save(content(resnet), path)
