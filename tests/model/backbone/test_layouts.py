@@ -123,7 +123,7 @@ def test_an_image_network_that_does_not_fit_is_refused_with_what_it_is(
     with pytest.raises(WeightsError, match=f"^{path}: {re.escape(message)}") as caught:
         load(path, "resnet50")
     assert str(caught.value).endswith(
-        "; give the --backbone that it was trained for; only a ResNet as torchvision has it fits"
+        "; give the --backbone that it was trained for; only torchvision's ResNet layout fits"
     )
 
 
