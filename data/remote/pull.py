@@ -37,7 +37,7 @@ def pull(
 ) -> Transferred:
     """Fetch the cache at ``url`` into ``folder``; files that are whole there already stay.
 
-    :param digest: ``sha256:HEX`` of the ``cache.json`` that is expected
+    :param digest: ``sha256:HEX`` or ``HEX``, of the ``cache.json`` that is expected
     :param only: a part of it: the name of a split (vocabulary, captions of that split, and the
         shards with its images), or a file of keys, one a line (vocabulary and shards)
     :param threads: files that are fetched at a time
@@ -102,7 +102,7 @@ def pull(
 
 
 def _hexadecimal(digest: str) -> str:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+    if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", digest):
         raise CacheError("expected sha256: and 64 hexadecimal digits", where=f"--digest {digest!r}")
     return digest.removeprefix("sha256:")
 

@@ -311,6 +311,12 @@ def _not_finite(training: Training, fault: str) -> PipelineError:
 def _print_notes(training: Training) -> None:
     for line in training.state.model.warnings():
         training.progress.note(line)
+    if training.validation_pairs is None:
+        training.progress.note(
+            f"the cache has no split {training.options.val_split!r}: nothing is validated, and the "
+            "best checkpoint is the last; name another split with --val-split, or add one with "
+            "`multispace preprocess`"
+        )
     for pairs in filter(None, (training.pairs, training.validation_pairs)):
         if pairs.without_vector:
             training.progress.note(

@@ -338,10 +338,11 @@ def test_the_best_checkpoint_is_the_best_by_loss(cache, run, monkeypatch):
     assert not same(weights(run, "best"), weights(run, "last"))
 
 
-def test_without_validation_the_last_is_the_best(tmp_path, run):
+def test_without_validation_the_last_is_the_best(tmp_path, run, capsys):
     make_cache(tmp_path / "cache", make_collection(tmp_path / "collection"), ("train",))
     trained = train(options(tmp_path / "cache", run, steps=3))
     assert trained.selected_by == "last step"
+    assert "the cache has no split 'val': nothing is validated" in capsys.readouterr().err
     assert same(weights(run, "best"), weights(run, "last"))
 
 

@@ -367,8 +367,13 @@ def test_the_digest_is_checked_before_all_else(server, source, there):
     assert server.requests == [("cache.json", None)]
     assert not there.exists()
     with pytest.raises(CacheError, match="expected sha256: and 64 hexadecimal digits"):
-        pull(server.url, there, digest=right.removeprefix("sha256:"))
+        pull(server.url, there, digest=right.replace("sha256:", "md5:"))
     pull(server.url, there, digest=right)
+
+
+def test_pull_accepts_the_digest_that_push_gives(source, tmp_path, there):
+    sent = push(source, f"file://{tmp_path / 'store'}").to_json()
+    assert pull(f"file://{tmp_path / 'store'}", there, digest=sent["digest"]).sent
 
 
 @pytest.mark.parametrize(
