@@ -214,7 +214,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from another one of its name; None where there is none."""
+    """Return the device and inode of a folder; None where there is none."""
     try:
         found = folder.stat()
     except OSError:

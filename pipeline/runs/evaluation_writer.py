@@ -45,8 +45,8 @@ def scores_content(scores: Scores) -> dict[str, bytes]:
 def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -> Path:
     """Write an evaluation in place of an earlier one of the same request; return its folder.
 
-    The folder is written beside its place and renamed, under a lock. Until then an earlier
-    evaluation stays as it is, and an evaluation of another request always does.
+    The folder is written beside its place and renamed, under a lock. An earlier evaluation of the
+    same request is kept until then. Evaluations of other requests are never changed.
 
     :param contents: the content of each file but ``evaluation.json``
     :raises PipelineError: a folder is a link, or another kind of file.
