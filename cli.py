@@ -352,11 +352,13 @@ def pull(options: PullOptions) -> Result:
     examples=[
         "multispace cache import v.npy --names keys.txt --into mine \\",
         "    --architecture resnet50 --weights imagenet",
+        "multispace cache import regions/ --mean-over-regions --into mine \\",
+        "    --name-pattern 'COCO_val2014_{:012d}.jpg' --architecture faster-rcnn --weights vg",
     ],
     interrupted=RUN_AGAIN,
 )
 def import_(options: ImportOptions) -> Result:
-    """Import vectors from a folder of .npy files, a matrix (.npy, .npz), or HDF5."""
+    """Import vectors of other software from .npy, .npz or HDF5 files."""
     from multispace.data.maintenance.vector_import import import_features
 
     return import_features(options)

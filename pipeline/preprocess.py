@@ -35,6 +35,7 @@ from multispace.pipeline.preparation.inputs import (
     read_input,
     record_random_splits,
     unavailable,
+    unmatched_notes,
 )
 from multispace.pipeline.preparation.skipped_inputs import skipped_inputs, write_skipped
 from multispace.pipeline.preparation.summary import SplitSummary, Summary
@@ -97,6 +98,7 @@ def preprocess(options: PreprocessOptions) -> Summary:
             *collection.notes,
             *(backbone.note for _, backbone in caches if backbone.note),
             *missing_notes(options, located),
+            *unmatched_notes(collection, first),
             *_few_words(encoded[-1]),
         )
         summary = _summary(

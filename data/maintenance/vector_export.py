@@ -43,12 +43,10 @@ def export_features(root: Path, out: Path, names: Path, split: str | None = None
     :raises CacheError: there are no vectors, or ``out`` is not a .npy file.
     :raises MissingFeatureError: an image of the split has no vector.
     """
-    if out.suffix != ".npy" or out.resolve() == names.resolve():
-        raise CacheError(
-            "not a .npy file apart from --names",
-            where=f"--out {out}",
-            hint="give a .npy file, and another file for --names",
-        )
+    if out.suffix != ".npy":
+        raise CacheError("not a .npy file", where=f"--out {out}", hint="give a name such as v.npy")
+    if out.resolve() == names.resolve():
+        raise CacheError("the same file as --out", where=f"--names {names}", hint="give another")
     cache = Cache.open(root)
     keys = list(cache.captions(split).keys if split is not None else cache.rows)
     cache.features([key for key in keys if key not in cache.rows])  # names what is missing

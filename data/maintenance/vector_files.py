@@ -1,31 +1,33 @@
 """Readers of feature vectors in other people's files: .npy, .npz and HDF5.
 
 Nothing is unpickled, no link in an HDF5 file is followed, and what a file declares is compared
-with what it holds before it is read.
+with what it holds before it is read. Nothing is mapped into memory, so that a file that is cut
+while it is read is an error and not a crash.
 """
 
 import lzma
-import math
+import os
+import stat
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import h5py
 import numpy as np
 
-from multispace.data.cache.hdf5 import check_link, check_storage
+from multispace.data.cache.hdf5 import open_hdf5
 from multispace.data.cache.keys import parse_key_file
+from multispace.data.maintenance.vector_hdf5 import dataset_reader, hdf5_datasets, hdf5_matrix
+from multispace.data.maintenance.vector_npy import npy_rows, npz_rows, read_npy, read_npz
+from multispace.data.maintenance.vector_shapes import Pooling
 from multispace.errors import CacheError, DataError, brief
 
-FORMS = "a folder of .npy files, one .npy or .npz matrix, or an .h5 or .hdf5 file"
-
-MAX_DIMENSION = 1 << 20
-MAX_DEPTH = 32  # of groups in an HDF5 file: hard links may form a ring
+FORMS = "a folder of .npy or .npz files, or one .npy, .npz, .h5 or .hdf5 file"
+NPY, NPZ, HDF5 = ".npy", ".npz", (".h5", ".hdf5")
 
 # What numpy, zipfile and h5py raise on damaged files.
 _FAULTS = (
@@ -53,136 +55,111 @@ class Vectors:
 
 
 @contextmanager
-def open_vectors(source: Path, names: Path | None) -> Iterator[Vectors]:
-    """Open a folder of .npy files, a matrix with its ``names``, or an HDF5 file.
+def open_vectors(source: Path, names: Path | None, pooling: Pooling) -> Iterator[Vectors]:
+    """Open a folder of arrays, a matrix with its names, or an HDF5 file of datasets.
 
+    :param names: the file of names of a matrix, one a line; None if the source holds them
     :raises CacheError: it is none of these; names the file. Reading a vector raises it too.
     """
     if source.is_dir():
-        yield _folder(source)
-    elif names is not None:
-        yield _matrix(source, names)
-    elif source.suffix in (".h5", ".hdf5"):
-        with _readable(source):
-            file = h5py.File(source, "r")
-        with file:
-            yield _hdf5(file, source)
-    else:
+        yield _folder(source, pooling)
+        return
+    if source.suffix not in (NPY, NPZ, *HDF5):
         raise CacheError(f"expected {FORMS}", where=source)
+    # An error in the block of the caller is no error of the file: close() does not pass it on.
+    with closing(ExitStack()) as stack:
+        with _readable(source):
+            file = stack.enter_context(_open_plain(source))
+            vectors = _of_file(source, file, names, pooling, stack)
+        yield vectors
+
+
+def _of_file(
+    source: Path, file: BinaryIO, names: Path | None, pooling: Pooling, stack: ExitStack
+) -> Vectors:
+    named = names is not None
+    keys: list[str] = []
+    if source.suffix == NPY:
+        rows = npy_rows(file)
+    elif source.suffix == NPZ:
+        rows, keys = npz_rows(stack.enter_context(zipfile.ZipFile(file)), named=named)
+    else:
+        hdf5 = stack.enter_context(open_hdf5(file))
+        matrix = hdf5_matrix(hdf5, file, named=named)
+        if matrix is None:
+            return _datasets(
+                source, hdf5_datasets(hdf5), dataset_reader(hdf5, file, pooling), pooling
+            )
+        rows, keys = matrix
+    rows.check(pooling)
+    if names is not None:
+        with _readable(names), _open_plain(names) as listed:
+            keys = parse_key_file(listed.read())
+    if len(keys) != rows.shape[0]:
+        where = f" in {names}" if names else ""
+        raise CacheError(f"{rows.shape[0]} rows, and {len(keys)} names{where}")
+
+    def read(number: int) -> np.ndarray:
+        with _readable(source, keys[number]):
+            return pooling.vector(rows[number])
+
+    return Vectors(keys, read)
+
+
+def _datasets(
+    source: Path, names: Sequence[str], load: Callable[[str], np.ndarray], pooling: Pooling
+) -> Vectors:
+    def read(number: int) -> np.ndarray:
+        with _readable(source / names[number]):
+            return pooling.vector(load(names[number]))
+
+    return Vectors(names, read)
+
+
+def _folder(source: Path, pooling: Pooling) -> Vectors:
+    files = sorted(path for path in source.rglob("*.np[yz]"))
+
+    def read(number: int) -> np.ndarray:
+        with _readable(files[number]), _open_plain(files[number]) as file:
+            load = read_npz if files[number].suffix == NPZ else read_npy
+            return pooling.vector(load(file, pooling))
+
+    names = [file.relative_to(source).with_suffix("").as_posix() for file in files]
+    return Vectors(names, read)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raise a CacheError that names ``path`` for an error inside the block."""
-    if path.exists() and not path.is_file():  # a pipe would never open
-        raise CacheError("not a plain file", where=path)
+def _open_plain(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain file to read. A pipe or a device is refused and never waited for.
+
+    :raises CacheError: it is not a plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CacheError("not a plain file")
+        yield file
+
+
+@contextmanager
+def _readable(path: Path, name: str = "") -> Iterator[None]:
+    """Raise a CacheError that names ``path`` for an error inside the block.
+
+    :param name: of the image that is read
+    """
+    of = f"{brief(name)}: " if name else ""
     try:
         yield
     except DataError as error:
-        raise CacheError(brief(error), where=path) from error
+        where = error.where if error.where else path
+        raise CacheError(of + brief(error.what), where=where, hint=error.hint) from error
+    except FileNotFoundError as error:
+        raise CacheError("no such file", where=path) from error
+    except EOFError as error:
+        raise CacheError(
+            f"{of}was cut while it was read ({brief(error)})", where=path, hint="read it again"
+        ) from error
     except _FAULTS as error:
         raise CacheError(
-            f"cannot be read ({brief(error)})", where=path, hint="write the file again"
+            f"{of}cannot be read ({brief(error)})", where=path, hint="write the file again"
         ) from error
-
-
-def _check_type(dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "f" or dtype.itemsize > 8:
-        raise CacheError(f"is {dtype}, expected float16, float32 or float64")
-
-
-def _check_shape(shape: tuple[int, ...]) -> None:
-    """Check that a shape is (D,) or (1, D)."""
-    if len(shape) not in (1, 2) or shape[:-1] not in ((), (1,)):
-        raise CacheError(f"has shape {shape}, expected (D,) or (1, D): pool it to one vector")
-    if not 1 <= shape[-1] <= MAX_DIMENSION:
-        raise CacheError(f"has {shape[-1]} numbers, expected 1 to {MAX_DIMENSION}")
-
-
-def _folder(source: Path) -> Vectors:
-    files = sorted(source.rglob("*.npy"))
-
-    def read(number: int) -> np.ndarray:
-        with _readable(files[number]):
-            array = np.lib.format.open_memmap(files[number], mode="r")  # never unpickles
-            _check_type(array.dtype)
-            _check_shape(array.shape)
-            return np.array(array).reshape(-1)
-
-    names = [file.relative_to(source).as_posix().removesuffix(".npy") for file in files]
-    return Vectors(names, read)
-
-
-def _matrix(source: Path, names: Path) -> Vectors:
-    with _readable(names):
-        keys = parse_key_file(names.read_bytes())
-    with _readable(source):
-        if source.suffix == ".npz":
-            matrix = _npz(source)
-        else:
-            matrix = np.lib.format.open_memmap(source, mode="r")
-        _check_matrix(matrix.shape, matrix.dtype)
-        if len(matrix) != len(keys):
-            raise CacheError(f"{len(matrix)} rows, and {len(keys)} names in {names}")
-    return Vectors(keys, lambda number: matrix[number])
-
-
-def _check_matrix(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    _check_type(dtype)
-    if len(shape) != 2 or not shape[0]:
-        raise CacheError(f"has shape {shape}, expected (N, D): one vector a row")
-    _check_shape(shape[1:])
-
-
-def _npz(source: Path) -> np.ndarray:
-    """Return the only array of an archive, after a check of its header."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    with zipfile.ZipFile(source) as archive:
-        members = archive.infolist()
-        if len(members) != 1:
-            raise CacheError(f"holds {len(members)} arrays, expected one")
-        with archive.open(members[0]) as member:
-            version = np.lib.format.read_magic(member)
-            if version not in readers:
-                raise CacheError(f"is of .npy version {version}, expected 1.0 or 2.0")
-            shape, _, dtype = readers[version](member)
-            _check_matrix(shape, dtype)
-            needed = member.tell() + math.prod(shape) * dtype.itemsize
-            if needed != members[0].file_size:
-                raise CacheError(f"holds {members[0].file_size} bytes, its shape needs {needed}")
-    with np.load(source, allow_pickle=False) as arrays:
-        matrix: np.ndarray = arrays[arrays.files[0]]
-    return matrix
-
-
-def _hdf5(file: h5py.File, source: Path) -> Vectors:
-    with _readable(source):
-        names = sorted(_datasets(file, "", MAX_DEPTH))
-    size = source.stat().st_size
-
-    def read(number: int) -> np.ndarray:
-        with _readable(source / names[number]):
-            dataset = file[names[number]]
-            _check_type(dataset.dtype)
-            _check_shape(dataset.shape)
-            check_storage(dataset, "the dataset", size, chunked=True)
-            values: np.ndarray = dataset[()]
-            return values.reshape(-1)
-
-    return Vectors(names, read)
-
-
-def _datasets(group: h5py.Group, prefix: str, depth: int) -> Iterator[str]:
-    if not depth:
-        raise CacheError(f"groups are nested deeper than {MAX_DEPTH}")
-    for raw in group.id:
-        name = prefix + raw.decode()
-        check_link(group, raw)
-        held = group[raw.decode()]
-        if isinstance(held, h5py.Group):
-            yield from _datasets(held, f"{name}/", depth - 1)
-        elif isinstance(held, h5py.Dataset):
-            yield name

@@ -16,8 +16,13 @@ from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.images import digest, read_bytes
 from multispace.data.maintenance.import_options import UNKNOWN, ImportOptions
+from multispace.data.maintenance.missing_vectors import missing_note
 from multispace.data.maintenance.vector_files import FORMS, Vectors, open_vectors
+from multispace.data.maintenance.vector_names import map_names
+from multispace.data.maintenance.vector_shapes import Pooling
 from multispace.errors import CacheError
+
+MEAN_OVER_REGIONS = ", mean over regions"  # in the spec, after how the network pooled
 
 _NO_DIGEST = bytes(32)
 
@@ -26,7 +31,8 @@ _NO_DIGEST = bytes(32)
 class Imported:
     """Result of an import.
 
-    ``already`` counts vectors that the cache had before, with the same values.
+    :param already: vectors that the cache had before, with the same values
+    :param notes: images of the cache's captions that have no vector
     """
 
     into: str
@@ -36,10 +42,11 @@ class Imported:
     dtype: str
     added: int
     already: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {**asdict(self), "notes": list(self.notes)}
 
     def render(self) -> str:
         """Return what was added, and what is known of it."""
@@ -55,22 +62,26 @@ def import_features(options: ImportOptions) -> Imported:
 
     A killed import is completed by the same call.
 
-    :raises CacheError: the source is not of a known form, a key cannot be stored or occurs
-        twice, a vector has another shape or is not finite, or the cache has other vectors.
+    :raises CacheError: the source is not of a known form, a name has no key, a key cannot be
+        stored or occurs twice, a vector has another shape or is not finite, or the cache has
+        other vectors.
     :raises ImageError: ``images`` is given and the image of a key is not there.
     """
-    with open_vectors(options.source, options.names) as vectors:
+    pooling = Pooling(regions=options.mean_over_regions)
+    with open_vectors(options.source, options.names, pooling) as vectors:
         keys = _keys(vectors.names, options)
         first = vectors.read(0)
         spec = _spec(options, len(first))
         with write_cache(options.into) as writer:
             writer.begin(spec)
             held = Cache(options.into, writer.manifest)
+            captioned = _captioned(held)
             before = len(writer.digests)
             for start in range(0, len(keys), options.shard_size):
                 part = range(start, min(start + options.shard_size, len(keys)))
                 _append(writer, held, spec, options, vectors, {n: keys[n] for n in part})
             added = len(writer.digests) - before
+            note = missing_note(captioned, writer.digests)
     return Imported(
         into=str(options.into),
         fingerprint=spec.fingerprint,
@@ -79,7 +90,14 @@ def import_features(options: ImportOptions) -> Imported:
         dtype=spec.dtype,
         added=added,
         already=len(keys) - added,
+        notes=(note,) if note else (),
     )
+
+
+def _captioned(cache: Cache) -> Sequence[str]:
+    """Return the keys of the images that have captions in the cache."""
+    keys = (key for split in cache.manifest.captions for key in cache.captions(split).keys)
+    return list(dict.fromkeys(keys))
 
 
 def _spec(options: ImportOptions, dimension: int) -> FeatureSpec:
@@ -91,7 +109,7 @@ def _spec(options: ImportOptions, dimension: int) -> FeatureSpec:
         weights_sha256=options.weights_sha256 or f"{UNKNOWN}, named {options.weights}",
         transform=None,
         decode=UNKNOWN,
-        pooling=options.pooling,
+        pooling=options.pooling + MEAN_OVER_REGIONS * options.mean_over_regions,
         dimension=dimension,
         dtype=options.dtype,
         precision=UNKNOWN,
@@ -101,14 +119,17 @@ def _spec(options: ImportOptions, dimension: int) -> FeatureSpec:
 
 
 def _keys(names: Sequence[str], options: ImportOptions) -> list[str]:
-    keys = [name + options.extension for name in names]
-    if not keys:
+    """Return the keys of the vectors."""
+    if not names:
         raise CacheError("holds no vectors", where=options.source, hint=f"expected {FORMS}")
+    keys = map_names(
+        [name + options.extension for name in names], options.name_pattern, options.name_map
+    )
     try:
         check_keys(keys)
     except ValueError as error:
         raise CacheError(
-            str(error), where=options.names or options.source, hint="rename it"
+            str(error), where=options.name_map or options.names or options.source, hint="rename it"
         ) from error
     return keys
 

@@ -4,9 +4,12 @@ from collections.abc import Container
 from typing import Any
 
 from multispace.data.annotations import Collection, read_collection
+from multispace.data.cache.spec import EXTRACTED
+from multispace.data.cache.writer import CacheWriter
 from multispace.data.documents import DocumentFormat
 from multispace.data.files import write_json
 from multispace.data.image_folder import LocatedImages, locate_images
+from multispace.data.maintenance.missing_vectors import missing_note
 from multispace.errors import CacheError, OptionError, PipelineError
 from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
 
@@ -72,6 +75,15 @@ def missing_notes(options: PreprocessOptions, located: LocatedImages | None) -> 
         return ()
     reasons = "; ".join(located.reasons)
     return (f"{len(located.missing)} images have no file: {reasons}; {_hint(options, located)}",)
+
+
+def unmatched_notes(collection: Collection, writer: CacheWriter) -> tuple[str, ...]:
+    """Return a note if captions are added to imported vectors that have other names."""
+    spec = writer.manifest.spec
+    if spec is None or spec.origin == EXTRACTED:  # missing vectors can still be extracted
+        return ()
+    note = missing_note([image.key for image in collection.images], writer.digests)
+    return (note,) if note else ()
 
 
 def record_random_splits(options: PreprocessOptions, collection: Collection) -> None:
