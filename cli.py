@@ -169,21 +169,17 @@ def score(options: ScoreOptions) -> Result:
 
 @main.add(
     CaptionOptions,
-    examples=["multispace caption runs/multispace a.jpg b.jpg"],
+    examples=[
+        "multispace caption runs/multispace a.jpg b.jpg",
+        "multispace caption runs/base a.jpg --samples 5 --temperature 0.6",
+    ],
     interrupted=NOTHING_WRITTEN,
 )
 def caption(options: CaptionOptions) -> Result:
     """Caption image files with a run."""
     from multispace.pipeline.caption import caption
 
-    return caption(
-        options.run,
-        options.images,
-        weights=options.weights,
-        beam=options.beam,
-        checkpoint=options.checkpoint,
-        device=options.device,
-    )
+    return caption(options)
 
 
 @main.add(

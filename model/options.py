@@ -21,6 +21,10 @@ from multispace.fields import (
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 POOLS = ("average", "grid")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+# How the single caption of an image is made: from the mode of the latents, with the latents left
+# out, as the consensus of samples, or as that of the categories weighted by their probabilities.
+SINGLE_CAPTIONS = ("mode", "left-out", "consensus", "categories")
+MAX_DECODED = 256  # categories that are all decoded for an image
 ANNEALING = ("logistic", "linear", "cyclical", "none")
 
 
@@ -132,6 +136,12 @@ class ModelOptions:
         "Factor on the standard deviation of the prior when z is sampled.", 1.0,
         exclusive_min=0, users=users(CONDITIONAL), group=SPACE,
     )  # fmt: skip
+    single_caption: str = option(
+        "How the single caption of an image is made by default, in validation too: from the mode "
+        "of the latents, with the latents left out, or as the consensus of 20 samples or of all "
+        "categories.", "mode",
+        choices=SINGLE_CAPTIONS, users=users(Z), group=SPACE,
+    )  # fmt: skip
     clusters: int = option(
         "Number of most frequent nouns in the prior.", 80,
         min=1, users=users(NOUNS), group=SPACE,
@@ -230,6 +240,7 @@ class ModelOptions:
                 where=f"--temperature-min {self.temperature_min} without --temperature-rate",
                 hint="give the rate too",
             )
+        check_single_caption(self, self.single_caption)
         for channel in ("z", "c"):
             if getattr(self, f"capacity_{channel}_min") is not None:
                 self._check_order(f"capacity_{channel}_min", f"capacity_{channel}_max")
@@ -248,6 +259,30 @@ class ModelOptions:
             for known, declared in declared_options(self)
             if declared.used_by(self.system)
         }
+
+
+def check_single_caption(options: ModelOptions, way: str) -> None:
+    """Check that a system has a way to make single captions.
+
+    :param way: one of SINGLE_CAPTIONS
+    :raises OptionError: the system was not trained for it.
+    """
+    kind = SYSTEM_KINDS[options.system]
+    where = f"--single-caption {way}"
+    if way == "left-out" and not (LATENT_DROPOUT in kind.parts and options.latent_dropout):
+        raise OptionError(
+            f"{options.system} is trained without latent dropout and needs its latents",
+            where=where,
+            hint="use mode or consensus",
+        )
+    if way == "categories" and not (
+        C in kind.parts and len(options.categories) == 1 and options.categories[0] <= MAX_DECODED
+    ):
+        raise OptionError(
+            f"it needs one categorical latent of at most {MAX_DECODED} categories",
+            where=where,
+            hint="use mode or consensus",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,19 @@
 """Caption a split with a run's system, score the captions, and examine the latent space."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from multispace.data.batches import Pairs, load_pairs
-from multispace.data.cache.reader import Cache
+from multispace.data.batches import Pairs
 from multispace.data.caption_results import results_format
 from multispace.data.files import json_bytes
-from multispace.errors import OptionError, PipelineError
-from multispace.model.device import choose_device
+from multispace.errors import PipelineError
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.inference.decoding import caption_features
-from multispace.pipeline.inference.latent_samples import caption_posterior_samples
+from multispace.pipeline.evaluation_inputs import EvaluationInputs
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scores_table
 from multispace.pipeline.metrics.captions.diversity_report import (
@@ -54,8 +51,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     digest_references,
 )
 from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
-from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.pipeline.transfer import local_cache
+from multispace.pipeline.runs.run_folder import Run
 from multispace.version import package_version
 
 
@@ -114,9 +110,10 @@ class Evaluation:
 
     def _lines(self) -> Iterator[str]:
         record = self.record
+        made = "" if record.captions_from == "mode" else f", captions from {record.captions_from}"
         yield (
             f"{record.system} ({record.checkpoint} checkpoint, step {record.step}) on "
-            f"{len(self.keys)} images of {record.split!r}, beam {record.beam}: "
+            f"{len(self.keys)} images of {record.split!r}, beam {record.beam}{made}: "
             f"{self.diversity['captions']['distinct']} distinct captions"
         )
         yield scores_table({record.system: self.scores.corpus})
@@ -135,18 +132,6 @@ class Evaluation:
         yield f"written to {self.folder}"
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What an evaluation reads: a run, and the images of a split that have a vector."""
-
-    run: Run
-    pairs: Pairs
-    ids: list[ImageId]  # of the images
-    references: dict[ImageId, Sequence[str]]
-    training: Sequence[str]  # captions of the training split
-    fingerprint: str  # of the features
-
-
 def evaluate(options: EvaluateOptions) -> Evaluation:
     """Caption and score every image of a split that has a vector.
 
@@ -157,13 +142,12 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
     """
     find_java()  # scoring comes last: do not decode for minutes to find that Java is missing
-    inputs = _load(options)
+    inputs = EvaluationInputs.load(options)
     run, pairs = inputs.run, inputs.pairs
     search: dict[str, Any] = {"width": options.beam, "length_penalty": options.length_penalty}
 
-    texts = caption_features(run.system, pairs.features, run.vocabulary, **search)
-    captions = dict(zip(inputs.ids, texts, strict=True))
-    samples = _draw_samples(inputs, options.samples, options.seed, search)
+    samples = inputs.samples()
+    captions = inputs.captions(samples)
     scores = score_captions(inputs.references, captions, options.metrics)
     diversity = _diversity(inputs, captions, samples, options)
     latents = latent_report(
@@ -183,7 +167,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         folder=folder,
         record=record,
         keys=tuple(pairs.keys),
-        captions=tuple(texts),
+        captions=tuple(captions.values()),
         scores=scores,
         diversity=diversity.report,
         latents=latents,
@@ -193,41 +177,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     )
 
 
-def _load(options: EvaluateOptions) -> _Inputs:
-    """Open the run and the cache, and check that they belong together."""
-    run = load_run(options.run, choose_device(options.device), options.checkpoint)
-    if options.samples and run.system.options.system == "base":
-        raise OptionError("base has no latent space to sample from", where="--samples")
-    cache = Cache.open(local_cache(options.cache))
-    run.check_cache(cache)
-    pairs = load_pairs(cache, options.split)
-    ids = [pairs.captions.image_ids[image] for image in pairs.images]
-    references = pairs.captions.references()
-    return _Inputs(
-        run=run,
-        pairs=pairs,
-        ids=ids,
-        references={image_id: references[image_id] for image_id in ids},
-        training=cache.captions(run.config["options"]["train_split"]).texts,
-        fingerprint=cache.spec.fingerprint,
-    )
-
-
-def _draw_samples(
-    inputs: _Inputs, count: int, seed: int, search: dict[str, Any]
-) -> dict[ImageId, list[str]]:
-    """Return ``count`` captions per image, each from its own draw of the posterior, or nothing."""
-    if not count:
-        return {}
-    run, features = inputs.run, inputs.pairs.features
-    samples = caption_posterior_samples(
-        run.system, features, run.vocabulary, count=count, seed=seed, **search
-    )
-    return dict(zip(inputs.ids, samples, strict=True))
-
-
 def _diversity(
-    inputs: _Inputs,
+    inputs: EvaluationInputs,
     captions: dict[ImageId, str],
     samples: dict[ImageId, list[str]],
     options: EvaluateOptions,
@@ -247,11 +198,15 @@ def _disentanglement(run: Run, pairs: Pairs, seed: int) -> dict[str, Any] | None
     return score_factors(posterior, factors, seed) if factors else None
 
 
-def _record(inputs: _Inputs, options: EvaluateOptions) -> Record:
+def _record(inputs: EvaluationInputs, options: EvaluateOptions) -> Record:
     pictures_digest, references_digest = digest_references(inputs.references)
     asked = {known.name: getattr(options, known.name) for known in fields(Request)}
+    way = inputs.single_caption
+    usual = way == inputs.run.system.options.single_caption
+    asked |= {"metrics": tuple(options.metrics), "single_caption": None if usual else way}
     return Record(
-        **{**asked, "metrics": tuple(options.metrics)},
+        **asked,
+        captions_from=way,
         system=inputs.run.system.options.system,
         step=inputs.run.step,
         images=len(inputs.ids),
@@ -265,7 +220,7 @@ def _record(inputs: _Inputs, options: EvaluateOptions) -> Record:
 
 
 def _contents(
-    inputs: _Inputs,
+    inputs: EvaluationInputs,
     captions: dict[ImageId, str],
     samples: dict[ImageId, list[str]],
     diversity: Diversity,

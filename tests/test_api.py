@@ -25,6 +25,7 @@ from multispace.errors import (
     PipelineError,
 )
 from multispace.pipeline.caption import caption
+from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.command_options.compare_options import CompareOptions
 
 HEAVY = ("torch", "numpy", "h5py", "PIL", "click", "yaml")
@@ -165,7 +166,7 @@ def test_worker_processes_give_the_same_batches(cache, start):
 
 
 def test_all_kinds_of_images_have_the_command_s_captions(run, tiny_run, files):
-    expected = list(caption(tiny_run, files[:2], device="cpu").captions.values())
+    expected = list(caption(CaptionOptions(tiny_run, files[:2], device="cpu")).captions.values())
     assert len(set(expected)) == 2
     with Image.open(files[1]) as pillow:
         arrays = [np.asarray(Image.open(file)) for file in files[:2]]

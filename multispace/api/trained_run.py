@@ -9,24 +9,27 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from multispace.api.arguments import local_path
+from multispace.api.arguments import local_path, path_or_url
+from multispace.api.image_arguments import named_sources
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.image_inputs import ImageInput, ImageSource, image_source
+from multispace.data.image_inputs import ImageInput
 from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
+from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.command_options import recurring
 from multispace.pipeline.command_options.caption_options import CaptionOptions
-from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
-from multispace.pipeline.inference.latent_samples import (
-    caption_posterior_samples,
+from multispace.pipeline.inference.samples import (
+    Sampling,
     caption_prior_samples,
+    caption_samples,
 )
+from multispace.pipeline.inference.single_captions import single_captions
+from multispace.pipeline.inference.training_captions import training_captions
 from multispace.pipeline.runs import run_folder
 
 CHECKPOINTS = (recurring.BEST, recurring.LAST)
@@ -102,6 +105,10 @@ class TrainedRun:
         beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
+        single_caption: str | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        cache: str | os.PathLike[str] | None = None,
     ) -> list[str]: ...
 
     @overload
@@ -114,6 +121,8 @@ class TrainedRun:
         beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
     ) -> list[list[str]]: ...
 
     def caption(
@@ -125,31 +134,59 @@ class TrainedRun:
         beam: int = CaptionOptions.beam,
         length_penalty: float = 0.0,
         seed: int = 0,
+        single_caption: str | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        cache: str | os.PathLike[str] | None = None,
     ) -> list[str] | list[list[str]]:
         """Caption images.
 
         :param samples: draw this many latents for each image, and caption each of them; if not
-            given, each image has one caption, from the mode of its latents
+            given, each image has one caption
         :param beam: width of the beam search; 1 is greedy
         :param length_penalty: divide log probabilities by length to this power
         :param seed: of the draws
+        :param single_caption: how one caption is made: from the ``mode`` of the latents, with
+            the latents ``left-out``, as the ``consensus`` of 20 samples, or as the consensus of
+            all ``categories``; by default as the run was trained for
+        :param temperature: draw the words of samples from the decoder; 0 searches with the beam
+        :param top_p: draw words from the most probable ones that have this probability together
+        :param cache: the cache of the training, if a consensus needs its captions and it is no
+            longer where it was
         :returns: a caption for each image, or with ``samples`` a list of captions for each
+        :raises OptionError: the system has no such way to make captions.
         :raises ImageError: an image cannot be read; none is captioned then.
         :raises PipelineError: the run's features cannot be made of other images, or the system
             has no latent space to sample from.
         """
         _check_counts(beam=beam, samples=1 if samples is None else samples)
-        if samples is not None:
+        way = single_caption or self.model.options.single_caption
+        check_single_caption(self.model.options, way)
+        # The options of the command check the other values.
+        CaptionOptions(
+            self.folder,
+            (),
+            single_caption=single_caption,
+            samples=samples or 0,
+            temperature=temperature,
+            top_p=top_p,
+        )
+        if samples is not None and not temperature:
             self._check_latents("sampled")
         vectors = self._vectors(images, features)
         if not len(vectors):
             return []
-        options: dict[str, Any] = {"width": beam, "length_penalty": length_penalty}
-        system, vocabulary = self._run.system, self.vocabulary
-        if samples is None:
-            return caption_features(system, vectors, vocabulary, **options)
-        return caption_posterior_samples(
-            system, vectors, vocabulary, count=samples, seed=seed, **options
+        sampling = Sampling(samples or 0, seed, beam, length_penalty, temperature, top_p)
+        if samples is not None:
+            return caption_samples(self.model, vectors, self.vocabulary, sampling)
+        where = None if cache is None else path_or_url(cache)
+        return single_captions(
+            self.model,
+            vectors,
+            self.vocabulary,
+            way,
+            sampling,
+            lambda: training_captions(self._run, where),
         )
 
     def sample(
@@ -220,7 +257,7 @@ class TrainedRun:
             raise OptionError("give either images or features")
         if images is None:
             return self._checked(features)
-        sources, names = _named_sources(images)
+        sources, names = named_sources(images)
         made = image_features(self._run, self._backbone, sources)
         if made.failures:
             name, reason = next(iter(made.failures.items()))
@@ -270,25 +307,6 @@ def load_run(
         raise OptionError(f"checkpoint {shown(checkpoint)}", hint="use best or last")
     run = run_folder.load_run(local_path(folder), choose_device(device), checkpoint)
     return TrainedRun(run, weights, device)
-
-
-def _named_sources(images: Any) -> tuple[dict[str, ImageSource], list[str]]:
-    """Return each image once, by a name for messages, and the name of each that was given."""
-    if isinstance(images, str | os.PathLike | Image.Image):
-        raise OptionError("images is one image", hint="give a list: [image]")
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        raise OptionError("images is one array (H, W, 3)", hint="give a list: [array]")
-    sources: dict[str, ImageSource] = {}
-    names: list[str] = []
-    known: dict[int, str] = {}  # by identity
-    given = list(images)
-    for number, image in enumerate(given):
-        source = image_source(image, f"images[{number}]")
-        own = f"images[{number}]" if isinstance(source, Image.Image) else str(source)
-        name = known.setdefault(id(image), own)  # the same image twice is read once
-        sources.setdefault(name, source)
-        names.append(name)
-    return sources, names
 
 
 def _check_counts(**counts: int) -> None:

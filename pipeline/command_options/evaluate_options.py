@@ -20,10 +20,13 @@ class EvaluateOptions(Options):
     length_penalty: float = option(
         "Exponent of the caption length by which log probabilities are divided.", 0.0
     )
+    single_caption: str | None = recurring.single_caption()
     samples: int = option(
         "Also decode this many captions per image, each from its own draw of the latents, and "
         "measure their diversity.", 0, min=0,
     )  # fmt: skip
+    temperature: float = recurring.temperature()
+    top_p: float = recurring.top_p()
     sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
@@ -39,6 +42,7 @@ class EvaluateOptions(Options):
         super().__post_init__()
         if self.samples == 1:
             raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
+        recurring.check_words(self, self.single_caption or "consensus")
         if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
             raise OptionError(
                 "it needs --samples, and meteor in --metrics", where="--sample-meteor"

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from multispace.errors import OptionError
 from multispace.fields import option, required
+from multispace.model.options import SINGLE_CAPTIONS
 
 BEST, LAST, BOTH = "best", "last", "both"
 
@@ -32,6 +34,46 @@ def checkpoints() -> Any:
 def beam() -> Any:
     """Declare the width of the beam search."""
     return option("Beam width; 1 is greedy search.", 5, min=1)
+
+
+def single_caption() -> Any:
+    """Declare how the single caption of an image is made."""
+    return option(
+        "How the single caption of an image is made: from the mode of the latents, with the "
+        "latents left out, or as the consensus of samples or of all categories.", None,
+        choices=SINGLE_CAPTIONS, default_text="that of the run",
+    )  # fmt: skip
+
+
+def temperature() -> Any:
+    """Declare the temperature of sampled words."""
+    return option(
+        "Draw the words of samples from the decoder at this temperature; 0 searches with the beam.",
+        0.0, min=0,
+    )  # fmt: skip
+
+
+def top_p() -> Any:
+    """Declare the nucleus of sampled words."""
+    return option(
+        "Draw words from the most probable ones that have this probability together.", 1.0,
+        exclusive_min=0, max=1,
+    )  # fmt: skip
+
+
+def check_words(options: Any, single_caption: str) -> None:
+    """Check that the options of sampled words have an effect.
+
+    :param single_caption: how single captions are made; a consensus needs samples
+    :raises OptionError: they have none.
+    """
+    if options.temperature and not (options.samples or single_caption == "consensus"):
+        raise OptionError(
+            "it needs --samples, or --single-caption consensus",
+            where=f"--temperature {options.temperature:g}",
+        )
+    if options.top_p < 1 and not options.temperature:
+        raise OptionError("it needs --temperature", where=f"--top-p {options.top_p}")
 
 
 def device(**declared: Any) -> Any:

@@ -53,7 +53,7 @@ def caption_conditions(
 
     :raises PipelineError: a condition is not finite.
     """
-    _check_finite(conditions)
+    check_finite(conditions)
     captions = []
     for part in conditions.split(max(1, ROWS // width)):
         words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
@@ -78,7 +78,7 @@ def hypotheses(
     captions = []
     for part in features.split(max(1, ROWS // width)):
         condition = system.condition(part.to(device))
-        _check_finite(condition)
+        check_finite(condition)
         words = beam(
             system.decoder,
             condition,
@@ -91,7 +91,7 @@ def hypotheses(
     return captions
 
 
-def _check_finite(conditions: Tensor) -> None:
+def check_finite(conditions: Tensor) -> None:
     """Refuse to decode from NaN or infinity, which gives a caption that means nothing."""
     if not conditions.isfinite().all():
         raise PipelineError(

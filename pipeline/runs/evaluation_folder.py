@@ -41,7 +41,10 @@ NAMES_ON_DISK = {"images": "pictures"}  # names that differ in evaluation.json
 class Request:
     """What `evaluate` is asked for, which names the folder. The defaults are those of `evaluate`.
 
+    :param single_caption: how the single caption of an image is made, if not as the run says
     :param samples: captions per image from draws of the latent
+    :param temperature: of the words of samples; 0 searches with the beam
+    :param top_p: probability of the words that samples are drawn from
     :param importance_samples: draws per caption of the importance-weighted likelihood
     :param seed: of all draws
     """
@@ -50,7 +53,10 @@ class Request:
     checkpoint: str = EvaluateOptions.checkpoint
     beam: int = EvaluateOptions.beam
     length_penalty: float = EvaluateOptions.length_penalty
+    single_caption: str | None = EvaluateOptions.single_caption
     samples: int = EvaluateOptions.samples
+    temperature: float = EvaluateOptions.temperature
+    top_p: float = EvaluateOptions.top_p
     sample_meteor: bool = EvaluateOptions.sample_meteor
     importance_samples: int = EvaluateOptions.importance_samples
     metrics: tuple[str, ...] = EvaluateOptions.metrics
@@ -90,6 +96,7 @@ class Record(Request):
     vocabulary_digest: str
     fingerprint: str  # of the features
     version: str
+    captions_from: str = "mode"  # how the single captions were made, by the run or by the request
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``evaluation.json``, without the digests of the files."""

@@ -61,6 +61,10 @@ RECORD_KIND = Object(
         "version": NAME,
     },
     optional={
+        "single_caption": Nullable(NAME),
+        "captions_from": NAME,
+        "temperature": Number(min=0, max=MAX_SCORE),
+        "top_p": Number(min=0, max=1),
         "sample_meteor": Boolean(),
         "importance_samples": COUNT,
         "files": MapOf(Text(pattern="[0-9a-f]{64}"), max_items=100),

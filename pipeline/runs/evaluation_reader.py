@@ -125,7 +125,7 @@ def find_evaluation(run: Path, split: str, checkpoint: str) -> Path:
     evaluations = [EvaluationFiles.open(folder, again) for folder in found]
     evaluations.sort(key=lambda files: _fullness(files.record), reverse=True)
     records = [files.record for files in evaluations]
-    searches = {(record.beam, record.length_penalty) for record in records}
+    searches = {(r.beam, r.length_penalty, r.single_caption) for r in records}
     if not _has_default_search(records[0]) and len(searches) > 1:
         places = ", ".join(str(files.folder) for files in evaluations)
         raise PipelineError(
@@ -152,12 +152,13 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _has_default_search(record: Record) -> bool:
-    return not {"beam", "length_penalty"} & record.changes().keys()
+    return not {"beam", "length_penalty", "single_caption"} & record.changes().keys()
 
 
 def _fullness(record: Record) -> tuple[Any, ...]:
     return (
-        _has_default_search(record), len(record.metrics), record.samples, record.sample_meteor,
+        _has_default_search(record), len(record.metrics), record.samples,
+        not {"temperature", "top_p"} & record.changes().keys(), record.sample_meteor,
         record.importance_samples, "seed" not in record.changes(), -record.seed,
     )  # fmt: skip
 

@@ -243,7 +243,13 @@ def validate(training: Training, pairs: Pairs) -> None:
     """Measure the model on ``pairs``, and save it if it is the best one. For the main process."""
     state, position, options = training.state, training.state.position, training.options
     model = state.selected_model
-    numbers = validation_metrics(model, pairs, training.vocabulary, options)
+    numbers = validation_metrics(
+        model,
+        pairs,
+        training.vocabulary,
+        options,
+        lambda: [*training.pairs.captions.references().values()],
+    )
     for name, number in numbers.items():
         if not math.isfinite(number):
             raise _not_finite(training, f"validation {name} is {number}")

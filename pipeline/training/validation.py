@@ -10,7 +10,8 @@ from multispace.data.batches import Pairs
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.command_options.train_options import TrainOptions
-from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.samples import Sampling
+from multispace.pipeline.inference.single_captions import TrainingCaptions, single_captions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import ablation
@@ -22,13 +23,20 @@ END = 10**9  # an optimizer step at which every schedule has reached its end
 
 @torch.no_grad()
 def validation_metrics(
-    system: Captioner, pairs: Pairs, vocabulary: Vocabulary, options: TrainOptions
+    system: Captioner,
+    pairs: Pairs,
+    vocabulary: Vocabulary,
+    options: TrainOptions,
+    training: TrainingCaptions,
 ) -> dict[str, float]:
     """Return the loss, its terms, and the CIDEr of greedy captions of a split.
+
+    The captions are the single captions of the system, made as ``options.single_caption`` says.
 
     The loss is taken with every schedule at its end, so that it can be compared all through
     training. CIDEr here splits at white space and is for selection only.
 
+    :param training: returns the captions of the training images, which a consensus needs
     :returns: ``loss``, ``recon``, ``kl_z`` and ``kl_c`` in nats a caption, ``cider``, and for
         models with a latent space ``shuffled_z``, ``shuffled_c`` and ``shuffled_both``: the nats
         a caption that are lost with the latents of other images
@@ -43,7 +51,10 @@ def validation_metrics(
         totals += batch.captions * np.array([term.item() for term in loss])
     names = ("loss", "recon", "kl_z", "kl_c")
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
-    captions = caption_features(system, pairs.features, vocabulary)
+    sampling = Sampling(count=0, seed=options.seed)
+    captions = single_captions(
+        system, pairs.features, vocabulary, options.single_caption, sampling, training
+    )
     lost = {f"shuffled_{name}": nats for name, nats in ablation(system, pairs).items()}
     return {**numbers, "cider": quick_cider(pairs, captions), **lost}
 

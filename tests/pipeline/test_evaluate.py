@@ -13,6 +13,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.shapes import generate_shapes, mentions
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.caption import caption
+from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.explore import ExploreOptions, explore
@@ -43,6 +44,10 @@ def folder(tiny_collection, tiny_cache, tiny_base_run, tiny_run, tmp_path_factor
 def ask(folder: Path, system: str = "base", **other) -> EvaluateOptions:
     values = {"cache": folder / "cache", "split": "test", "metrics": NO_JAVA, **other}
     return EvaluateOptions(folder / system, **values)
+
+
+def caption_files(run: Path, files, **other):
+    return caption(CaptionOptions(run, files, **other))
 
 
 def read(run: Path, checkpoint: str = "best"):
@@ -242,10 +247,10 @@ def test_captions_are_the_same_in_any_company(folder):
     run = load_run(folder / "base", torch.device("cpu"))
     files = sorted((folder / "collection" / "images").glob("test-*.png"))
     result = evaluate(ask(folder))
-    together = caption(folder / "base", files, device="cpu")
+    together = caption_files(folder / "base", files, device="cpu")
     said = dict(zip(result.keys, result.captions, strict=True))
     assert {Path(file).name: text for file, text in together.captions.items()} == said
-    assert caption(run.folder, files[:1], device="cpu").captions == {
+    assert caption_files(run.folder, files[:1], device="cpu").captions == {
         str(files[0]): said[files[0].name]
     }
 
@@ -254,7 +259,7 @@ def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     good = next((folder / "collection" / "images").glob("*.png"))
-    done = caption(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
+    done = caption_files(folder / "base", [text, good, tmp_path / "none.png"], device="cpu")
     assert list(done.captions) == [str(good)]
     assert done.render() == f"{good}\t{done.captions[str(good)]}"
     assert [line.split(": ")[:2] for line in done.messages()] == [
@@ -268,7 +273,7 @@ def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
 def test_other_weights_are_refused(folder):
     good = next((folder / "collection" / "images").glob("*.png"))
     with pytest.raises(PipelineError, match="weights_sha256.*use the same"):
-        caption(folder / "base", [good], weights="random:4", device="cpu")
+        caption_files(folder / "base", [good], weights="random:4", device="cpu")
 
 
 def test_a_cache_of_other_features_is_refused(folder, tmp_path):

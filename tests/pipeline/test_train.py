@@ -430,7 +430,8 @@ def test_the_average_is_kept_judged_and_used(cache, tmp_path):
     used = load_run(run, torch.device("cpu"), "last").system
     assert same(dict(used.state_dict()), average)
     pairs = load_pairs(Cache.open(cache), "val")
-    numbers = validation_metrics(used, pairs, Cache.open(cache).vocabulary(), options(cache, run))
+    words = Cache.open(cache).vocabulary()
+    numbers = validation_metrics(used, pairs, words, options(cache, run), list)
     (line,) = metrics(run, "val")
     assert {name: line[name] for name in numbers} == numbers
 

@@ -35,7 +35,7 @@ SAMPLE_NOTES = (
     "self-CIDEr (Wang & Chan 2019): -log_N (sqrt l_1 / sum_i sqrt l_i), l the eigenvalues, largest "
     "first, of the N x N matrix of CIDEr between an image's samples; 0 for equal captions, 1 for "
     "captions that have nothing in common",
-    "document frequencies of CIDEr: the references of the images of this split",
+    "document frequencies of self-CIDEr: the references of the images of this split",
 )
 
 
@@ -161,18 +161,6 @@ def self_cider(kernel: Floats) -> float:
     if not roots[-1]:
         return 0.0
     return float(np.log(roots.sum() / roots[-1]) / np.log(len(kernel)))
-
-
-def consensus(kernel: Floats) -> int:
-    """Return the index of the caption with the highest mean CIDEr to the others; ties: the first.
-
-    This is the re-ranking of Devlin 2015 among an image's own samples, without captions of
-    neighbours.
-
-    :param kernel: CIDEr between captions (N, N), N > 1
-    """
-    # Sums of equal numbers in another order may differ in their last digits.
-    return int(np.argmax(np.round(kernel.sum(1) - np.diag(kernel), 9)))
 
 
 def kernels(samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Floats]:

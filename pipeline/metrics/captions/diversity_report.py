@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.captions import diversity, oracle
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions, scores_table
+from multispace.pipeline.metrics.captions.consensus import consensus
 from multispace.pipeline.metrics.captions.metric import Floats, ImageId
 from multispace.pipeline.metrics.captions.ptb import tokenize
 
@@ -26,7 +27,7 @@ def diversity_of(
     captions: Mapping[ImageId, str],
     samples: Mapping[ImageId, Sequence[str]],
     references: Mapping[ImageId, Sequence[str]],
-    training: Sequence[str],
+    training: Sequence[Sequence[str]],
     metrics: Sequence[str],
 ) -> Diversity:
     """Describe the single captions of a split and, where there are any, the samples.
@@ -34,12 +35,12 @@ def diversity_of(
     :param captions: of each image
     :param samples: of each image, two or more; or empty
     :param references: of each image
-    :param training: the training captions; other captions are novel
+    :param training: the captions of each training image; other captions are novel
     :param metrics: metrics of which the oracle takes the best, and that score the consensus
     :raises JavaError: a Java program fails.
     """
     cited = [references[image_id] for image_id in samples]
-    groups = [training, list(captions.values()), *cited, *samples.values()]
+    groups = [[*chain.from_iterable(training)], list(captions.values()), *cited, *samples.values()]
     tokens = iter(tokenize([text for group in groups for text in group]))
     trained, own, *rest = ([*islice(tokens, len(group))] for group in groups)
     seen = frozenset(trained)
@@ -51,9 +52,10 @@ def diversity_of(
     kernels = diversity.kernels(drawn, known)
     summary, each = diversity.sample_summary(drawn, kernels, seen)
     single = oracle.score_samples(known, drawn, metrics)
+    places = consensus([*samples.values()], training)
     chosen = {
-        image_id: texts[diversity.consensus(kernel)]
-        for (image_id, texts), kernel in zip(samples.items(), kernels, strict=True)
+        image_id: texts[place]
+        for (image_id, texts), place in zip(samples.items(), places, strict=True)
     }
     best = {f"best {name}": scores.max(1) for name, scores in single.items()}
     notes = (*diversity.NOTES, *diversity.SAMPLE_NOTES, *oracle.NOTES, oracle.CONSENSUS_NOTE)

@@ -12,9 +12,9 @@ NOTES = (
     "BLEU of best and mean is that of single captions, and does not compare with that of a set",
 )
 CONSENSUS_NOTE = (
-    "consensus: the sample with the highest mean CIDEr to its image's other samples (Devlin "
-    "2015, without captions of neighbours), scored as captions of the set; it does not use the "
-    "references, except for the document frequencies"
+    "consensus: the sample with the highest mean CIDEr-D to its image's other samples (Devlin "
+    "2015, without captions of neighbours), scored as captions of the set; document frequencies "
+    "are those of the training captions, and no reference is used"
 )
 
 

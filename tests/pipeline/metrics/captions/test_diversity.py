@@ -6,7 +6,6 @@ from multispace.pipeline.metrics.captions.diversity import (
     COLUMNS,
     CORPUS_MBLEU,
     caption_summary,
-    consensus,
     corpus_mbleu,
     div,
     kernels,
@@ -96,12 +95,6 @@ def test_self_cider_by_hand():
     kernel = np.array([[1, 0.5], [0.5, 1]])
     share = np.sqrt(1.5) / (np.sqrt(1.5) + np.sqrt(0.5))
     assert self_cider(kernel) == pytest.approx(-np.log2(share))
-
-
-def test_consensus_is_the_most_like_the_others():
-    captions = ["two cats sleep here", "a dog runs on grass", "a dog runs", "the dog runs on grass"]
-    assert consensus(TfIdf(REFERENCES).kernel(captions)) == 1
-    assert consensus(np.ones((3, 3))) == 0
 
 
 def test_summary_of_samples():

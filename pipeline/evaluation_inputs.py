@@ -1,0 +1,91 @@
+"""What an evaluation reads: a run, and the images of a split with their captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from multispace.data.batches import Pairs, load_pairs
+from multispace.data.cache.reader import Cache
+from multispace.model.device import choose_device
+from multispace.model.options import check_single_caption
+from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
+from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
+from multispace.pipeline.inference.single_captions import single_captions
+from multispace.pipeline.metrics.captions.metric import ImageId
+from multispace.pipeline.runs.run_folder import Run, load_run
+from multispace.pipeline.transfer import local_cache
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """A run, and the images of a split that have a vector."""
+
+    run: Run
+    pairs: Pairs
+    ids: list[ImageId]  # of the images
+    references: dict[ImageId, Sequence[str]]
+    training: list[list[str]]  # captions of each training image
+    fingerprint: str  # of the features
+    single_caption: str  # how single captions are made
+    sampling: Sampling
+
+    @classmethod
+    def load(cls, options: EvaluateOptions) -> "EvaluationInputs":
+        """Open the run and the cache, and check that they belong together.
+
+        :raises OptionError: the system cannot make captions as the options ask.
+        :raises PipelineError: the run and the cache do not belong together.
+        """
+        run = load_run(options.run, choose_device(options.device), options.checkpoint)
+        way = options.single_caption or run.system.options.single_caption
+        check_single_caption(run.system.options, way)
+        recurring.check_words(options, way)
+        if options.samples or way == "consensus":
+            check_sampling(run.system, options.temperature)
+        cache = Cache.open(local_cache(options.cache))
+        run.check_cache(cache)
+        pairs = load_pairs(cache, options.split)
+        ids = [pairs.captions.image_ids[image] for image in pairs.images]
+        references = pairs.captions.references()
+        trained = cache.captions(run.config["options"]["train_split"]).references()
+        return cls(
+            run=run,
+            pairs=pairs,
+            ids=ids,
+            references={image_id: references[image_id] for image_id in ids},
+            training=[*trained.values()],
+            fingerprint=cache.spec.fingerprint,
+            single_caption=way,
+            sampling=Sampling(
+                count=options.samples,
+                seed=options.seed,
+                width=options.beam,
+                length_penalty=options.length_penalty,
+                temperature=options.temperature,
+                top_p=options.top_p,
+            ),
+        )
+
+    def samples(self) -> dict[ImageId, list[str]]:
+        """Return the samples of each image, or nothing where none are asked for."""
+        if not self.sampling.count:
+            return {}
+        run, features = self.run, self.pairs.features
+        samples = caption_samples(run.system, features, run.vocabulary, self.sampling)
+        return dict(zip(self.ids, samples, strict=True))
+
+    def captions(self, samples: dict[ImageId, list[str]]) -> dict[ImageId, str]:
+        """Return the single caption of each image.
+
+        :param samples: of :meth:`samples`; a consensus is chosen from them
+        """
+        texts = single_captions(
+            self.run.system,
+            self.pairs.features,
+            self.run.vocabulary,
+            self.single_caption,
+            self.sampling,
+            lambda: self.training,
+            samples=[*samples.values()],
+        )
+        return dict(zip(self.ids, texts, strict=True))

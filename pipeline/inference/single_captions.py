@@ -1,0 +1,96 @@
+"""The single caption of an image, made from the latents in one of several ways."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multispace.data.cache.vocabulary import Vocabulary
+from multispace.model.options import check_single_caption
+from multispace.model.systems.captioner import Captioner, Latents
+from multispace.pipeline.inference.decoding import ROWS, caption_conditions, caption_features
+from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.metrics.captions.consensus import consensus
+from multispace.pipeline.metrics.captions.metric import Floats
+
+CANDIDATES = 20  # samples of a consensus, where no number is given
+
+TrainingCaptions = Callable[[], Sequence[Sequence[str]]]  # of each training image
+
+
+def single_captions(
+    system: Captioner,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    way: str,
+    sampling: Sampling,
+    training: TrainingCaptions,
+    samples: Sequence[Sequence[str]] = (),
+) -> list[str]:
+    """Return one caption for each image.
+
+    :param features: (N, D)
+    :param way: one of SINGLE_CAPTIONS
+    :param sampling: of the candidates of a consensus, and the search for all captions
+    :param training: returns the captions of the training images, which a consensus needs
+    :param samples: of each image, if there are any already; the consensus is chosen from them
+    :raises OptionError: the system has no such way.
+    """
+    check_single_caption(system.options, way)
+    search: dict[str, Any] = {"width": sampling.width, "length_penalty": sampling.length_penalty}
+    if way in ("mode", "left-out"):
+        latents: Latents = "mode" if way == "mode" else "left-out"
+        return caption_features(system, features, vocabulary, latents=latents, **search)
+    if way == "categories":
+        candidates, probabilities = caption_categories(system, features, vocabulary, **search)
+        return _chosen(candidates, training(), probabilities)
+    if not samples:
+        sampling = replace(sampling, count=sampling.count or CANDIDATES)
+        samples = caption_samples(system, features, vocabulary, sampling)
+    return _chosen(samples, training())
+
+
+@torch.inference_mode()
+def caption_categories(
+    system: Captioner,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int = 1,
+    length_penalty: float = 0.0,
+) -> tuple[list[list[str]], list[Floats]]:
+    """Return the caption of each category of c for each image, with z at its mean.
+
+    :returns: the captions, and the probabilities of the categories for a new image
+    """
+    device = system.feature_mean.device
+    (size,) = system.options.categories
+    one_hot = torch.eye(size, device=device)  # (K, K)
+    captions, probabilities = [], []
+    for part in features.split(max(1, ROWS // size)):
+        posterior = system.posterior(part.to(device))
+        every = posterior.select(torch.arange(len(part), device=device).repeat_interleave(size))
+        latents = every.latents()  # (B * K, z + K)
+        latents[:, -size:] = one_hot.repeat(len(part), 1)
+        texts = caption_conditions(
+            system,
+            every.condition(latents),
+            vocabulary,
+            width=width,
+            length_penalty=length_penalty,
+        )
+        captions += [texts[start : start + size] for start in range(0, len(texts), size)]
+        assert posterior.c is not None
+        probabilities += [*posterior.c.log_probabilities[0].double().exp().cpu().numpy()]
+    return captions, probabilities
+
+
+def _chosen(
+    candidates: Sequence[Sequence[str]],
+    training: Sequence[Sequence[str]],
+    probabilities: Sequence[Floats] | None = None,
+) -> list[str]:
+    chosen = consensus(candidates, training, probabilities)
+    return [texts[place] for texts, place in zip(candidates, chosen, strict=True)]
