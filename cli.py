@@ -69,7 +69,7 @@ NOTES = {
     notes=NOTES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
-@click.version_option(package_name="multispace-captioning")
+@click.version_option(package_name="multispace-captioning", prog_name="multispace")
 def main() -> None:
     """Caption images with joint continuous and discrete latent spaces.
 

@@ -130,7 +130,7 @@ def _included(
         "learning curves": curves,
         "examples": bool(shown),
         "references": any(example.references for example in shown),
-        "pictures": any(example.thumbnail for example in shown),
+        "images": any(example.thumbnail for example in shown),
         "how it was made": True,
     }
     return tuple(name for name, there in included.items() if there)
@@ -173,8 +173,16 @@ def _factors(found: Mapping[str, Any]) -> Part:
 PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Part], str]] = {
     "latent space": (LATENTS, _latents, ""),
     "objects and attributes": (ATTRIBUTES, _attributes, ""),
-    "unseen combinations": (COMPOSITION, _composition, ", written where training held pairs out"),
-    "disentanglement": (FACTORS, _factors, ", written where the split states factors"),
+    "unseen combinations": (
+        COMPOSITION,
+        _composition,
+        "; evaluate a split with held-out pairs",
+    ),
+    "disentanglement": (
+        FACTORS,
+        _factors,
+        "; evaluate a split with known factors",
+    ),
 }
 
 
@@ -248,7 +256,7 @@ def _examples(
     else:
         examples.add_references(options.cache, next(iter(first.values())).scored.record)
     if options.images is None:
-        left_out.append("pictures of the examples: they need --images")
+        left_out.append("images of the examples: they need --images")
     else:
         skipped = examples.add_thumbnails(options.images)
     return examples, skipped, left_out

@@ -147,7 +147,7 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     assert "references" not in made.included
     assert [line.split(":")[0] for line in made.left_out] == [
         "latent space", "unseen combinations", "disentanglement",
-        "references of the examples", "pictures of the examples",
+        "references of the examples", "images of the examples",
     ]  # fmt: skip
     assert made.left_out[0] == "latent space: no latents.json of base"
     assert all(line in page.text for line in made.left_out)

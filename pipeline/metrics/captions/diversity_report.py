@@ -88,7 +88,7 @@ def diversity_text(report: Mapping[str, Any]) -> str:
     """Return ``diversity.json`` as tables, the oracle's choices apart from the system's own."""
     single = report["captions"]
     novel, words = single["novel_share"], single["words"]
-    lines = [f"{novel:.1%} of the captions are novel, {words} words in use"]
+    lines = [f"{novel:.1%} of the captions are novel; number of different words: {words}"]
     if "samples" in report:
         samples = dict(report["samples"])
         count = samples.pop("n")
