@@ -348,8 +348,8 @@ def pull(options: PullOptions) -> Result:
     examples=[
         "multispace cache import v.npy --names keys.txt --into mine \\",
         "    --architecture resnet50 --weights imagenet",
-        "multispace cache import regions/ --mean-over-regions --into mine \\",
-        "    --name-pattern 'COCO_val2014_{:012d}.jpg' --architecture faster-rcnn --weights vg",
+        "multispace cache import att/ --mean-over-regions --into mine \\",
+        "    --name-pattern 'val2014/{}.jpg' --architecture frcnn --weights vg",
     ],
     interrupted=RUN_AGAIN,
 )
