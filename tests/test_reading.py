@@ -49,13 +49,12 @@ ALLOWED = {
     ("data/cache/vocabulary.py", "json.loads"): (1, "a checked file; typed below"),
     # Images.
     ("data/images.py", "Image.open"): (3, "bytes of read_file, within limits of pixels"),
-    # Feature files of others: plain files alone, shapes and types checked before data is read.
-    ("data/maintenance/vector_files.py", "h5py.File"): (1, "plain files; storage is checked"),
-    ("data/maintenance/vector_files.py", "names.read_bytes"): (1, "a plain file of names"),
-    ("data/maintenance/vector_files.py", "np.lib.format.open_memmap"): (2, "never unpickles"),
-    ("data/maintenance/vector_files.py", "zipfile.ZipFile"): (1, "headers are checked"),
-    ("data/maintenance/vector_files.py", "archive.open"): (1, "a member whose size is checked"),
-    ("data/maintenance/vector_files.py", "np.load"): (1, "without pickle, after that check"),
+    # Feature files of others: plain files, shapes and types checked before values are read.
+    ("data/maintenance/vector_files.py", "os.open"): (1, "refuses what is not a plain file"),
+    ("data/maintenance/vector_files.py", "open"): (1, "the descriptor of a plain file"),
+    ("data/maintenance/vector_files.py", "zipfile.ZipFile"): (1, "the members are checked"),
+    ("data/maintenance/vector_npy.py", "zipfile.ZipFile"): (1, "the members are checked"),
+    ("data/maintenance/vector_npy.py", "archive.open"): (4, "a member: header, then size"),
     # What is fetched.
     ("data/remote/pull.py", "path.read_bytes"): (1, "the user's own list of keys"),
     ("data/remote/downloads.py", "partial.open"): (2, "a partial download of our own"),

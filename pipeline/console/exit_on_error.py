@@ -11,7 +11,7 @@ from multispace.pipeline.console.emit import print_json
 from multispace.pipeline.console.printable import one_line
 
 MORE_MEMORY = "free memory, or use a machine or a GPU with more"
-MORE_SPACE = "make room or raise the limit of file sizes, and run the same command again"
+MORE_SPACE = "make room, or raise the limit of file sizes"
 
 
 def is_expected(error: Exception) -> bool:
@@ -35,7 +35,7 @@ def report_failure(error: Exception, as_json: bool, debug: bool, kept: str = "")
 
 
 def describe(error: Exception, kept: str = "") -> str:
-    """Return an error as one line: where, what, what is kept where resources ran out, and a hint.
+    """Return an error as one line: where, what and a hint; what is kept where resources ran out.
 
     :param kept: as for :func:`report_failure`
     """
@@ -43,18 +43,12 @@ def describe(error: Exception, kept: str = "") -> str:
         return str(error)
     if is_out_of_memory(error):
         reason = f" ({brief(error, 200)})" if str(error) else ""
-        return str(Error(_with(f"out of memory{reason}", kept), hint=MORE_MEMORY))
+        return str(Error(f"out of memory{reason}", hint=_hint(MORE_MEMORY, kept)))
     if isinstance(error, OSError) and error.strerror:
-        full = is_out_of_space(error)
-        return str(
-            Error(
-                _with(error.strerror, kept) if full else error.strerror,
-                where=error.filename,
-                hint=MORE_SPACE if full else None,
-            )
-        )
+        hint = _hint(MORE_SPACE, kept) if is_out_of_space(error) else None
+        return str(Error(error.strerror, where=error.filename, hint=hint))
     return " ".join(str(error).split())
 
 
-def _with(what: str, kept: str) -> str:
-    return f"{what}; {kept}" if kept else what
+def _hint(advice: str, kept: str) -> str:
+    return f"{advice}; {kept}" if kept else advice
