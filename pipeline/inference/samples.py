@@ -56,6 +56,8 @@ def caption_samples(
     :raises PipelineError: a condition is not finite.
     """
     check_sampling(system, sampling.temperature)
+    if not len(features):
+        return []
     streams = [_streams(row, sampling) for row in features.float().cpu().numpy()]
     conditions = _draw_conditions(system, features, streams)  # (count * N, C)
     if sampling.temperature:
@@ -144,7 +146,7 @@ def _draw_conditions(system: Captioner, features: Tensor, streams: list[list[_St
     """Draw the conditions of the samples, the first of all images before the second. (S * N, C)"""
     device = system.feature_mean.device
     parts = [part.to(device) for part in features.split(ROWS)]
-    numbers = range(len(streams[0]) if streams else 0)
+    numbers = range(len(streams[0]))
     if system.options.system == "base":
         condition = torch.cat([system.condition(part) for part in parts])
         return condition.repeat(len(numbers), 1)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from support.options import used_by
-from support.tiny import SPLITS, make_cache
+from support.tiny import SPLITS, make_cache, train_tiny
 from support.tiny import options as preprocess_options
 
+import multispace as ms
 from multispace.data.cache.reader import Cache
 from multispace.data.shapes import generate_shapes, mentions
 from multispace.errors import OptionError, PipelineError
@@ -300,6 +301,12 @@ def test_a_cache_of_other_words_is_refused(folder, tmp_path):
         ({"importance_samples": -1}, "--importance-samples -1"),
         ({"metrics": ("spice",)}, "spice"),
         ({"samples": 2}, "base has no latent space"),
+        ({"single_caption": "consensus"}, "base has no latent space"),
+        ({"single_caption": "left-out"}, "--single-caption left-out: base is trained without"),
+        ({"temperature": -0.5}, "--temperature -0.5"),
+        ({"temperature": 0.5}, "--temperature 0.5: it needs --samples"),
+        ({"temperature": 0.5, "samples": 2, "top_p": 0.0}, "--top-p 0.0"),
+        ({"top_p": 0.5, "samples": 2}, "--top-p 0.5: it needs --temperature"),
         ({"sample_meteor": True}, "--sample-meteor: it needs --samples"),
     ],
 )
@@ -349,3 +356,87 @@ def test_the_related_systems_are_looked_at_alike(folder, system, tmp_path):
     assert found.latents["likelihood"]["nll"] <= found.latents["likelihood"]["elbo"]
     explored = explore(ExploreOptions(tmp_path / system, folder / "cache", "test", images=1))
     assert explored.traversals[0].caption == evaluate(replace(asked, beam=1)).captions[0]
+
+
+def test_base_has_samples_of_words(folder):
+    asked = ask(folder, samples=3, temperature=1.2, top_p=0.9, seed=2)
+    found = evaluate(asked)
+    name = "test,samples=3,temperature=1.2,top-p=0.9,metrics=rouge+cider,seed=2"
+    assert found.folder.name == name
+    record = json.loads((found.folder / "evaluation.json").read_text())
+    assert (record["temperature"], record["top_p"], record["samples"]) == (1.2, 0.9, 3)
+    assert read_evaluation(found.folder, "test", "best").record == found.record
+    drawn = json.loads((found.folder / "samples.json").read_text())
+    assert len({text for entry in drawn for text in entry["captions"]}) > 4
+    assert found.captions == evaluate(ask(folder)).captions  # by the beam, as without samples
+    files = sorted((folder / "collection" / "images").glob("test-*.png"))
+    said = caption_files(folder / "base", files, samples=3, temperature=1.2, top_p=0.9, seed=2)
+    assert [*said.samples.values()] == [entry["captions"] for entry in drawn]
+    assert said.to_json() == said.samples
+    assert len(said.render().splitlines()) == 12
+    again = ms.load_run(folder / "base", device="cpu").caption(
+        files, samples=3, temperature=1.2, top_p=0.9, seed=2
+    )
+    assert again == [*said.samples.values()]
+
+
+@pytest.mark.parametrize("way", ["consensus", "categories"])
+def test_a_consensus_can_be_the_single_caption(folder, way):
+    found = evaluate(ask(folder, "multispace", single_caption=way, seed=4))
+    assert f"single-caption={way}" in found.folder.name
+    assert f"beam 5, captions from {way}: " in found.render()
+    assert (found.record.single_caption, found.record.captions_from) == (way, way)
+    assert read_evaluation(found.folder, "test", "best").record == found.record
+    files = sorted((folder / "collection" / "images").glob("test-*.png"))
+    said = caption_files(folder / "multispace", files, single_caption=way, seed=4)
+    assert tuple(said.captions.values()) == found.captions
+    run = ms.load_run(folder / "multispace", device="cpu")
+    assert tuple(run.caption(files, single_caption=way, seed=4)) == found.captions
+    with pytest.raises(OptionError, match="--samples and --single-caption: give one of them"):
+        run.caption(files, single_caption=way, samples=2)
+
+
+def test_the_single_caption_is_the_consensus_of_the_samples(folder):
+    found = evaluate(ask(folder, "multispace", single_caption="consensus", samples=4))
+    consensus = json.loads((found.folder / "consensus.json").read_text())
+    assert [entry["caption"] for entry in consensus] == list(found.captions)
+
+
+def test_a_run_records_how_its_single_captions_are_made(folder, tmp_path):
+    run = train_tiny(
+        "joint", folder / "cache", tmp_path / "run", steps=4, epochs=None,
+        single_caption="left-out", categories=(6, 3),
+    )  # fmt: skip
+    assert json.loads((run / "config.json").read_text())["system"]["single_caption"] == "left-out"
+    asked = EvaluateOptions(run, folder / "cache", "test", metrics=NO_JAVA)
+    usual = evaluate(asked)
+    assert usual.folder.name == "test,metrics=rouge+cider"
+    assert (usual.record.single_caption, usual.record.captions_from) == (None, "left-out")
+    same = evaluate(replace(asked, single_caption="left-out"))
+    assert (same.folder, same.captions) == (usual.folder, usual.captions)
+    mode = evaluate(replace(asked, single_caption="mode"))
+    assert mode.folder.name == "test,single-caption=mode,metrics=rouge+cider"
+    assert find_evaluation(run, "test", "best") == usual.folder
+
+
+def test_a_consensus_needs_the_training_captions(folder, tmp_path):
+    run = shutil.copytree(folder / "multispace", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["cache"] = str(tmp_path / "moved")
+    (run / "config.json").write_text(json.dumps(config))
+    file = next((folder / "collection" / "images").glob("test-*.png"))
+    with pytest.raises(PipelineError, match=r"moved is not there; give .*--cache DIR"):
+        caption_files(run, [file], single_caption="consensus")
+    there = caption_files(run, [file], single_caption="consensus", cache=folder / "cache")
+    assert list(there.captions) == [str(file)]
+
+
+def test_earlier_evaluations_are_read(folder, tmp_path):
+    written = evaluate(ask(folder, "multispace", samples=2, seed=8)).folder
+    earlier = shutil.copytree(written, tmp_path / "evaluation" / written.name)
+    record = json.loads((earlier / "evaluation.json").read_text())
+    for name in ("single_caption", "captions_from", "temperature", "top_p"):
+        del record[name]
+    (earlier / "evaluation.json").write_text(json.dumps(record))
+    found = read_evaluation(earlier, "test", "best").record
+    assert (found.captions_from, found.temperature, found.top_p) == ("mode", 0.0, 1.0)

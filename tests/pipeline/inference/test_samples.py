@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from multispace.errors import OptionError
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.runs.run_folder import load_run
+
+WORDS = Sampling(count=4, seed=3, temperature=1.5)
+
+
+@pytest.fixture(params=["tiny_base_run", "tiny_run"])
+def run(request):
+    return load_run(request.getfixturevalue(request.param), torch.device("cpu"))
+
+
+def vectors(run, count: int) -> torch.Tensor:
+    """Return features near those of the training."""
+    noise = torch.randn(
+        count, run.system.options.feature_size, generator=torch.Generator().manual_seed(0)
+    )
+    return run.system.feature_mean + noise * run.system.feature_deviation
+
+
+def sampled(run, features, sampling=WORDS):
+    return caption_samples(run.system, features, run.vocabulary, sampling)
+
+
+def test_samples_differ_and_come_from_the_seed(run):
+    features = vectors(run, 6)
+    found = sampled(run, features)
+    assert [len(texts) for texts in found] == [4] * 6
+    assert len({text for texts in found for text in texts}) > 6
+    torch.manual_seed(99)  # PyTorch's own generator plays no part
+    assert sampled(run, features) == found
+    assert sampled(run, features, replace(WORDS, seed=4)) != found
+
+
+def test_samples_do_not_depend_on_the_batch(run, monkeypatch):
+    features = vectors(run, 6)
+    found = sampled(run, features)
+    assert [sampled(run, features[row : row + 1])[0] for row in range(6)] == found
+    assert sampled(run, features.flip(0)) == found[::-1]
+    monkeypatch.setattr("multispace.pipeline.inference.samples.ROWS", 5)
+    assert sampled(run, features) == found
+    # More samples continue the fewer.
+    more = sampled(run, features, replace(WORDS, count=6))
+    assert [texts[:4] for texts in more] == found
+
+
+def test_latent_samples_do_not_depend_on_the_batch(tiny_run):
+    run = load_run(tiny_run, torch.device("cpu"))
+    features, sampling = vectors(run, 6) * 3, Sampling(count=5, width=2)
+    found = sampled(run, features, sampling)
+    assert [sampled(run, features[row : row + 1], sampling)[0] for row in range(6)] == found
+    assert any(len(set(texts)) > 1 for texts in found)
+
+
+def test_a_low_temperature_is_greedy_search(tiny_base_run):
+    run = load_run(tiny_base_run, torch.device("cpu"))
+    features = vectors(run, 6)
+    greedy = caption_features(run.system, features, run.vocabulary)
+    for sampling in (
+        replace(WORDS, temperature=1e-3),
+        replace(WORDS, temperature=1.0, top_p=1e-6),
+    ):
+        assert sampled(run, features, sampling) == [[text] * 4 for text in greedy]
+
+
+def test_base_needs_a_temperature(tiny_base_run):
+    run = load_run(tiny_base_run, torch.device("cpu"))
+    with pytest.raises(OptionError, match="base has no latent space to sample from; sample its"):
+        sampled(run, vectors(run, 2), Sampling(count=2))
+
+
+def test_no_images_have_no_samples(run):
+    assert sampled(run, vectors(run, 0)) == []

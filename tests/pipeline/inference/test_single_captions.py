@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from support.options import used_by
+
+from multispace.data.cache.vocabulary import build_vocabulary
+from multispace.errors import OptionError
+from multispace.model.options import SystemOptions, check_single_caption
+from multispace.model.systems import build
+from multispace.pipeline.inference.decoding import caption_conditions, caption_features
+from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.inference.single_captions import (
+    CANDIDATES,
+    caption_categories,
+    single_captions,
+)
+from multispace.pipeline.metrics.captions.consensus import consensus
+
+TRAINING = [["a b"], ["b c"], ["c d"], ["d a"]]
+GREEDY = Sampling(count=0)
+
+
+def make(system: str, **options):
+    """Return a system with random weights, its vocabulary and the features of five images."""
+    torch.manual_seed(0)
+    vocabulary = build_vocabulary(["a b c d e f g h"], "whitespace", 1, "0" * 64)
+    sizes = {"embedding": 6, "hidden": 8, "z_size": 3, "categories": (4,), **options}
+    known = used_by(system, words=len(vocabulary), **sizes)
+    model = build(SystemOptions(system=system, feature_size=5, **known)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model, vocabulary, 3 * torch.randn(5, 5)
+
+
+def ways(model, vocabulary, features, way, sampling=GREEDY, **other):
+    return single_captions(model, features, vocabulary, way, sampling, lambda: TRAINING, **other)
+
+
+@pytest.mark.parametrize("system", ["base", "latent", "multispace", "joint"])
+def test_the_mode_is_what_captions_were(system):
+    model, vocabulary, features = make(system)
+    expected = caption_features(model, features, vocabulary)
+    assert ways(model, vocabulary, features, "mode") == expected
+
+
+def test_left_out_sets_the_latents_to_zero():
+    model, vocabulary, features = make("joint")
+    found = ways(model, vocabulary, features, "left-out")
+    posterior = model.posterior(features)
+    latents = posterior.latents()
+    latents[:, 3:] = 0  # c; z stays in `joint`
+    assert found == caption_conditions(model, posterior.condition(latents), vocabulary)
+    assert found != ways(model, vocabulary, features, "mode")
+
+
+def test_a_consensus_is_one_of_the_samples():
+    model, vocabulary, features = make("multispace")
+    sampling = Sampling(count=3, seed=1)
+    samples = caption_samples(model, features, vocabulary, sampling)
+    places = consensus(samples, TRAINING)
+    expected = [texts[place] for texts, place in zip(samples, places, strict=True)]
+    assert ways(model, vocabulary, features, "consensus", sampling) == expected
+    assert ways(model, vocabulary, features, "consensus", samples=samples) == expected
+    many = caption_samples(model, features, vocabulary, Sampling(count=CANDIDATES))
+    chosen = ways(model, vocabulary, features, "consensus")
+    assert all(text in texts for text, texts in zip(chosen, many, strict=True))
+
+
+@pytest.mark.parametrize("system", ["multispace", "joint", "joint-cvae"])
+def test_categories_are_decoded_one_by_one(system):
+    model, vocabulary, features = make(system)
+    captions, probabilities = caption_categories(model, features, vocabulary)
+    posterior = model.posterior(features)
+    assert np.array(probabilities).sum(1) == pytest.approx(np.ones(5))
+    assert np.array(probabilities) == pytest.approx(
+        posterior.c.log_probabilities[0].exp().detach().numpy(), abs=1e-6
+    )
+    for category in range(4):
+        latents = torch.cat([posterior.z.mean, torch.eye(4)[category].expand(5, -1)], 1)
+        expected = caption_conditions(model, posterior.condition(latents), vocabulary)
+        assert [texts[category] for texts in captions] == expected
+    assert any(len(set(texts)) > 1 for texts in captions)
+    places = consensus(captions, TRAINING, probabilities)
+    expected = [texts[place] for texts, place in zip(captions, places, strict=True)]
+    assert ways(model, vocabulary, features, "categories") == expected
+
+
+def test_of_two_categories_the_caption_of_the_more_probable_one_is_chosen():
+    model, vocabulary, features = make("joint", categories=(2,))
+    captions, probabilities = caption_categories(model, features, vocabulary)
+    # Training captions that give every word the same weight: similarity is symmetric.
+    whole = [[text] for texts in captions for text in texts] + [["h"], ["g"]]
+    found = single_captions(model, features, vocabulary, "categories", GREEDY, lambda: whole)
+    clear = [
+        (text, texts[int(np.argmax(weights))])
+        for text, texts, weights in zip(found, captions, probabilities, strict=True)
+        if min(len(t.split()) for t in texts) >= 4 and len(set(texts)) == 2 and max(weights) > 0.6
+    ]
+    assert len(clear) >= 2
+    assert all(chosen == likely for chosen, likely in clear)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "way", "message"),
+    [
+        ("base", {}, "left-out", "base is trained without latent dropout"),
+        ("multispace", {}, "left-out", "multispace is trained without latent dropout"),
+        ("joint", {"latent_dropout": 0.0}, "left-out", "joint is trained without latent dropout"),
+        ("latent", {}, "categories", "one categorical latent of at most 256"),
+        ("joint", {"categories": (4, 4)}, "categories", "one categorical latent of at most 256"),
+        ("joint", {"categories": (257,)}, "categories", "one categorical latent of at most 256"),
+    ],
+)
+def test_a_way_that_the_system_lacks_is_refused(system, options, way, message):
+    known = used_by(system, **{"categories": (4,), **options})
+    with pytest.raises(OptionError, match=f"--single-caption {way}: .*{message}"):
+        check_single_caption(SystemOptions(system=system, words=9, feature_size=5, **known), way)
+    if system != "base":
+        with pytest.raises(OptionError, match=message):
+            SystemOptions(system=system, words=9, feature_size=5, single_caption=way, **known)
+
+
+def test_a_consensus_of_base_needs_a_temperature():
+    model, vocabulary, features = make("base")
+    with pytest.raises(OptionError, match="sample its words with a temperature"):
+        ways(model, vocabulary, features, "consensus")
+    assert len(ways(model, vocabulary, features, "consensus", Sampling(3, temperature=1.0))) == 5
