@@ -6,6 +6,9 @@ from support.rows import make_cache
 from multispace.data.batches import load_pairs
 from multispace.model.systems import build
 from multispace.pipeline.command_options.train_options import TrainOptions
+from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.metrics.captions.consensus import consensus
 from multispace.pipeline.training.validation import (
     END,
     collapse_warning,
@@ -50,6 +53,29 @@ def test_the_same_twice_whatever_was_drawn_before(cache, tmp_path):
     first = validation_metrics(system, pairs, cache.vocabulary(), options, list)
     torch.randn(7)
     assert validation_metrics(system, pairs, cache.vocabulary(), options, list) == first
+
+
+@pytest.mark.parametrize("way", ["mode", "left-out", "consensus"])
+def test_checkpoints_are_selected_by_the_single_captions(cache, tmp_path, way, monkeypatch):
+    options, system = make(cache, tmp_path, "joint", single_caption=way)
+    with torch.no_grad():
+        for parameter in system.parameters():
+            parameter.normal_()  # captions differ
+    pairs, words = load_pairs(cache, "train"), cache.vocabulary()
+    seen = []
+    monkeypatch.setattr(
+        "multispace.pipeline.training.validation.quick_cider",
+        lambda _, captions: float(not seen.append(captions)),
+    )
+    references = [*pairs.captions.references().values()]
+    validation_metrics(system, pairs, words, options, lambda: references)
+    if way == "consensus":
+        many = caption_samples(system, pairs.features, words, Sampling(20, options.seed))
+        places = consensus(many, references)
+        expected = [texts[place] for texts, place in zip(many, places, strict=True)]
+    else:
+        expected = caption_features(system, pairs.features, words, latents=way)
+    assert seen == [expected]
 
 
 def test_latent_distributions_are_those_of_the_posterior(cache, tmp_path):
