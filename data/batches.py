@@ -120,11 +120,11 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
     :raises MissingFeatureError: an image has neither a feature vector nor a recorded failure.
     """
     captions = cache.captions(split)
-    has = [key in cache.rows for key in captions.keys]
+    has = cache.rows.find(captions.keys)[:, 0] >= 0
     unknown = [
         key
         for key, there in zip(captions.keys, has, strict=True)
-        if not there and key not in cache.manifest.failures
+        if not there and key not in cache.failures
     ]
     if unknown:
         raise MissingFeatureError(

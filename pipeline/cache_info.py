@@ -96,7 +96,7 @@ def cache_info(root: Path) -> CacheInfo:
         shards=len(manifest.shards),
         rows=manifest.rows,
         bytes=sum(shard.bytes for shard in manifest.shards),
-        failures=dict(manifest.failures),
+        failures=dict(cache.failures),
         vocabulary=_vocabulary_info(vocabulary) if vocabulary else None,
         splits={split: _split_info(held) for split, held in captions.items()},
         held_out=held_out[-1].to_json() if held_out else None,

@@ -271,7 +271,7 @@ def _extract(
         remote=remote,
     )
     vectors = sum(len(writer.digests) for writer, _ in caches)
-    failures = writer.manifest.failures
+    failures = writer.failures
     return _Features(
         keys=frozenset(writer.digests),
         added=vectors - before,

@@ -84,7 +84,7 @@ def _extract(
     """Extract the images that have captions or a recorded failure and no vector."""
     done, left, added = list(settled.done), list(settled.left), 0
     root, spec = shlex.quote(str(writer.root)), writer.manifest.spec
-    failures = writer.manifest.failures
+    failures = dict(writer.failures)
     wanted = sorted((settled.known | failures.keys()) - writer.digests.keys())
     if settled.lost > len(wanted) or (settled.lost and spec is None):
         left.append(
@@ -106,7 +106,7 @@ def _extract(
         extract(writer, here, backbone, dtype=spec.dtype, workers=workers)
         added = len(writer.digests) - before
         done.append(f"{added} vectors extracted from {images}")
-    failed = writer.manifest.failures
+    failed = writer.failures
     for key in here:
         if key in failed:
             left.append(f"restore {images}/{key}: {failed[key]}")

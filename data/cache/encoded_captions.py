@@ -26,7 +26,6 @@ from multispace.data.cache.hdf5 import (
 )
 from multispace.data.cache.keys import check_key
 from multispace.data.cache.vocabulary import UNK, Vocabulary
-from multispace.data.files import atomic_write
 from multispace.data.held_out import HeldOut
 from multispace.errors import CaptionsError, DataError, brief
 from multispace.version import package_version
@@ -135,8 +134,8 @@ def encode_captions(
     )
 
 
-def save_captions(captions: Captions, path: Path) -> None:
-    """Write captions as HDF5; the same captions give the same bytes.
+def captions_bytes(captions: Captions) -> bytes:
+    """Return the content of a captions file, HDF5; the same captions give the same bytes.
 
     :raises CaptionsError: JSON cannot hold the factors.
     """
@@ -169,8 +168,7 @@ def save_captions(captions: Captions, path: Path) -> None:
         file.attrs["version"] = VERSION
         kind = "int" if isinstance(captions.image_ids[0], int) else "str"
         set_text_attribute(file["image_id"], "image_id_type", kind)
-    with atomic_write(path) as output:
-        output.write(memory.getbuffer())
+    return memory.getvalue()
 
 
 def parse_captions(content: bytes, source: Path, vocabulary: Vocabulary | None) -> Captions:
@@ -187,7 +185,7 @@ def parse_captions(content: bytes, source: Path, vocabulary: Vocabulary | None) 
         raise CaptionsError(brief(error), where=source, hint=hint) from error
     if vocabulary is None:
         return captions
-    if captions.vocabulary_digest != vocabulary.digest:
+    if not vocabulary.has_digest(captions.vocabulary_digest):
         raise CaptionsError(
             f"encoded with the vocabulary {brief(captions.vocabulary_digest)}, "
             f"not with {vocabulary.digest}",

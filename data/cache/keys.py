@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
+import numpy as np
+
 MAX_KEY_BYTES = 4096
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PLAIN_LIST = re.compile(rb"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*[/\n])*")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
@@ -91,6 +94,24 @@ def parse_key_list(content: bytes) -> list[str]:
     Bytes that are not UTF-8 become U+FFFD, so that no key equals the damaged one.
     """
     return content.decode(errors="replace").split("\n")[:-1]
+
+
+def check_key_list(content: bytes, rows: int) -> None:
+    """Check the bytes of the key list of a shard; whether a key occurs twice is not checked.
+
+    :param rows: the number of keys
+    :raises ValueError: they are not a key list of as many keys.
+    """
+    if not content.endswith(b"\n") or (count := content.count(b"\n")) != rows:
+        found = f"{count} keys" if content.endswith(b"\n") else "its last line has no end"
+        raise ValueError(f"{found}, the shard has {rows} rows")
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+    longest = int(np.diff(ends, prepend=-1).max()) - 1
+    if longest > MAX_KEY_BYTES:
+        raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
+    if not _PLAIN_LIST.fullmatch(content):  # most lists: a cache has very many keys
+        for key in content.decode("utf-8").split("\n")[:-1]:
+            check_key(key)
 
 
 def read_key_list(file: BinaryIO) -> Iterator[bytes]:

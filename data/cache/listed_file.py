@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from multispace.data.files import atomic_write
 from multispace.errors import CacheError, DamagedFileError
 
 UNLINK_HINT = "replace it by the file that it points to, for example with `git annex unlock`"
@@ -46,6 +47,23 @@ def describe(root: Path, path: Path) -> Entry:
     with open_listed(root, file) as held:
         digest = _digest(held)
         return Entry(file, digest, held.tell())
+
+
+def write_named(root: Path, stem: str, suffix: str, content: bytes) -> Entry:
+    """Write a file whose name has the first digits of its digest, unless it is there already.
+
+    :param stem: its path in the cache before ``-XXXXXXXX``
+    :param suffix: what follows, with the dot
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    entry = Entry(f"{stem}-{sha256[:8]}{suffix}", sha256, len(content))
+    try:
+        with open_entry(root, entry):
+            pass
+    except DamagedFileError:
+        with atomic_write(root / entry.file) as file:
+            file.write(content)
+    return entry
 
 
 def file_sha256(path: Path) -> str:

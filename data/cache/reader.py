@@ -1,20 +1,29 @@
 """Reading a feature cache."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from multispace.data.cache.encoded_captions import Captions, parse_captions
+from multispace.data.cache.failure_list import read_failures
 from multispace.data.cache.feature_rows import non_finite_rows
+from multispace.data.cache.key_index import KeyIndex
 from multispace.data.cache.listed_file import read_entry
-from multispace.data.cache.manifest import Manifest, read_manifest
+from multispace.data.cache.manifest import Manifest
+from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.shard import Shard, open_shard
-from multispace.data.cache.shard_index import check_fingerprint, index_rows
+from multispace.data.cache.shard_index import (
+    add_key_list,
+    add_keys,
+    check_fingerprint,
+    check_keys_agree,
+)
 from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.errors import (
@@ -32,7 +41,7 @@ from multispace.errors import (
 class Cache:
     """A cache to read from.
 
-    Shards are checked at their first use. No descriptor is kept open, however many there are.
+    A shard is checked at its first use. No descriptor is kept open, however many there are.
     Reading never changes a file of the cache.
     """
 
@@ -63,24 +72,62 @@ class Cache:
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
-        """All shards, each checked against its digest.
+        """All shards, each checked against its digest and its key list.
 
         :raises DamagedFileError: a shard is missing, or not the bytes that the manifest lists.
         :raises ShardError: a shard does not keep to the format, or is of another spec.
         """
+        if any(entry.keys is not None for entry in self.manifest.shards):
+            _ = self.rows  # before threads ask for it
         with ThreadPoolExecutor() as pool:  # mostly hashing, which runs outside Python's lock
-            shards = tuple(pool.map(partial(open_shard, self.root), self.manifest.shards))
-        for shard in shards:
-            check_fingerprint(self.spec, shard)
-        return shards
+            return tuple(pool.map(self.shard, range(len(self.manifest.shards))))
 
     @cached_property
-    def rows(self) -> Mapping[str, tuple[int, int]]:
-        """Map each key to its shard number and row number."""
-        return index_rows(self.shards)
+    def rows(self) -> KeyIndex:
+        """Map each key to its shard number and row number; no vectors are read for it.
+
+        :raises DamagedFileError: a key list is missing, or not the bytes that the manifest lists.
+        :raises ShardError: a key is in two shards, or a key list is not that of its shard.
+        """
+        index = KeyIndex()
+        for number, entry in enumerate(self.manifest.shards):
+            if entry.keys is not None:
+                add_key_list(index, self.root, entry)
+            else:  # version 1
+                add_keys(index, self.shard(number))
+        return index
+
+    @cached_property
+    def failures(self) -> dict[str, str]:
+        """Map the key of each image that has no vector to the reason.
+
+        :raises CacheError: the file of failures is damaged.
+        """
+        return read_failures(self.root, self.manifest)
+
+    def shard(self, number: int) -> Shard:
+        """Return a shard, checked against its digest and its key list.
+
+        :raises DamagedFileError: it is missing, or not the bytes that the manifest lists.
+        :raises ShardError: it does not keep to the format, or is of another spec.
+        """
+        if (held := self._opened.get(number)) is not None:
+            return held
+        entry = self.manifest.shards[number]
+        shard = open_shard(self.root, entry)
+        check_fingerprint(self.spec, shard)
+        if entry.keys is not None:
+            check_keys_agree(self.rows.key_list(number), entry.keys, shard)
+        return self._opened.setdefault(number, shard)
+
+    @cached_property
+    def _opened(self) -> dict[int, Shard]:
+        return {}
 
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
+
+        Only the shards that hold them are read.
 
         :raises CacheError: the cache holds captions only.
         :raises MissingFeatureError: a key has no vector; names the first one and its reason.
@@ -88,33 +135,38 @@ class Cache:
         :raises DamagedFileError: a shard was changed since it was checked.
         """
         spec = self.spec
-        absent = [key for key in keys if key not in self.rows]
-        if absent:
+        places = self.rows.find(keys)
+        if (absent := np.flatnonzero(places[:, 0] < 0)).size:
+            first = keys[int(absent[0])]
             raise MissingFeatureError(
-                f"{len(absent)} images have no vector, the first is {absent[0]}"
-                f"{self._reason(absent[0])}",
+                f"{len(absent)} images have no vector, the first is {first}{self._reason(first)}",
                 where=self.root,
                 hint="run `multispace preprocess` on them",
             )
-        dtype = np.result_type(spec.dtype, *(shard.features.dtype for shard in self.shards))
-        gathered = np.empty((len(keys), spec.dimension), dtype)
-        places = np.array([self.rows[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+        gathered = np.empty((len(keys), spec.dimension), self.dtype)
 
         def gather(number: int) -> None:
             here = np.flatnonzero(places[:, 0] == number)
-            if here.size:
-                self._gather(number, places[here, 1], gathered, here)
+            self._gather(number, places[here, 1], gathered, here)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(gather, np.unique(places[:, 0]).tolist()):
                 pass
         return gathered
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The widest storage type present."""
+        listed = {entry.dtype for entry in self.manifest.shards}
+        if None in listed:  # version 1
+            listed = {shard.spec.dtype for shard in self.shards}
+        return np.result_type(self.spec.dtype, *(np.dtype(name) for name in listed))
+
     def _gather(
         self, number: int, rows: np.ndarray, gathered: np.ndarray, here: np.ndarray
     ) -> None:
         """Copy rows of one shard to the places ``here`` (ascending) of ``gathered``."""
-        shard = self.shards[number]
+        shard = self.shard(number)
         consecutive = np.ptp(here) == len(here) - 1 and np.array_equal(
             rows, rows[0] + np.arange(len(rows))
         )
@@ -167,5 +219,5 @@ class Cache:
         return captions
 
     def _reason(self, key: str) -> str:
-        reason = self.manifest.failures.get(key)
+        reason = self.failures.get(key)
         return f" ({brief(reason)})" if reason else ""

@@ -10,13 +10,15 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from multispace.data.cache.canonical_json import canonical_json
 from multispace.data.cache.feature_rows import FeatureRows, non_finite_rows
 from multispace.data.cache.hdf5 import (
     attribute,
@@ -34,7 +36,7 @@ from multispace.data.files import atomic_write
 from multispace.errors import DamagedFileError, DataError, ShardError, brief
 from multispace.version import package_version
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 has another fingerprint
 
 _NAMES = {"features", "key", "image_sha256"}
 _HINT = "fetch the cache again, or run `multispace cache repair` on it"
@@ -42,9 +44,19 @@ _HINT = "fetch the cache again, or run `multispace cache repair` on it"
 
 @dataclass(frozen=True)
 class ShardEntry(Entry):
-    """A shard as the manifest lists it."""
+    """A shard as the manifest lists it, with its key list and the type of its vectors.
+
+    Version 1 of the format lists neither.
+    """
 
     rows: int
+    keys: Entry | None = None
+    dtype: str | None = None
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The entry as the manifest has it, canonical JSON."""
+        return canonical_json(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,9 @@ def write_shard(
     path = folder / f"{number:05d}-{digest[:8]}.h5"
     with atomic_write(path) as out:
         out.write(content)
-    return ShardEntry(f"{folder.name}/{path.name}", digest, len(content), len(keys))
+    return ShardEntry(
+        f"{folder.name}/{path.name}", digest, len(content), len(keys), None, spec.dtype
+    )
 
 
 def _shard_bytes(
@@ -185,15 +199,16 @@ def _read(file: h5py.File, source: CheckedFile) -> Shard:
 
 def _read_spec(file: h5py.File) -> FeatureSpec:
     version = int(attribute(file, "format_version", "iu"))
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise DataError(
-            f"format version {version}, this software reads {FORMAT_VERSION}: update it"
+            f"format version {version}, this software reads 1 and {FORMAT_VERSION}: update it"
         )
     try:
         value: Any = json.loads(text_attribute(file, "spec"))
     except json.JSONDecodeError as error:
         raise DataError(f"attribute spec is not JSON ({error})") from error
     spec = FeatureSpec.from_json(value, "attribute spec")
-    if text_attribute(file, "fingerprint") != spec.fingerprint:
+    fingerprint = spec.fingerprint_1 if version == 1 else spec.fingerprint
+    if text_attribute(file, "fingerprint") != fingerprint:
         raise DataError("the fingerprint does not belong to the spec beside it")
     return spec

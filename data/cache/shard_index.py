@@ -1,29 +1,57 @@
 """What the shards of one cache must agree on: one fingerprint, and one row a key."""
 
-from collections.abc import Sequence
+from pathlib import Path
 
-from multispace.data.cache.shard import Shard
+from multispace.data.cache.key_index import KeyIndex
+from multispace.data.cache.keys import check_key_list, format_key_list
+from multispace.data.cache.listed_file import Entry, read_entry
+from multispace.data.cache.shard import Shard, ShardEntry
 from multispace.data.cache.spec import FeatureSpec
 from multispace.errors import ShardError
 
 HINT = "run `multispace cache repair` on the cache"
 
 
-def index_rows(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
-    """Return where each key is: shard number and row number.
+def add_key_list(index: KeyIndex, root: Path, entry: ShardEntry) -> None:
+    """Add the keys of the next shard, which its key list gives.
 
-    :raises ShardError: a key is in two shards.
+    :raises DamagedFileError: the key list is missing, or not the bytes that the manifest lists.
+    :raises ShardError: it is no key list of this shard, or a key is in another shard too.
     """
-    rows = {key: (s, r) for s, shard in enumerate(shards) for r, key in enumerate(shard.keys)}
-    if len(rows) == sum(len(shard.keys) for shard in shards):
-        return rows
-    seen: set[str] = set()
-    for shard in shards:
-        if repeated := seen.intersection(shard.keys):
-            what = f"{min(repeated)} is in another shard too"
-            raise ShardError(what, where=shard.path, hint=HINT)
-        seen.update(shard.keys)
-    raise AssertionError("unreachable")
+    assert entry.keys is not None
+    content, where = read_entry(root, entry.keys), root / entry.keys.file
+    try:
+        check_key_list(content, entry.rows)
+    except ValueError as error:
+        raise ShardError(str(error), where=where, hint=HINT) from error
+    _add(index, content, root / entry.file)
+
+
+def add_keys(index: KeyIndex, shard: Shard) -> None:
+    """Add the keys of the next shard, which the shard itself gives.
+
+    :raises ShardError: a key is in another shard too.
+    """
+    _add(index, format_key_list(shard.keys), shard.path)
+
+
+def _add(index: KeyIndex, content: bytes, where: Path) -> None:
+    try:
+        index.add(content)
+    except ValueError as error:
+        raise ShardError(str(error), where=where, hint=HINT) from error
+
+
+def check_keys_agree(content: bytes, entry: Entry, shard: Shard) -> None:
+    """Check that a key list has the keys of its shard, in their order.
+
+    :param content: the key list; ``entry`` lists it
+    :raises ShardError: it has not.
+    """
+    if content != format_key_list(shard.keys):
+        raise ShardError(
+            f"its keys are not those of its key list {entry.file}", where=shard.path, hint=HINT
+        )
 
 
 def check_fingerprint(spec: FeatureSpec, shard: Shard) -> None:

@@ -4,9 +4,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
+from multispace.data.cache.canonical_json import canonical_digest
 from multispace.errors import CacheError, brief
 
 DTYPES = ("float16", "float32")
@@ -82,11 +84,24 @@ class FeatureSpec:
         """The fields that must be equal in two caches whose vectors are mixed."""
         return {name: value for name, value in self.to_json().items() if name not in _DETAIL}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the canonical JSON of :attr:`meaning`."""
+        return canonical_digest(self.meaning)
+
+    @cached_property
+    def fingerprint_1(self) -> str:
+        """The fingerprint as version 1 of the format has it.
+
+        It differs only where a text is not ASCII, or where a number is not spelled as RFC 8785
+        spells it: 0.0, for example.
+        """
         text = json.dumps(self.meaning, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def has_fingerprint(self, fingerprint: object) -> bool:
+        """Whether ``fingerprint`` is that of this spec, in this version or in version 1."""
+        return fingerprint in (self.fingerprint, self.fingerprint_1)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, which :meth:`from_json` reads.
@@ -114,6 +129,13 @@ class FeatureSpec:
             return cls(**outer)
         except CacheError as error:
             raise CacheError(error.what, where=source, hint=error.hint) from None
+
+    def with_doubles(self) -> "FeatureSpec":
+        """Return the spec with its numbers as doubles; canonical JSON has 0 for 0.0."""
+        if self.transform is None:
+            return self
+        mean, std = (tuple(map(float, part)) for part in (self.transform.mean, self.transform.std))
+        return replace(self, transform=replace(self.transform, mean=mean, std=std))
 
     def differences(self, other: "FeatureSpec") -> list[str]:
         """Return a line for each field of the fingerprint in which two specs differ."""

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from multispace.data.cache.canonical_json import canonical_digest
 from multispace.data.cache.keys import is_unicode
-from multispace.data.files import read_file, write_json
+from multispace.data.files import atomic_write, json_bytes, read_file
 from multispace.data.tokenizers import get_tokenizer
 from multispace.errors import DataError, VocabularyError, brief
 
 FORMAT = "multispace-vocabulary"
-VERSION = 1
+VERSION = 2  # 1 has another digest
 MAX_BYTES = 64 << 20  # about a million words
 
 PAD, BOS, EOS, UNK = range(4)
@@ -55,10 +56,19 @@ class Vocabulary:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of what gives token ids their meaning."""
+        """SHA-256 (hexadecimal) of the canonical JSON of what gives token ids their meaning."""
+        return canonical_digest({"words": self.words, "tokenizer": self.tokenizer})
+
+    @cached_property
+    def digest_1(self) -> str:
+        """The digest as version 1 has it; it differs where a word is not ASCII."""
         meaning = {"words": self.words, "tokenizer": self.tokenizer}
-        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+        text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def has_digest(self, digest: object) -> bool:
+        """Whether ``digest`` is that of this vocabulary, in this version or in version 1."""
+        return digest in (self.digest, self.digest_1)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -88,10 +98,15 @@ class Vocabulary:
                 words.append(self.words[token])
         return " ".join(words)
 
+    def to_bytes(self) -> bytes:
+        """Return the content of the vocabulary's file, JSON."""
+        head = {"format": FORMAT, "version": VERSION, "digest": self.digest}
+        return json_bytes({**head, **asdict(self)})
+
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON."""
-        head = {"format": FORMAT, "version": VERSION, "digest": self.digest}
-        write_json(path, {**head, **asdict(self)})
+        with atomic_write(path) as file:
+            file.write(self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
@@ -173,8 +188,10 @@ def _from_document(document: Any) -> Vocabulary:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise VocabularyError(f"not a vocabulary (its format is not {FORMAT!r})")
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        raise VocabularyError(f"version {version!r} is unknown, this software reads {VERSION}")
+    if type(version) is not int or version not in (1, VERSION):
+        raise VocabularyError(
+            f"version {version!r} is unknown, this software reads 1 and {VERSION}"
+        )
     fields = {"words": list, "tokenizer": str, "min_count": int, "source_digest": str}
     unknown = document.keys() - fields.keys() - {"format", "version", "digest"}
     if unknown:
@@ -192,8 +209,7 @@ def _from_document(document: Any) -> Vocabulary:
         document["min_count"],
         document["source_digest"],
     )
-    if document.get("digest") != vocabulary.digest:
-        raise VocabularyError(
-            f"digest is {document.get('digest')!r}, but its words have {vocabulary.digest!r}"
-        )
+    right = vocabulary.digest_1 if version == 1 else vocabulary.digest
+    if document.get("digest") != right:
+        raise VocabularyError(f"digest is {document.get('digest')!r}, but its words have {right!r}")
     return vocabulary

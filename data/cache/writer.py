@@ -1,7 +1,6 @@
 """Writing to a feature cache: one process at a time extends it."""
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,25 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from multispace.data.cache.encoded_captions import Captions, save_captions
+from multispace.data.cache.conversion import convert, write_key_list
+from multispace.data.cache.encoded_captions import Captions, captions_bytes
+from multispace.data.cache.failure_list import read_failures, write_failures
+from multispace.data.cache.feature_rows import FeatureRows
+from multispace.data.cache.image_digests import ImageDigests
+from multispace.data.cache.key_index import KeyIndex
 from multispace.data.cache.keys import format_key_list
-from multispace.data.cache.listed_file import Entry, describe
+from multispace.data.cache.listed_file import write_named
 from multispace.data.cache.lock import FOLDERS, lock_cache, make_folders
-from multispace.data.cache.manifest import (
-    NAME,
-    SPLIT_NAME,
-    Manifest,
-    read_manifest,
-    write_manifest,
-)
-from multispace.data.cache.shard import Shard, ShardEntry, write_shard
+from multispace.data.cache.manifest import NAME, SPLIT_NAME, Manifest, write_manifest
+from multispace.data.cache.manifest_reader import read_manifest
+from multispace.data.cache.shard import Shard, ShardEntry, open_shard, write_shard
 from multispace.data.cache.spec import FeatureSpec
-from multispace.data.cache.unlisted import list_shards
+from multispace.data.cache.unlisted import list_shards, remove_left_behind, remove_replaced
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.files import atomic_write, remove_partial, sync_folder
 from multispace.errors import CacheError, ShardError
 
 LAST_SHARD = 999_999_999  # the format has nine digits for it
+
+_FAILURES_PART = 4  # failures are written again when more than one in four has changed
 
 # Another file system, one without hard links, or one that refuses them: then a copy is made.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
@@ -38,20 +39,25 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP,
 class CacheWriter:
     """Extends a cache; :func:`write_cache` makes one.
 
-    ``digests`` maps the key of each vector to the SHA-256 of its image (32 bytes).
+    ``digests`` maps the key of each vector to the SHA-256 of its image (32 bytes), and
+    ``failures`` the key of each image that has none to the reason.
+
+    :param index: the keys of the shards of ``manifest``
+    :param written: the manifest on disk
     """
 
     def __init__(
-        self, root: Path, manifest: Manifest, shards: Sequence[Shard], written: Manifest | None
+        self, root: Path, manifest: Manifest, index: KeyIndex, written: Manifest | None
     ) -> None:
         self.root = root
-        self._written = written  # as on disk
         self.manifest = manifest
-        self.digests = {
-            key: digest.tobytes()
-            for shard in shards
-            for key, digest in zip(shard.keys, shard.image_sha256, strict=True)
-        }
+        self.index = index
+        self.digests = ImageDigests(index, self._open)
+        recorded = read_failures(root, manifest)
+        self.failures = {key: why for key, why in recorded.items() if key not in index}
+        self._changes = len(recorded) - len(self.failures)  # of failures, since they were written
+        self._written = written
+        self._features: dict[int, FeatureRows] = {}
 
     def begin(self, spec: FeatureSpec) -> None:
         """Declare how the vectors that are added next are made.
@@ -88,8 +94,8 @@ class CacheWriter:
         if keys:
             folder = self.root / "features"
             entry = write_shard(folder, self._next, spec, keys, image_sha256, features)
-            self._list(entry, keys, image_sha256)
-        self._put_failures({**self.manifest.failures, **failures})
+            self._list(entry, keys)
+        self._put_failures(failures)
         self.save()
 
     def take(self, shard: Shard, entry: ShardEntry) -> bool:
@@ -112,8 +118,9 @@ class CacheWriter:
             )
         file = f"features/{self._next:05d}-{entry.sha256[:8]}.h5"
         linked = _link_or_copy(shard, self.root / file)
-        self._list(replace(entry, file=file), shard.keys, shard.image_sha256)
-        self._put_failures(self.manifest.failures)
+        listed = replace(entry, file=file, keys=None, dtype=shard.spec.dtype)
+        self._list(listed, shard.keys)
+        self._put_failures({})
         self.save()
         return linked
 
@@ -128,51 +135,75 @@ class CacheWriter:
             )
         return number
 
+    def _open(self, number: int) -> Shard:
+        return open_shard(self.root, self.manifest.shards[number])
+
     def _expect(self, spec: FeatureSpec, keys: Sequence[str]) -> None:
         self.begin(spec)
-        if held := [key for key in keys if key in self.digests]:
+        if (held := np.flatnonzero(self.index.find(keys)[:, 0] >= 0)).size:
             raise CacheError(
-                f"{held[0]} has a vector already", where=self.root, hint="leave it out"
+                f"{keys[int(held[0])]} has a vector already", where=self.root, hint="leave it out"
             )
 
-    def _put_failures(self, failures: Mapping[str, str]) -> None:
-        kept = {key: reason for key, reason in failures.items() if key not in self.digests}
-        self.manifest = replace(self.manifest, failures=kept)
-
-    def _list(self, entry: ShardEntry, keys: Sequence[str], image_sha256: np.ndarray) -> None:
+    def _list(self, shard: ShardEntry, keys: Sequence[str]) -> None:
+        key_list = format_key_list(keys)
+        entry = replace(shard, keys=write_key_list(self.root, shard, key_list))
         self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
-        self.digests.update(zip(keys, map(bytes, image_sha256), strict=True))
+        self.index.add(key_list)
+        for key in self.failures.keys() & keys:
+            del self.failures[key]
+            self._changes += 1
+
+    def _put_failures(self, failures: Mapping[str, str]) -> None:
+        for key, reason in failures.items():
+            if key not in self.index and self.failures.get(key) != reason:
+                self.failures[key] = reason
+                self._changes += 1
+
+    def vector(self, key: str) -> np.ndarray:
+        """Return the vector (D,) of a key that has one."""
+        number, row = self.index[key]
+        if number not in self._features:
+            self._features[number] = self._open(number).features
+        return np.asarray(self._features[number][row])
 
     def put_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Store the vocabulary; captions of another one are no longer listed."""
-        path = self.root / "vocabulary.json"
-        vocabulary.save(path)
-        self.manifest = replace(self.manifest, vocabulary=describe(self.root, path), captions={})
+        entry = write_named(self.root, "vocabulary", ".json", vocabulary.to_bytes())
+        self.manifest = replace(self.manifest, vocabulary=entry, captions={})
         self.save()
 
     def put_captions(self, captions: Captions) -> None:
         """Store the encoded captions of a split."""
-        path = self.root / "captions" / f"{check_split_name(captions.split)}.h5"
-        save_captions(captions, path)
-        self.manifest = self.manifest.with_captions(captions.split, describe(self.root, path))
+        stem = f"captions/{check_split_name(captions.split)}"
+        entry = write_named(self.root, stem, ".h5", captions_bytes(captions))
+        self.manifest = self.manifest.with_captions(captions.split, entry)
         self.save()
 
     def save(self) -> None:
-        """Write the key list, if it has changed, and then the manifest that lists it."""
-        self.manifest = replace(self.manifest, keys=self._put_keys())
-        write_manifest(self.root, self.manifest, self._written)
+        """Write the manifest, and remove files that it no longer lists.
+
+        A cache of version 1 is converted. The file of failures is written again when a part of
+        them has changed, so that many failures in many shards are not written many times.
+        """
+        if self.manifest.version == 1 or self._changes * _FAILURES_PART > len(self.failures):
+            self._save_failures()
+        self.manifest = convert(self.root, self.manifest)
+        write_manifest(self.root, self.manifest)
+        if self._written is not None:
+            remove_replaced(self.root, self._written, self.manifest)
         self._written = self.manifest
 
-    def _put_keys(self) -> Entry | None:
-        if not self.manifest.shards:
-            return None
-        content = format_key_list(self.digests)  # by shard, then by row
-        sha256 = hashlib.sha256(content).hexdigest()
-        entry = Entry(f"keys-{sha256[:8]}.txt", sha256, len(content))
-        if not (self.root / entry.file).exists():
-            with atomic_write(self.root / entry.file) as file:
-                file.write(content)
-        return entry
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._changes:
+            self._save_failures()
+            self.save()
+
+    def _save_failures(self) -> None:
+        entry = write_failures(self.root, self.failures)
+        self.manifest = replace(self.manifest, failures=entry, failures_1={})
+        self._changes = 0
 
 
 @contextmanager
@@ -184,7 +215,8 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
 
     :raises CacheError: another process writes to it, its manifest is damaged, or a link leads
         out of it.
-    :raises DamagedFileError: a listed shard is missing or damaged.
+    :raises DamagedFileError: a listed shard is missing or cut, or a key list is damaged. The
+        vectors of a listed shard are not read, and not checked.
     :raises ShardError: a shard does not keep to the format or does not fit the others.
     """
     with lock_cache(root):
@@ -192,12 +224,16 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
         for folder in (root, *(root / name for name in FOLDERS)):
             remove_partial(folder)
         written = read_manifest(root) if os.path.lexists(root / NAME) else None
-        manifest = written or Manifest()
-        settled, shards = list_shards(root, manifest)
-        writer = CacheWriter(root, settled, shards, written)
-        if settled != manifest or (settled.shards and settled.keys is None):
+        if written is not None:
+            remove_left_behind(root, written)
+        settled, index = list_shards(root, written or Manifest())
+        writer = CacheWriter(root, settled, index, written)
+        if settled != (written or Manifest()):
             writer.save()
-        yield writer
+        try:
+            yield writer
+        finally:
+            writer.close()
 
 
 def check_split_name(name: str) -> str:

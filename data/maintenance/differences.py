@@ -1,13 +1,14 @@
 """Comparison of two caches: how they were made, what they hold, and how far vectors differ."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from multispace.data.cache.keys import parse_key_list
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.maintenance.hints import repair_hint
@@ -106,7 +107,7 @@ def compare_caches(a: Path, b: Path) -> Comparison:
     first, second = Cache.open(a), Cache.open(b)
     specs = first.manifest.spec, second.manifest.spec
     meaning, detail = _spec_fields(*specs)
-    both = len(first.rows.keys() & second.rows.keys())
+    both = sum(int((second.rows.find(keys)[:, 0] >= 0).sum()) for keys in _parts(first))
     notes = [f"{c.root}: holds no features" for c in (first, second) if c.manifest.spec is None]
     cosine = None
     changed: list[str] = []
@@ -140,6 +141,12 @@ def compare_caches(a: Path, b: Path) -> Comparison:
         cosine=cosine,
         notes=tuple(notes),
     )
+
+
+def _parts(cache: Cache) -> Iterator[list[str]]:
+    """Yield the keys of each shard."""
+    for number in range(len(cache.manifest.shards)):
+        yield parse_key_list(cache.rows.key_list(number))
 
 
 def _spec_fields(
@@ -186,12 +193,13 @@ def _vectors(a: Cache, b: Cache, alike: bool) -> tuple[list[str], np.ndarray, li
     keys: list[str] = []
     cosines, changed = [np.empty(0, np.float32)], []
     for shard in a.shards:
-        rows = [row for row, key in enumerate(shard.keys) if key in b.rows]
+        found = b.rows.find(shard.keys)
+        rows = np.flatnonzero(found[:, 0] >= 0).tolist()
         for start in range(0, len(rows), _ROWS):
             here = rows[start : start + _ROWS]
             names = [shard.keys[row] for row in here]
             keys += names
-            places = np.array([b.rows[name] for name in names])
+            places = found[here]
             differ = shard.image_sha256[here] != _gather(b, places, "image_sha256")
             changed += [names[i] for i in np.flatnonzero(differ.any(axis=1))]
             if alike:

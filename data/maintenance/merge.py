@@ -128,8 +128,9 @@ def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None
         plan = _compare(caches, prefer)
         before = len(writer.digests)
         counts = _write(writer, caches, plan.winners)
-        splits, left_out = _take_text(writer, caches)
-        _merge_failures(writer, caches)
+        now = Cache(into, writer.manifest)  # the first write may have converted it
+        splits, left_out = _take_text(writer, [now, *others])
+        _merge_failures(writer, others)
         return Merged(
             into=str(into),
             rows=len(writer.digests),
@@ -137,7 +138,7 @@ def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None
             identical=plan.identical,
             rounded=plan.rounded,
             **counts,
-            failures=len(writer.manifest.failures),
+            failures=len(writer.failures),
             settled=plan.settled,
             splits=splits,
             left_out=left_out,
@@ -250,12 +251,13 @@ def _write(
     return counts
 
 
-def _merge_failures(writer: CacheWriter, caches: Sequence[Cache]) -> None:
+def _merge_failures(writer: CacheWriter, others: Sequence[Cache]) -> None:
     spec = writer.manifest.spec
     if spec is not None:
         failures: dict[str, str] = {}
-        for cache in reversed(caches):  # the reason in the first cache wins
-            failures |= cache.manifest.failures
+        for cache in reversed(others):  # the reason in the first cache wins
+            failures |= cache.failures
+        failures |= writer.failures
         nothing = np.empty((0, 32), np.uint8), np.empty((0, spec.dimension), np.float32)
         writer.append(spec, [], *nothing, failures)
 

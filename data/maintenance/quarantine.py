@@ -7,30 +7,30 @@ the cache, where no command reads it.
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from multispace.data.cache.conversion import convert
 from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.keys import is_key, parse_key_list
+from multispace.data.cache.failure_list import read_failures
+from multispace.data.cache.keys import format_key_list, is_key, parse_key_list
 from multispace.data.cache.listed_file import UNLINK_HINT, Entry, describe, read_entry
 from multispace.data.cache.lock import lock_cache
-from multispace.data.cache.manifest import (
-    NAME,
-    SPLIT_NAME,
-    Manifest,
+from multispace.data.cache.manifest import NAME, Manifest, write_manifest
+from multispace.data.cache.manifest_reader import (
     check_is_cache,
     is_other_version,
     read_manifest,
     read_manifest_bytes,
-    write_manifest,
 )
 from multispace.data.cache.shard import Shard, ShardEntry, read_shard, write_shard
 from multispace.data.cache.spec import FeatureSpec
-from multispace.data.cache.unlisted import unlisted_damage, unlisted_shards
+from multispace.data.cache.unlisted import remove_replaced, unlisted_damage, unlisted_shards
 from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.maintenance.text_files import find_text
 from multispace.errors import (
     CacheError,
     CaptionsError,
@@ -93,41 +93,56 @@ class _Repairer:
         self.rebuilt = False
         self.known: set[str] = set()
         self.lost = 0
+        self.failures: dict[str, str] = {}
         self._outcasts: list[Path] = []  # moved at the end
 
     def run(self) -> None:
         """Write the repaired manifest, then move the damaged files away."""
-        previous = None
+        before = Manifest()
         try:
-            manifest = before = previous = read_manifest(self.root)
+            before = read_manifest(self.root)
         except CacheError:
             if os.path.lexists(self.root / NAME) and is_other_version(
                 read_manifest_bytes(self.root)
             ):
                 raise
-            self.rebuilt, manifest, before = True, Manifest(), Manifest()
-        self._refuse_links(manifest)
-        manifest = self._text(manifest)
-        manifest = self._shards(manifest)
-        for key in [key for key in manifest.failures if not is_key(key)]:
+            self.rebuilt = True
+        self._refuse_links(before)
+        manifest = self._recorded_failures(before)
+        recorded = dict(self.failures)
+        manifest = self._shards(self._text(manifest))
+        for key in [key for key in self.failures if not is_key(key)]:
             self.done.append(
                 f"{NAME}: failures named {shown(key)}, which is not a key of an image; removed"
             )
-            manifest = replace(
-                manifest, failures={k: v for k, v in manifest.failures.items() if k != key}
-            )
+            del self.failures[key]
+        if self.failures != recorded:
+            manifest = replace(manifest, failures=None, failures_1=self.failures)
         if self.rebuilt and os.path.lexists(self.root / NAME):
             self._move(self.root / NAME)
-        if self.rebuilt or manifest != before:
-            write_manifest(self.root, manifest, previous)
+        changed = self.rebuilt or manifest != before
+        if changed:
+            manifest = convert(self.root, manifest)
+            write_manifest(self.root, manifest)
         for path in self._outcasts:
             self._move(path)
+        if changed:
+            remove_replaced(self.root, before, manifest)
+
+    def _recorded_failures(self, manifest: Manifest) -> Manifest:
+        """Read the failures; take out their file if it is damaged."""
+        try:
+            self.failures = read_failures(self.root, manifest)
+        except CacheError as error:
+            assert manifest.failures is not None
+            self._take_out(self.root / manifest.failures.file, error.what)
+            return replace(manifest, failures=None)
+        return manifest
 
     def _refuse_links(self, manifest: Manifest) -> None:
         """Refuse to take out a link: what it points to may be whole, and is not the cache's."""
-        listed = (*manifest.shards, manifest.vocabulary, manifest.keys, *manifest.captions.values())
-        for entry in listed:
-            if entry is not None and (path := self.root / entry.file).is_symlink():
+        for entry in manifest.files():
+            if (path := self.root / entry.file).is_symlink():
                 raise CacheError(
                     "is a symbolic link; links in a cache are not followed",
                     where=path,
@@ -153,32 +168,73 @@ class _Repairer:
 
     def _shards(self, manifest: Manifest) -> Manifest:
         """Sort the shards on disk; those that stay unlisted here are listed by a writer later."""
-        listed = {entry.file for entry in manifest.shards}
         whole = self._whole_shards(manifest)
-        failures = dict(manifest.failures)
         for name in list(whole):
             if (bad := whole[name].features.non_finite()).size:
                 shard = whole.pop(name)
-                failures |= dict.fromkeys((shard.keys[row] for row in bad), NOT_FINITE)
+                self.failures |= dict.fromkeys((shard.keys[row] for row in bad), NOT_FINITE)
                 whole.update(self._without_rows(name, shard, bad))
         spec = manifest.spec or _commonest(whole.values())
         seen = self._fitting(whole, spec)
-        stay = (e for e in manifest.shards if e.file in whole and _rows(whole[e.file]) == e.rows)
-        manifest = replace(manifest, spec=spec, shards=tuple(stay))
-        if (held := manifest.keys) is not None:
-            wrong, keys = "", []
-            try:
-                content = read_entry(self.root, held)
-                keys = list(filter(is_key, parse_key_list(content)))
-            except DamagedFileError as error:
-                wrong = error.what
-                self._outcasts.append(self.root / held.file)
-            failures |= {key: LOST for key in keys if key not in seen | failures.keys()}
-            if wrong or keys != [k for name in whole if name in listed for k in whole[name].keys]:
-                wrong = wrong or "no longer the keys of the shards"
-                self.done.append(f"{held.file}: {wrong}; written anew")
-                manifest = replace(manifest, keys=None)  # a writer lists the keys again
-        return replace(manifest, failures=failures)
+        stay = [e for e in manifest.shards if e.file in whole and _rows(whole[e.file]) == e.rows]
+        lost = [key for e in manifest.shards if e not in stay for key in self._keys_of(e)]
+        if manifest.key_list_1 is not None:
+            manifest, lost = self._key_list_1(manifest, [whole[entry.file] for entry in stay])
+        shards = tuple(self._with_key_list(entry, whole[entry.file]) for entry in stay)
+        self.failures |= {key: LOST for key in lost if key not in seen | self.failures.keys()}
+        for key in self.failures.keys() & seen:
+            del self.failures[key]
+        return replace(manifest, spec=spec, shards=shards)
+
+    def _keys_of(self, entry: ShardEntry) -> list[str]:
+        """Return the keys of a shard that is no longer listed, and move its key list with it."""
+        if entry.keys is None:
+            return []
+        keys = self._read_keys(entry.keys)
+        self._outcasts.append(self.root / entry.keys.file)
+        return keys
+
+    def _read_keys(self, entry: Entry) -> list[str]:
+        """Return the keys that a key list names; none if it is damaged."""
+        try:
+            return list(filter(is_key, parse_key_list(read_entry(self.root, entry))))
+        except CacheError:
+            return []
+
+    def _with_key_list(self, entry: ShardEntry, shard: Shard) -> ShardEntry:
+        """Return the entry without its key list if that is wrong; it is then written again."""
+        if (held := entry.keys) is None:
+            return entry
+        try:
+            content = read_entry(self.root, held)
+            wrong = "" if content == format_key_list(shard.keys) else "not the keys of its shard"
+        except CacheError as error:
+            wrong = error.what
+        if not wrong and shard.spec.dtype == entry.dtype:
+            return entry
+        if wrong:
+            self.done.append(f"{held.file}: {wrong}; written anew")
+            self._outcasts.append(self.root / held.file)
+        return replace(entry, keys=None)
+
+    def _key_list_1(self, manifest: Manifest, stay: Sequence[Shard]) -> tuple[Manifest, list[str]]:
+        """Check the key list of a cache of version 1; return the keys that it names, too.
+
+        A wrong list is no longer listed, and so the cache is converted.
+        """
+        held = manifest.key_list_1
+        assert held is not None
+        keys, wrong = self._read_keys(held), ""
+        try:
+            read_entry(self.root, held)
+        except CacheError as error:
+            wrong = error.what
+            self._outcasts.append(self.root / held.file)
+        if wrong or keys != [key for shard in stay for key in shard.keys]:
+            wrong = wrong or "no longer the keys of the shards"
+            self.done.append(f"{held.file}: {wrong}; written anew")
+            manifest = replace(manifest, key_list_1=None)
+        return manifest, keys
 
     def _whole_shards(self, manifest: Manifest) -> dict[str, Shard]:
         """Return the shards that can be read, by file, the listed ones first; lose the others."""
@@ -251,11 +307,13 @@ class _Repairer:
     def _text(self, manifest: Manifest) -> Manifest:
         """Keep the vocabulary and the captions that can be read and belong together."""
         held, captions = manifest.vocabulary, dict(manifest.captions)
-        if self.rebuilt:  # no digest is left to check them against but those inside them
-            held = self._found(self.root / "vocabulary.json")
-            for path in sorted((self.root / "captions").glob("*.h5")):
-                if SPLIT_NAME.fullmatch(path.stem) and (entry := self._found(path)):
-                    captions[path.stem] = entry
+        if self.rebuilt:
+            found = find_text(self.root)
+            held, captions = found.vocabulary, found.captions
+            for path, why, split in found.damaged:
+                self._take_out(path, why)
+                if split:
+                    self._left(split)
         vocabulary = None
         if held is not None:
             path = self.root / held.file
@@ -284,9 +342,6 @@ class _Repairer:
         except (DamagedFileError, CaptionsError) as error:
             return error.what
         return "" if inside == split else f"holds split {shown(inside)}"
-
-    def _found(self, path: Path) -> Entry | None:
-        return describe(self.root, path) if path.is_file() and not path.is_symlink() else None
 
     def _left(self, split: str) -> None:
         line = f"`multispace preprocess --annotations FILE --split {split} --captions-only --cache "

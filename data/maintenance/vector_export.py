@@ -49,14 +49,15 @@ def export_features(root: Path, out: Path, names: Path, split: str | None = None
         raise CacheError("the same file as --out", where=f"--names {names}", hint="give another")
     cache = Cache.open(root)
     keys = list(cache.captions(split).keys if split is not None else cache.rows)
-    cache.features([key for key in keys if key not in cache.rows])  # names what is missing
+    absent = np.flatnonzero(cache.rows.find(keys)[:, 0] < 0)
+    cache.features([keys[int(number)] for number in absent])  # names what is missing
     if not keys:
         raise CacheError(
             "holds no vectors to export",
             where=root,
             hint="run `multispace preprocess` with --images",
         )
-    dtype = cache.features([]).dtype
+    dtype = cache.dtype
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
         "fortran_order": False,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from multispace.data.cache.keys import check_keys
-from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.images import digest, read_bytes
@@ -74,12 +73,11 @@ def import_features(options: ImportOptions) -> Imported:
         spec = _spec(options, len(first))
         with write_cache(options.into) as writer:
             writer.begin(spec)
-            held = Cache(options.into, writer.manifest)
-            captioned = _captioned(held)
+            captioned = _captioned(Cache(options.into, writer.manifest))
             before = len(writer.digests)
             for start in range(0, len(keys), options.shard_size):
                 part = range(start, min(start + options.shard_size, len(keys)))
-                _append(writer, held, spec, options, vectors, {n: keys[n] for n in part})
+                _append(writer, spec, options, vectors, {n: keys[n] for n in part})
             added = len(writer.digests) - before
             note = missing_note(captioned, writer.digests)
     return Imported(
@@ -136,7 +134,6 @@ def _keys(names: Sequence[str], options: ImportOptions) -> list[str]:
 
 def _append(
     writer: CacheWriter,
-    held: Cache,
     spec: FeatureSpec,
     options: ImportOptions,
     vectors: Vectors,
@@ -160,8 +157,7 @@ def _append(
             )
         image = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
         if key in writer.digests:
-            shard, row = held.rows[key]
-            there = held.shards[shard].features[row]
+            there = writer.vector(key)
             with np.errstate(over="ignore"):
                 same = np.array_equal(there, vector.astype(there.dtype))
             if not same or writer.digests[key] != image:

@@ -4,19 +4,17 @@ Nothing is written, and a file whose digest is wrong is never parsed.
 """
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.keys import is_key, parse_key_list
+from multispace.data.cache.failure_list import parse_failures
+from multispace.data.cache.keys import format_key_list, is_key, parse_key_list
 from multispace.data.cache.listed_file import UNLINK_HINT, Entry, check_size, read_entry
-from multispace.data.cache.manifest import (
-    NAME,
-    SHARD_FILE,
-    Manifest,
+from multispace.data.cache.manifest import NAME, SHARD_FILE, Manifest
+from multispace.data.cache.manifest_reader import (
     check_is_cache,
     parse_manifest,
     read_manifest_bytes,
@@ -96,7 +94,7 @@ def verify_cache(root: Path, *, quick: bool = False) -> Verification:
         return Verification(root, quick, 1, 0, 0, (fault,), ())
     check = _Check(root, manifest, quick)
     check.run()
-    listed = list(_listed(manifest))
+    listed = list(manifest.files())
     return Verification(
         root,
         quick,
@@ -106,15 +104,6 @@ def verify_cache(root: Path, *, quick: bool = False) -> Verification:
         faults=tuple(check.faults),
         notes=tuple(check.notes),
     )
-
-
-def _listed(manifest: Manifest) -> Iterator[Entry]:
-    yield from manifest.shards
-    if manifest.vocabulary is not None:
-        yield manifest.vocabulary
-    if manifest.keys is not None:
-        yield manifest.keys
-    yield from manifest.captions.values()
 
 
 @dataclass
@@ -128,6 +117,7 @@ class _Check:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)  # key to the shard that has it
+    failures: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.repair = repair_hint(self.root)
@@ -140,9 +130,11 @@ class _Check:
                 self.rows += entry.rows
                 for what, hint in wrong:
                     self._fault(entry.file, what, hint)
+                if entry.keys is not None:
+                    self._key_list(entry.keys, shard)
                 if shard is not None:
                     self._keys(entry.file, shard)
-        self._key_list()
+        self._key_list_1()
         self._failures()
         self._captions(self._vocabulary())
         self._unlisted()
@@ -177,6 +169,8 @@ class _Check:
         wrong = []
         if len(shard.keys) != entry.rows:
             wrong.append(f"{len(shard.keys)} rows, the manifest says {entry.rows}")
+        if entry.dtype not in (None, shard.spec.dtype):
+            wrong.append(f"{shard.spec.dtype} vectors, the manifest says {entry.dtype}")
         assert self.manifest.spec is not None  # the manifest has none without a spec
         if shard.spec.fingerprint != self.manifest.spec.fingerprint:
             differences = "; ".join(self.manifest.spec.differences(shard.spec))
@@ -194,8 +188,14 @@ class _Check:
             self._fault(file, what + self.places[repeated[0]], self.repair)
         self.places.update(dict.fromkeys(shard.keys, file))
 
-    def _key_list(self) -> None:
-        if (entry := self.manifest.keys) is None:
+    def _key_list(self, entry: Entry, shard: Shard | None) -> None:
+        content = self._content(entry, self.repair)
+        if content is not None and shard is not None and content != format_key_list(shard.keys):
+            self._fault(entry.file, "not the keys of its shard", self.repair)
+
+    def _key_list_1(self) -> None:
+        """Check the only key list of a cache of version 1."""
+        if (entry := self.manifest.key_list_1) is None:
             return
         content = self._content(entry, self.repair)
         all_read = len(self.places) == self.manifest.rows
@@ -203,13 +203,24 @@ class _Check:
             self._fault(entry.file, "not the keys of the shards in their order", self.repair)
 
     def _failures(self) -> None:
-        for key in self.manifest.failures:
+        file, self.failures = NAME, dict(self.manifest.failures_1)
+        if (entry := self.manifest.failures) is not None:
+            file = entry.file
+            if (content := self._content(entry, self.repair)) is None:
+                return
+            try:
+                self.failures = parse_failures(content, self.root / file)
+            except CacheError as error:
+                self._fault(file, error.what, self.repair)
+        for key in self.failures:
             if not is_key(key):
                 self._fault(
-                    NAME, f"failures names {shown(key)}, which is no image's key", self.repair
+                    file, f"failures names {shown(key)}, which is no image's key", self.repair
                 )
+            elif key in self.places and self.manifest.version == 1:
+                self._fault(file, f"failures names {key}, which has a vector", self.repair)
             elif key in self.places:
-                self._fault(NAME, f"failures names {key}, which has a vector", self.repair)
+                self.notes.append(f"{file}: names {key}, which has a vector by now")
 
     def _vocabulary(self) -> Vocabulary | None:
         entry = self.manifest.vocabulary
@@ -237,7 +248,7 @@ class _Check:
                 continue
             if captions.split != split:
                 self._fault(entry.file, f"holds split {shown(captions.split)}, not {split!r}", hint)
-            have = self.places.keys() | self.manifest.failures.keys()
+            have = self.places.keys() | self.failures.keys()
             if absent := [key for key in captions.keys if key not in have]:
                 self.notes.append(
                     f"{entry.file}: {len(absent)} images have neither a readable vector nor a "
@@ -246,7 +257,7 @@ class _Check:
                 )
 
     def _unlisted(self) -> None:
-        listed = {entry.file for entry in _listed(self.manifest)}
+        listed = {entry.file for entry in self.manifest.files()}
         paths = (path for name in ("features", "captions") for path in (self.root / name).glob("*"))
         for path in sorted(paths):
             file = path.relative_to(self.root).as_posix()

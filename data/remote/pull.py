@@ -11,16 +11,23 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from multispace.data.cache.conversion import convert
 from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.keys import parse_key_file, read_key_list
+from multispace.data.cache.keys import check_key_list, parse_key_file, read_key_list
 from multispace.data.cache.listed_file import check_fits_memory, open_entry, read_entry
 from multispace.data.cache.lock import FOLDERS, lock_cache
-from multispace.data.cache.manifest import NAME, Manifest, read_manifest, write_manifest
+from multispace.data.cache.manifest import NAME, Manifest, write_manifest
+from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.shard import ShardEntry
+from multispace.data.cache.unlisted import remove_replaced
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.files import remove_partial
 from multispace.data.remote.downloads import THREADS, Watch, fetch_all
-from multispace.data.remote.remote_manifest import check_same_fingerprint, fetch_manifest
+from multispace.data.remote.remote_manifest import (
+    check_same_fingerprint,
+    fetch_manifest,
+    first_missing,
+)
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
@@ -67,16 +74,18 @@ def pull(
                     where=store.url,
                     hint=f"the splits are: {known}",
                 )
-        text = [*captions.values(), *([source.vocabulary] if source.vocabulary else [])]
-        for entry in (*text, *([source.keys] if source.keys else [])):
+        optional = (source.vocabulary, source.failures)
+        text = [*captions.values(), *(entry for entry in optional if entry)]
+        for entry in source.small_files():
             check_fits_memory(entry, store.where(entry.file))
         fetched = fetch_all(store, folder, text, threads, None)
         shards = source.shards
         if only is not None:
             wanted = _split_keys(folder, source, only) if captions else _keys_in(Path(only))
-            shards = _shards_of(store, folder, source, wanted, held)
+            shards = _shards_of(store, folder, source, wanted, held, threads)
         whole = shards == source.shards
-        keys = [source.keys] if source.keys and whole else []
+        keys = [shard.keys for shard in shards if shard.keys]
+        keys += [source.key_list_1] if source.key_list_1 and whole else []
         fetched += fetch_all(store, folder, [*shards, *keys], threads, watch)
         manifest = replace(
             source,
@@ -84,12 +93,15 @@ def pull(
             shards=shards,
             vocabulary=source.vocabulary or held.vocabulary,
             captions={**held.captions, **captions},
-            keys=source.keys if whole else None,
+            key_list_1=source.key_list_1 if whole else None,
         )
+        if held.version != source.version and held != Manifest():
+            manifest = convert(folder, manifest)
         for place in (folder, *(folder / name for name in FOLDERS)):
             remove_partial(place)
         if manifest != held or not (folder / NAME).exists():
-            write_manifest(folder, manifest, held)
+            write_manifest(folder, manifest)
+            remove_replaced(folder, held, manifest)
     return Transferred(
         url=store.url,
         folder=folder,
@@ -114,12 +126,10 @@ def _check_joins(folder: Path, held: Manifest, store: Store, source: Manifest) -
     """
     hint = "pull into another folder"
     check_same_fingerprint(folder, held, store, source, hint)
-    if extra := [shard.file for shard in held.shards if shard not in source.shards]:
-        raise CacheError(
-            f"holds {extra[0]}, which {store.url} does not list", where=folder, hint=hint
-        )
-    both = held.vocabulary and source.vocabulary
-    if both and held.vocabulary != source.vocabulary:
+    if extra := first_missing(held, source):
+        raise CacheError(f"holds {extra}, which {store.url} does not list", where=folder, hint=hint)
+    mine, theirs = held.vocabulary, source.vocabulary
+    if mine and theirs and mine.sha256 != theirs.sha256:
         raise CacheError(f"its vocabulary is not that of {store.url}", where=folder, hint=hint)
 
 
@@ -141,40 +151,83 @@ def _keys_in(path: Path) -> set[str]:
 
 
 def _shards_of(
-    store: Store, folder: Path, source: Manifest, wanted: set[str], held: Manifest
+    store: Store,
+    folder: Path,
+    source: Manifest,
+    wanted: set[str],
+    held: Manifest,
+    threads: int,
 ) -> tuple[ShardEntry, ...]:
-    """Return the shards that hold a wanted key, by the source's key list, and those held.
+    """Return the shards that hold a wanted key, by the source's key lists, and those held.
 
-    The key list is fetched into ``folder`` and read a line at a time. Wanted keys without a
-    vector are no fault here: captions name images that failed, too.
+    The key lists are fetched into ``folder``; those of other shards are removed again. Wanted
+    keys without a vector are no fault here: captions name images that failed, too.
 
-    :raises CacheError: there is no key list, it is not that of the shards, or it has no wanted
+    :raises CacheError: there is no key list, one is not that of its shard, or none has a wanted
         key.
     """
-    entry, hint = source.keys, "pull the whole cache"
-    if entry is None:
-        raise CacheError(
-            "lists no keys, so that the needed shards are not known", where=store.url, hint=hint
-        )
-    where, path = store.where(entry.file), folder / entry.file
-    temporary = not path.exists()
-    fetch_all(store, folder, [entry], 1, None)
+    lists = [shard.keys for shard in source.shards if shard.keys]
+    if source.version == 1:
+        lists = [source.key_list_1] if source.key_list_1 else []
+        if not lists:
+            raise CacheError(
+                "lists no keys, so that the needed shards are not known",
+                where=store.url,
+                hint="pull the whole cache",
+            )
+    temporary = [entry for entry in lists if not (folder / entry.file).exists()]
+    here = {(shard.file, shard.sha256) for shard in held.shards}
+    chosen: tuple[ShardEntry, ...] = ()
     try:
-        with open_entry(folder, entry) as file:
-            needed = _needed(source.shards, read_key_list(file), wanted)
-    except ValueError as error:
-        raise CacheError(str(error), where=where, hint=hint) from error
+        fetch_all(store, folder, lists, threads, None)
+        needed = (_needed_1 if source.version == 1 else _needed)(store, folder, source, wanted)
+        chosen = tuple(
+            shard
+            for shard in source.shards
+            if shard in needed or (shard.file, shard.sha256) in here
+        )
     finally:
-        if temporary:  # the manifest of a part does not list it
-            path.unlink()
+        for entry in {*temporary} - {shard.keys for shard in chosen}:
+            (folder / entry.file).unlink(missing_ok=True)
     if not needed:
         raise CacheError(
             f"has a vector of none of the {len(wanted)} images wanted", where=store.url
         )
-    return tuple(shard for shard in source.shards if shard in held.shards or shard in needed)
+    return chosen
 
 
-def _needed(
+def _needed(store: Store, folder: Path, source: Manifest, wanted: set[str]) -> set[ShardEntry]:
+    """Return the shards that hold a wanted key."""
+    encoded = {key.encode(errors="replace") for key in wanted}
+    needed = set()
+    for shard in source.shards:
+        assert shard.keys is not None
+        content = read_entry(folder, shard.keys)
+        try:
+            check_key_list(content, shard.rows)
+        except ValueError as error:
+            raise CacheError(
+                str(error), where=store.where(shard.keys.file), hint="pull the whole cache"
+            ) from error
+        if not encoded.isdisjoint(content.split(b"\n")):
+            needed.add(shard)
+    return needed
+
+
+def _needed_1(store: Store, folder: Path, source: Manifest, wanted: set[str]) -> set[ShardEntry]:
+    """Return the shards of a cache of version 1 that hold a wanted key."""
+    entry = source.key_list_1
+    assert entry is not None
+    try:
+        with open_entry(folder, entry) as file:
+            return _shards_with(source.shards, read_key_list(file), wanted)
+    except ValueError as error:
+        raise CacheError(
+            str(error), where=store.where(entry.file), hint="pull the whole cache"
+        ) from error
+
+
+def _shards_with(
     shards: Sequence[ShardEntry], keys: Iterator[bytes], wanted: set[str]
 ) -> set[ShardEntry]:
     """Return the shards that hold a wanted key.

@@ -1,16 +1,24 @@
 """Sending a cache to a URL."""
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from multispace.data.cache.listed_file import Entry, open_entry
-from multispace.data.cache.manifest import NAME, Manifest, read_manifest
+from multispace.data.cache.manifest import NAME, Manifest
+from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.remote.downloads import THREADS, Watch, begin, each
-from multispace.data.remote.remote_manifest import check_same_fingerprint, fetch_manifest
+from multispace.data.remote.remote_manifest import (
+    check_same_fingerprint,
+    fetch_manifest,
+    first_missing,
+)
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
+
+_NAMED = re.compile(r"-[0-9a-f]{8}\.\w+$")  # a file whose name carries its digest
 
 
 def push(
@@ -18,9 +26,8 @@ def push(
 ) -> Transferred:
     """Send the cache in ``folder`` to ``url``, the manifest last.
 
-    A shard that is there with the listed size is not sent again, because its name carries its
-    digest; all other files are small and always sent. Each file is checked before it is sent,
-    and sent through the descriptor that was checked.
+    A file that is there with the listed size is not sent again if its name carries its digest.
+    Each file is checked before it is sent, and sent through the descriptor that was checked.
 
     :param threads: files that are sent at a time
     :param watch: called before the files are sent
@@ -32,14 +39,16 @@ def push(
     store = Store(url)
     store.check_writable()
     if store.size(NAME) is not None:
-        _, there = fetch_manifest(store, "delete it there to push the cache again")
-        _check_covers(folder, manifest, store, there)
-    optional = (manifest.keys, manifest.vocabulary)
-    small = [*manifest.captions.values(), *(entry for entry in optional if entry)]
+        _, replaced = fetch_manifest(store, "delete it there to push the cache again")
+        _check_covers(folder, manifest, store, replaced)
+    listed = list(manifest.files())
+
+    def is_there(entry: Entry) -> bool:
+        return bool(_NAMED.search(entry.file)) and store.size(entry.file) == entry.bytes
+
     with ThreadPoolExecutor(threads) as pool:
-        sizes = list(pool.map(lambda shard: store.size(shard.file), manifest.shards))
-    pairs = zip(manifest.shards, sizes, strict=True)
-    files = [*(shard for shard, size in pairs if size != shard.bytes), *small]
+        there = list(pool.map(is_there, listed))
+    files = [entry for entry, held in zip(listed, there, strict=True) if not held]
     progress = begin(files, watch)
 
     def send(entry: Entry) -> None:
@@ -55,7 +64,7 @@ def push(
         digest=hashlib.sha256(content).hexdigest(),
         sent=tuple(sorted(entry.file for entry in files)),
         bytes=sum(entry.bytes for entry in files),
-        present=len(manifest.shards) + len(small) - len(files),
+        present=len(listed) - len(files),
     )
 
 
@@ -66,10 +75,15 @@ def _check_covers(folder: Path, manifest: Manifest, store: Store, there: Manifes
     """
     hint = "pull that first, or push to another URL"
     check_same_fingerprint(folder, manifest, store, there, "push to another URL")
-    if extra := [shard.file for shard in there.shards if shard not in manifest.shards]:
+    if there.version > manifest.version:
         raise CacheError(
-            f"holds {extra[0]}, which {folder} does not list", where=store.url, hint=hint
+            f"holds the cache in version {there.version} of the format, {folder} in version "
+            f"{manifest.version}",
+            where=store.url,
+            hint=hint,
         )
+    if extra := first_missing(there, manifest):
+        raise CacheError(f"holds {extra}, which {folder} does not list", where=store.url, hint=hint)
     if missing := sorted(set(there.captions) - set(manifest.captions)):
         raise CacheError(
             f"holds captions of {missing[0]!r}, {folder} does not", where=store.url, hint=hint

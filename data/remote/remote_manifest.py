@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from multispace.data.cache import manifest
-from multispace.data.cache.manifest import NAME, Manifest, parse_manifest
+from multispace.data.cache import manifest_reader
+from multispace.data.cache.manifest import NAME, Manifest
+from multispace.data.cache.manifest_reader import parse_manifest
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
 
@@ -14,7 +15,7 @@ def fetch_manifest(store: Store, hint: str) -> tuple[bytes, Manifest]:
     :param hint: what to do if it is damaged; for messages
     :raises CacheError: it is missing, too long, or damaged.
     """
-    content = store.read(NAME, manifest.MAX_BYTES)
+    content = store.read(NAME, manifest_reader.MAX_BYTES)
     return content, parse_manifest(content, store.where(NAME), hint)
 
 
@@ -32,3 +33,12 @@ def check_same_fingerprint(
             where=folder,
             hint=hint,
         )
+
+
+def first_missing(shards: Manifest, among: Manifest) -> str | None:
+    """Return the first shard of one manifest that another does not list, if any.
+
+    The versions of the two may differ.
+    """
+    listed = {(shard.file, shard.sha256) for shard in among.shards}
+    return next((s.file for s in shards.shards if (s.file, s.sha256) not in listed), None)

@@ -189,7 +189,7 @@ def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Ru
             where=error.where,
             hint="restore the file, or train again",
         ) from error
-    if vocabulary.digest != config["vocabulary_digest"]:
+    if not vocabulary.has_digest(config["vocabulary_digest"]):
         raise PipelineError(
             f"its vocabulary is {vocabulary.digest[:12]}, its {CONFIG} says "
             f"{config['vocabulary_digest'][:12]}",

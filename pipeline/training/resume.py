@@ -123,11 +123,11 @@ def check_same_data(run: Path, cache: Cache, vocabulary: Vocabulary) -> None:
     :raises PipelineError: the cache is not the one that the run was begun with.
     """
     config = read_run_config(run)
-    for name, now in (
-        ("fingerprint", cache.spec.fingerprint),
-        ("vocabulary_digest", vocabulary.digest),
+    for name, now, has in (
+        ("fingerprint", cache.spec.fingerprint, cache.spec.has_fingerprint),
+        ("vocabulary_digest", vocabulary.digest, vocabulary.has_digest),
     ):
-        if config[name] != now:
+        if not has(config[name]):
             raise PipelineError(
                 f"was begun with {name} {config[name][:12]}, {cache.root} has {now[:12]}",
                 where=run,
