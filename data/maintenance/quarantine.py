@@ -19,7 +19,7 @@ from multispace.data.cache.failure_list import read_failures
 from multispace.data.cache.keys import format_key_list, is_key, parse_key_list
 from multispace.data.cache.listed_file import UNLINK_HINT, Entry, describe, read_entry
 from multispace.data.cache.lock import lock_cache
-from multispace.data.cache.manifest import NAME, Manifest, write_manifest
+from multispace.data.cache.manifest import KEY_LIST_FILE, NAME, Manifest, write_manifest
 from multispace.data.cache.manifest_reader import (
     check_is_cache,
     is_other_version,
@@ -95,6 +95,7 @@ class _Repairer:
         self.lost = 0
         self.failures: dict[str, str] = {}
         self._outcasts: list[Path] = []  # moved at the end
+        self._replaced: list[Path] = []  # moved first: files are written under their names
 
     def run(self) -> None:
         """Write the repaired manifest, then move the damaged files away."""
@@ -121,6 +122,8 @@ class _Repairer:
         if self.rebuilt and os.path.lexists(self.root / NAME):
             self._move(self.root / NAME)
         changed = self.rebuilt or manifest != before
+        for path in self._replaced:
+            self._move(path)
         if changed:
             manifest = convert(self.root, manifest)
             write_manifest(self.root, manifest)
@@ -135,7 +138,9 @@ class _Repairer:
             self.failures = read_failures(self.root, manifest)
         except CacheError as error:
             assert manifest.failures is not None
-            self._take_out(self.root / manifest.failures.file, error.what)
+            path = self.root / manifest.failures.file
+            self._replaced.append(path)
+            self.done.append(f"{path.name}: {error.what}; recorded failures are lost")
             return replace(manifest, failures=None)
         return manifest
 
@@ -181,6 +186,7 @@ class _Repairer:
         if manifest.key_list_1 is not None:
             manifest, lost = self._key_list_1(manifest, [whole[entry.file] for entry in stay])
         shards = tuple(self._with_key_list(entry, whole[entry.file]) for entry in stay)
+        self._unlisted_key_lists({e.keys.file for e in manifest.shards if e.keys})
         self.failures |= {key: LOST for key in lost if key not in seen | self.failures.keys()}
         for key in self.failures.keys() & seen:
             del self.failures[key]
@@ -193,6 +199,16 @@ class _Repairer:
         keys = self._read_keys(entry.keys)
         self._outcasts.append(self.root / entry.keys.file)
         return keys
+
+    def _unlisted_key_lists(self, listed: set[str]) -> None:
+        """Take out the damaged key lists that are not listed; a writer could need their names."""
+        for path in sorted((self.root / "features").glob("*.txt")):
+            file = path.relative_to(self.root).as_posix()
+            if file in listed or not KEY_LIST_FILE.fullmatch(file):
+                continue
+            if wrong := unlisted_damage(self.root, path):
+                self._replaced.append(path)
+                self.done.append(f"{file}: {wrong}; moved into {FOLDER}/")
 
     def _read_keys(self, entry: Entry) -> list[str]:
         """Return the keys that a key list names; none if it is damaged."""
@@ -214,7 +230,7 @@ class _Repairer:
             return entry
         if wrong:
             self.done.append(f"{held.file}: {wrong}; written anew")
-            self._outcasts.append(self.root / held.file)
+            self._replaced.append(self.root / held.file)
         return replace(entry, keys=None)
 
     def _key_list_1(self, manifest: Manifest, stay: Sequence[Shard]) -> tuple[Manifest, list[str]]:

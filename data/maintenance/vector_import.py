@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from multispace.data.cache.keys import check_keys
+from multispace.data.cache.reader import Cache
 from multispace.data.cache.spec import IMPORTED, IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.images import digest, read_bytes

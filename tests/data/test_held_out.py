@@ -8,7 +8,7 @@ from support.paths import DATA
 from support.tiny import SPLITS, make_collection, options
 
 from multispace.data.annotations import read_collection
-from multispace.data.cache.encoded_captions import parse_captions, save_captions
+from multispace.data.cache.encoded_captions import captions_bytes, parse_captions
 from multispace.data.cache.reader import Cache
 from multispace.data.held_out import HeldOut, hold_out, read_split_file
 from multispace.data.language.pairs import Pair
@@ -220,7 +220,7 @@ def test_the_record_survives_the_disk(tmp_path, collection, cache):
     captions = Cache.open(cache).captions("train")
     held = HeldOut(("red buses", "black dog", "black puppy"), "0f" * 32)
     assert held.pairs == ("black dog", "red bus")
-    save_captions(replace(captions, held_out=held), tmp_path / "some.h5")
+    (tmp_path / "some.h5").write_bytes(captions_bytes(replace(captions, held_out=held)))
     assert (
         parse_captions((tmp_path / "some.h5").read_bytes(), tmp_path / "some.h5", None).held_out
         == held
@@ -241,6 +241,8 @@ def test_a_damaged_record_in_a_file_is_named(tmp_path, collection, cache, monkey
     preprocess(ask(cache, collection))
     captions = Cache.open(cache).captions("train")
     monkeypatch.setattr(HeldOut, "to_json", lambda _: {"pairs": 3})
-    save_captions(replace(captions, held_out=HeldOut(("red bus",))), tmp_path / "some.h5")
+    (tmp_path / "some.h5").write_bytes(
+        captions_bytes(replace(captions, held_out=HeldOut(("red bus",))))
+    )
     with pytest.raises(CaptionsError, match="some.h5: held_out: lacks 'split_file'; restore"):
         parse_captions((tmp_path / "some.h5").read_bytes(), tmp_path / "some.h5", None)

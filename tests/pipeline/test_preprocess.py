@@ -134,7 +134,7 @@ def test_unreadable_images_are_named_and_tried_again(collection, cache):
     (collection / "away.png").rename(collection / "images" / "train-005.png")
     repaired = preprocess(options(cache, collection))
     assert (repaired.added, repaired.skipped) == (2, {})
-    assert not Cache.open(cache).manifest.failures
+    assert not Cache.open(cache).failures
     assert not (cache / "skipped.json").exists()
 
 
@@ -429,7 +429,7 @@ def test_very_many_missing_images_are_counted_and_left_out(collection, cache, mo
         "missing image": ["7 images have no file, the first is train-001.png"]
     }
     opened = Cache.open(cache)
-    assert opened.manifest.failures == {}
+    assert opened.failures == {}
     assert opened.captions("train").images == 12 - 7
     assert summary.words == 8  # of all training captions
     for path in away.iterdir():

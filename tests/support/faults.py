@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import h5py
 
+from multispace.data.cache.conversion import convert, with_keys
+from multispace.data.cache.failure_list import write_failures
 from multispace.data.cache.listed_file import describe
 from multispace.data.cache.manifest import write_manifest
 from multispace.data.cache.reader import Cache
@@ -17,9 +19,11 @@ def flip(path, bit):
     path.write_bytes(content)
 
 
-def list_anew(root, **changes):
+def list_anew(root, *, failures=None, **changes):
     """Rewrite the manifest with ``changes``, so that only the structure can tell."""
-    write_manifest(root, replace(Cache.open(root).manifest, **changes))
+    if failures is not None:
+        changes["failures"] = write_failures(root, failures)
+    write_manifest(root, convert(root, replace(Cache.open(root).manifest, **changes)))
 
 
 def plain_shard(root, number, keys, features, spec=SPEC):
@@ -31,4 +35,4 @@ def plain_shard(root, number, keys, features, spec=SPEC):
     named = describe(root, path)
     path = path.rename(path.with_name(f"{number:05d}-{named.sha256[:8]}.h5"))
     named = describe(root, path)
-    return ShardEntry(named.file, named.sha256, named.bytes, len(keys))
+    return with_keys(root, ShardEntry(named.file, named.sha256, named.bytes, len(keys)))

@@ -95,16 +95,16 @@ def examine(root: Path) -> dict[str, str]:
         found["cache.json"] = _refused(error)
     else:
         found["cache.json"] = "read"
-        for name, look in (("features", _features), ("vocabulary.json", _vocabulary)):
+        for name, look in (("features", _features), ("vocabulary", _vocabulary)):
             try:
                 found[name] = look(cache)
             except DataError as error:
                 found[name] = _refused(error)
         for split in cache.manifest.captions:
             try:
-                found[f"captions/{split}.h5"] = _captions(cache, split)
+                found[f"captions/{split}"] = _captions(cache, split)
             except DataError as error:
-                found[f"captions/{split}.h5"] = _refused(error)
+                found[f"captions/{split}"] = _refused(error)
     for quick in (True, False):
         verified = verify_cache(root, quick=quick)
         for line in (*map(str, verified.faults), *verified.notes):
@@ -117,13 +117,14 @@ def examine(root: Path) -> dict[str, str]:
 
 def _check_agreement(manifest: Manifest, found: dict[str, str], faulty: set[str]) -> None:
     """See that what `verify` finds no fault with is what can be read."""
-    parts = {f"captions/{split}.h5": {"vocabulary.json"} for split in manifest.captions}
-    if manifest.vocabulary is not None:
-        parts["vocabulary.json"] = set()
+    words = {manifest.vocabulary.file} if manifest.vocabulary is not None else set()
+    parts = {f"captions/{split}": {e.file, *words} for split, e in manifest.captions.items()}
+    if words:
+        parts["vocabulary"] = words
     if manifest.spec is not None:
-        parts["features"] = {entry.file for entry in manifest.shards}
-    for name, others in parts.items():
-        assert (found[name] == "read") == faulty.isdisjoint({name, *others}), (name, found, faulty)
+        parts["features"] = {e.file for shard in manifest.shards for e in (shard, shard.keys) if e}
+    for name, files in parts.items():
+        assert (found[name] == "read") == faulty.isdisjoint(files), (name, found, faulty)
 
 
 def _refused(error: DataError) -> str:
@@ -155,14 +156,17 @@ def _features(cache: Cache) -> str:
 
 def _vocabulary(cache: Cache) -> str:
     got = cache.vocabulary()
-    assert list(got.words) == json.loads((cache.root / "vocabulary.json").read_bytes())["words"]
+    assert (
+        list(got.words)
+        == json.loads((cache.root / cache.manifest.vocabulary.file).read_bytes())["words"]
+    )
     return "read"
 
 
 def _captions(cache: Cache, split: str) -> str:
     got = cache.captions(split)
     assert got.split == split
-    with h5py.File(cache.root / "captions" / f"{split}.h5", "r") as file:
+    with h5py.File(cache.root / cache.manifest.captions[split].file, "r") as file:
         assert [key.encode() for key in got.keys] == file["key"][()].tolist()
         for name in ("tokens", "offsets"):
             np.testing.assert_array_equal(getattr(got, name), file[name][()])

@@ -80,6 +80,13 @@ def make_cache(root: Path, keys: Sequence[str] = KEYS, shard_size: int = 2) -> C
     return Cache.open(root)
 
 
+def text_file(root: Path, what: str) -> Path:
+    """Return the file of the vocabulary, or of the captions of a split."""
+    manifest = Cache.open(root).manifest
+    entry = manifest.vocabulary if what == "vocabulary" else manifest.captions[what]
+    return root / entry.file
+
+
 def shard_files(root: Path) -> list[str]:
     """Return the names of the shards on disk."""
     return sorted(path.name for path in (root / "features").glob("*.h5"))

@@ -2,24 +2,28 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 
 import pytest
+import rfc8785
 from support.rows import SPEC
 
 from multispace.data.cache.listed_file import Entry
-from multispace.data.cache.manifest import Manifest, read_manifest, write_manifest
+from multispace.data.cache.manifest import Manifest, write_manifest
+from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.shard import ShardEntry
-from multispace.data.files import json_bytes
 from multispace.errors import CacheError
 
 DIGEST = "0123456789abcdef" * 4
-SHARD = ShardEntry("features/00000-01234567.h5", DIGEST, 4000, 3)
+KEYS = Entry("features/00000-01234567.txt", DIGEST, 30)
+SHARD = ShardEntry("features/00000-01234567.h5", DIGEST, 4000, 3, KEYS, "float16")
+OTHER = replace(SHARD, file="features/00001-01234567.h5", bytes=5000, rows=4, dtype="float32")
 WHOLE = Manifest(
-    spec=SPEC,
-    shards=(SHARD, ShardEntry("features/00001-01234567.h5", DIGEST, 5000, 4)),
-    failures={"z.jpg": "empty file", "é.jpg": "no such file"},
-    vocabulary=Entry("vocabulary.json", DIGEST, 100),
-    captions={"train": Entry("captions/train.h5", DIGEST, 10)},
+    spec=replace(SPEC, weights="là"),
+    shards=(SHARD, OTHER),
+    failures=Entry("failures-01234567.json", DIGEST, 70),
+    vocabulary=Entry("vocabulary-01234567.json", DIGEST, 100),
+    captions={"train": Entry("captions/train-01234567.h5", DIGEST, 10)},
 )
 HINT = "run `multispace cache repair .*`, or fetch the cache again"
 
@@ -29,12 +33,18 @@ def store(root, **change):
     body = json.loads(WHOLE.to_bytes())
     body.pop("digest")
     body = {**body, **change}
-    digest = hashlib.sha256(json_bytes(body)).hexdigest()
-    (root / "cache.json").write_bytes(json_bytes({**body, "digest": digest}))
+    digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    (root / "cache.json").write_bytes(rfc8785.dumps({**body, "digest": digest}))
 
 
 def shard(**change):
-    return [{"file": SHARD.file, "sha256": DIGEST, "bytes": 4000, "rows": 3, **change}]
+    keys = {"file": KEYS.file, "sha256": DIGEST, "bytes": 30}
+    held = {"file": SHARD.file, "sha256": DIGEST, "bytes": 4000, "rows": 3, "keys": keys}
+    return [{**held, "dtype": "float16", **change}]
+
+
+def keys(**change):
+    return {"keys": {"file": KEYS.file, "sha256": DIGEST, "bytes": 30, **change}}
 
 
 @pytest.mark.parametrize("manifest", [Manifest(), WHOLE])
@@ -47,30 +57,41 @@ def test_there_and_back(tmp_path, manifest):
 def test_it_says_what_it_lists(tmp_path):
     write_manifest(tmp_path, WHOLE)
     value = json.loads((tmp_path / "cache.json").read_bytes())
-    assert (value["format"], value["version"]) == ("multispace-feature-cache", 1)
+    assert (value["format"], value["version"]) == ("multispace-feature-cache", 2)
     assert value["fingerprint"] == SPEC.fingerprint
-    assert value["shards"] == [
-        {"file": f"features/0000{n}-01234567.h5", "sha256": DIGEST, "bytes": b, "rows": r}
-        for n, b, r in ((0, 4000, 3), (1, 5000, 4))
-    ]
+    others = {"file": OTHER.file, "bytes": 5000, "rows": 4, "dtype": "float32"}
+    assert value["shards"] == shard() + shard(**others)
+    assert value["failures"] == {"file": "failures-01234567.json", "sha256": DIGEST, "bytes": 70}
     assert WHOLE.rows == 7
     assert Manifest().rows == 0
 
 
-def test_the_digest_is_that_of_the_file_without_it(tmp_path):
+def test_the_digest_is_that_of_the_canonical_json_without_it(tmp_path):
     write_manifest(tmp_path, WHOLE)
-    text = (tmp_path / "cache.json").read_bytes()
-    before, _, after = text.partition(b',\n "digest": "')
-    assert after == hashlib.sha256(before + b"\n}\n").hexdigest().encode() + b'"\n}\n'
+    content = (tmp_path / "cache.json").read_bytes()
+    value = json.loads(content)
+    assert content == rfc8785.dumps(value)
+    digest = value.pop("digest")
+    assert digest == hashlib.sha256(rfc8785.dumps(value)).hexdigest()
 
 
-def test_the_order_of_failures_and_splits_does_not_matter(tmp_path):
-    other = Manifest(failures=dict(reversed(WHOLE.failures.items())))
-    assert other.to_bytes() == Manifest(failures=WHOLE.failures).to_bytes()
+def test_an_entry_of_a_shard_is_short():
+    """The manifest is written again with each shard, and so must not be long."""
+    entry = replace(SHARD, bytes=9_000_000, rows=4096, keys=replace(KEYS, bytes=90_000))
+    assert len(entry.canonical) < 310
+
+
+def test_the_numbers_of_a_spec_stay_doubles(tmp_path):
+    zero = replace(SPEC, transform=replace(SPEC.transform, mean=(0.0, -0.0, 1e-7)))
+    write_manifest(tmp_path, Manifest(spec=zero))
+    assert b'"mean":[0,0,1e-7]' in (tmp_path / "cache.json").read_bytes()
+    read = read_manifest(tmp_path).spec
+    assert all(type(number) is float for number in read.transform.mean)
+    assert read.fingerprint == zero.fingerprint
 
 
 def test_captions_are_added_or_replaced():
-    new = Entry("captions/val.h5", DIGEST, 20)
+    new = Entry("captions/val-01234567.h5", DIGEST, 20)
     assert WHOLE.with_captions("val", new).captions == {**WHOLE.captions, "val": new}
     assert WHOLE.with_captions("train", new).captions == {"train": new}
 
@@ -102,14 +123,13 @@ def test_a_cut_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"\n ", b"\r\n "),
-        (b"{\n", b"{\n\n"),
-        (b'"rows": 3', b'"rows": 3.0'),
-        (b'"rows": 3', b'"rows": 4'),
-        (b'"rows": 3', b'"rows": 4, "rows": 3'),
-        ("é.jpg".encode(), b"\\u00e9.jpg"),
-        (b"z.jpg", b"\\ud800"),
-        (b"empty file", b"\\udfff"),
+        (b",", b", "),
+        (b"{", b"{\n"),
+        (b'"rows":3', b'"rows":3.0'),
+        (b'"rows":3', b'"rows":4'),
+        (b'"rows":3', b'"rows":4,"rows":3'),
+        ("là".encode(), b"l\\u00e0"),
+        ("là".encode(), b"\\ud800"),
     ],
 )
 def test_another_spelling_is_found(tmp_path, old, new):
@@ -155,9 +175,9 @@ def test_a_shard_lies_in_its_folder(tmp_path, file):
     ("change", "message"),
     [
         ({"format": "other"}, "not a feature cache"),
-        ({"version": 2}, "version 2, this software reads 1; update this software"),
+        ({"version": 3}, "version 3, this software reads 1 and 2; update this software"),
         ({"version": "1"}, "version '1'"),
-        ({"version": True}, "does not match its digest"),
+        ({"version": True}, "failures must map keys to reasons"),
         ({"fingerprint": "0" * 64}, "does not match its digest"),
         ({"extra": 1}, "does not match its digest"),
         ({"shards": {}}, "shards and captions must be a list and an object"),
@@ -166,7 +186,7 @@ def test_a_shard_lies_in_its_folder(tmp_path, file):
         ({"shards": shard() * 2}, "a shard is listed twice"),
         ({"shards": shard(rows=0)}, r"shards\[0\]: rows is 0"),
         ({"shards": shard(rows=True)}, "rows is True"),
-        ({"shards": shard(rows=3.0)}, "rows is 3.0"),
+        ({"shards": shard(rows=3.5)}, "rows is 3.5"),
         ({"shards": shard(bytes=-1)}, "-1 is not a size in bytes"),
         ({"shards": shard(bytes="4000")}, "'4000' is not a size"),
         ({"shards": shard(sha256=DIGEST[:63])}, "is not a SHA-256 digest"),
@@ -174,11 +194,22 @@ def test_a_shard_lies_in_its_folder(tmp_path, file):
         ({"shards": shard(sha256=None)}, "None is not a SHA-256 digest"),
         ({"shards": shard(sha256="f" * 64)}, "is not named by its digest"),
         ({"shards": shard(extra=1)}, "expected file, sha256 and bytes"),
+        ({"shards": shard(dtype="float64")}, r"shards\[0\]: dtype is 'float64'"),
+        ({"shards": shard(dtype=None)}, "dtype is None"),
+        ({"shards": shard(keys=None)}, r"shards\[0\].keys: expected file, sha256 and bytes"),
+        ({"shards": shard(**keys(file="keys.txt"))}, "'keys.txt' is not where a cache keeps"),
+        ({"shards": shard(**keys(file="features/../a.txt"))}, "is not where a cache keeps"),
+        ({"shards": shard(**keys(sha256="f" * 64))}, "is not named by its digest"),
+        ({"shards": shard(**keys(bytes=0))}, "0 is not a size in bytes"),
         ({"spec": None}, "shards without a feature spec"),
         ({"spec": {}}, "feature spec: missing or unknown field"),
         ({"spec": []}, "feature spec is list"),
-        ({"failures": []}, "failures must map keys to reasons"),
-        ({"failures": {"a.jpg": 3}}, "failures must map keys to reasons"),
+        ({"failures": []}, "does not match its digest"),
+        ({"failures": {"a.jpg": 3}}, "failures: expected file, sha256 and bytes"),
+        (
+            {"failures": {"file": "../f-01234567.json", "sha256": DIGEST, "bytes": 1}},
+            "'../f-01234567.json' is not where a cache keeps such a file",
+        ),
         ({"vocabulary": "vocabulary.json"}, "vocabulary: expected file, sha256 and bytes"),
         (
             {"vocabulary": {"file": "../vocabulary.json", "sha256": DIGEST, "bytes": 1}},
@@ -189,8 +220,12 @@ def test_a_shard_lies_in_its_folder(tmp_path, file):
         ({"captions": {"a/b": {}}}, "'a/b' is not a name for a split"),
         ({"captions": {"": {}}}, "'' is not a name for a split"),
         (
-            {"captions": {"val": {"file": "captions/train.h5", "sha256": DIGEST, "bytes": 1}}},
-            "captions: 'captions/train.h5' is not where",
+            {
+                "captions": {
+                    "val": {"file": "captions/train-01234567.h5", "sha256": DIGEST, "bytes": 1}
+                }
+            },
+            "captions: 'captions/train-01234567.h5' is not where",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_shard_is_plain_to_any_hdf5_reader(tmp_path, spec):
         np.testing.assert_array_equal(file["image_sha256"][()], digests(KEYS))
         np.testing.assert_array_equal(file["features"][()], vectors(KEYS).astype(spec.dtype))
         assert set(file.attrs) == {"format_version", "spec", "fingerprint", "package_version"}
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert file.attrs["fingerprint"].decode() == spec.fingerprint
         assert json.loads(file.attrs["spec"]) == json.loads(json.dumps(spec.to_json()))
 
@@ -77,7 +77,8 @@ def test_the_name_and_the_entry_carry_order_and_digest(tmp_path):
     entry = write(tmp_path, number=12)
     content = (tmp_path / entry.file).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    assert entry == ShardEntry(f"features/00012-{digest[:8]}.h5", digest, len(content), len(KEYS))
+    name = f"features/00012-{digest[:8]}.h5"
+    assert entry == ShardEntry(name, digest, len(content), len(KEYS), None, "float16")
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
@@ -307,7 +308,7 @@ def spec_text(text):
         ({"key": np.arange(5)}, "key is int64, expected fixed-length UTF-8"),
         ({"key": keys(b"a")[:, None]}, r"key has shape \(1, 1\)"),
         ({"key": keys()}, "key"),
-        ({"format_version": 2}, "format version 2, this software reads 1: update it"),
+        ({"format_version": 3}, "format version 3, this software reads 1 and 2: update it"),
         ({"format_version": None}, "attribute format_version is missing"),
         ({"format_version": np.bytes_("1")}, "attribute format_version is"),
         ({"format_version": np.ones(3, int)}, "attribute format_version is"),

@@ -89,7 +89,7 @@ def test_saved_and_loaded(tmp_path):
     assert Vocabulary.load(path) == small()
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["format"] == "multispace-vocabulary"
-    assert document["version"] == 1
+    assert document["version"] == 2
     assert document["words"][9] == "Été"
     assert [file.name for file in path.parent.iterdir()] == ["vocabulary.json"]
 
@@ -116,7 +116,7 @@ def refused(path: Path, part: str) -> None:
     ("changes", "part"),
     [
         ({"format": "other"}, "not a vocabulary"),
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
         ({"version": True}, "version True"),
         ({"version": ...}, "version None"),
         ({"tokenizer": "ptb"}, "'ptb'"),

@@ -275,7 +275,7 @@ def test_failures_are_united(abc):
     make(a, KEYS[:2], failures={KEYS[2]: "empty file", "x.jpg": "no such file"})
     make(b, KEYS[2:], failures={KEYS[0]: "empty file", "x.jpg": "late", "y.jpg": "late"})
     done = merge_caches([a, b], c)
-    assert Cache.open(c).manifest.failures == {"x.jpg": "no such file", "y.jpg": "late"}
+    assert Cache.open(c).failures == {"x.jpg": "no such file", "y.jpg": "late"}
     assert done.failures == 2
 
 
@@ -284,7 +284,7 @@ def test_caches_where_all_failed_are_united_too(abc):
     make(a, failures={"x.jpg": "empty file"})
     make(b, failures={"y.jpg": "empty file"})
     merge_caches([a, b], c)
-    assert set(Cache.open(c).manifest.failures) == {"x.jpg", "y.jpg"}
+    assert set(Cache.open(c).failures) == {"x.jpg", "y.jpg"}
     assert Cache.open(c).manifest.spec == SPEC
 
 
@@ -387,7 +387,7 @@ def test_a_merge_killed_at_any_step_is_finished_by_the_same_call(tmp_path):
         assert_whole(root)
         assert (root / "cache.json").read_bytes() == ended
         assert Cache.open(root).captions("train").keys == tuple(CAPTIONS["train"])
-    assert json.loads(ended)["failures"] == {"bad.jpg": "empty file"}
+        assert Cache.open(root).failures == {"bad.jpg": "empty file"}
     # Among them: a shard that is there and not listed, of those linked and the one rewritten.
     assert {(1, 2), (2, 3), (3, 4)} <= states
 

@@ -7,19 +7,29 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import rfc8785
 from filelock import FileLock
 from support.faults import flip, list_anew, plain_shard
-from support.rows import KEYS, SPEC, append, assert_whole, digests, make_cache, vectors
+from support.rows import (
+    KEYS,
+    SPEC,
+    append,
+    assert_whole,
+    digests,
+    make_cache,
+    text_file,
+    vectors,
+)
 from support.tiny import SPLITS, make_collection, options
 from support.tiny import make_cache as extract_cache
+from support.version_1 import to_version_1
 
 import multispace.data.maintenance.quarantine
-from multispace.data.cache.listed_file import describe
+from multispace.data.cache.listed_file import describe, write_named
 from multispace.data.cache.manifest import Manifest, write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.shard import ShardEntry, write_shard
 from multispace.data.cache.writer import write_cache
-from multispace.data.files import json_bytes
 from multispace.data.maintenance.quarantine import LOST, NOT_FINITE
 from multispace.data.maintenance.verify import verify_cache
 from multispace.errors import CacheError, OptionError, WeightsError
@@ -99,15 +109,15 @@ def test_a_vocabulary_and_captions_that_do_not_belong_together_are_not_listed(ro
     with write_cache(root.with_name("other")) as writer:
         vocabulary = Cache.open(root).vocabulary()
         writer.put_vocabulary(replace(vocabulary, words=vocabulary.words[:-1]))
-    (root / "vocabulary.json").write_bytes(
-        (root.with_name("other") / "vocabulary.json").read_bytes()
-    )
+    theirs, val = text_file(root.with_name("other"), "vocabulary"), text_file(root, "val")
+    (root / theirs.name).write_bytes(theirs.read_bytes())
+    text_file(root, "vocabulary").unlink()
     (root / "cache.json").unlink()
     repaired = repair(root)
     manifest = Cache.open(root).manifest
-    assert manifest.vocabulary == describe(root, root / "vocabulary.json")
+    assert manifest.vocabulary == describe(root, root / theirs.name)
     assert manifest.captions == {}
-    assert (root / "damaged" / "val.h5").exists()
+    assert (root / "damaged" / val.name).exists()
     assert repaired.left[1] == (
         f"`multispace preprocess --annotations FILE --split val --captions-only --cache {root}`: "
         "for the captions of val"
@@ -116,7 +126,7 @@ def test_a_vocabulary_and_captions_that_do_not_belong_together_are_not_listed(ro
 
 
 def test_damaged_captions_are_moved_away_and_the_others_kept(root):
-    flip(root / "captions" / "val.h5", 4000)
+    flip(text_file(root, "val"), 4000)
     repaired = repair(root)
     assert list(Cache.open(root).manifest.captions) == ["train"]
     assert [line.split("`: ")[1] for line in repaired.left] == ["for the captions of val"]
@@ -125,19 +135,20 @@ def test_damaged_captions_are_moved_away_and_the_others_kept(root):
 
 
 def test_a_lost_vocabulary_takes_its_captions_off_the_list(root):
-    (root / "vocabulary.json").unlink()
+    vocabulary = text_file(root, "vocabulary")
+    vocabulary.unlink()
     repaired = repair(root)
     manifest = Cache.open(root).manifest
     assert (manifest.vocabulary, manifest.captions) == (None, {})
     assert len(repaired.left) == 2
-    assert repaired.done[0] == "vocabulary.json: not there as a file; no longer listed"
+    assert repaired.done[0] == f"{vocabulary.name}: not there as a file; no longer listed"
     assert_whole(root)
     assert_sound(root)
 
 
 def test_damaged_bytes_are_never_opened(root, monkeypatch):
     shards = Cache.open(root).manifest.shards
-    bad = {root / shards[0].file, root / "captions" / "val.h5"}
+    bad = {root / shards[0].file, text_file(root, "val")}
     for path in bad:
         flip(path, 8000)
     wrong = [path.read_bytes() for path in bad]
@@ -209,7 +220,7 @@ def test_a_wrong_count_of_rows_is_put_right(root):
 def test_failures_that_name_no_image_are_taken_out(root):
     list_anew(root, failures={"../../x": "gone", "x.jpg": "empty file"})
     repair(root, images=root.parent)
-    assert Cache.open(root).manifest.failures == {"x.jpg": "empty file"}
+    assert Cache.open(root).failures == {"x.jpg": "empty file"}
     assert_sound(root)
 
 
@@ -221,7 +232,7 @@ def test_vectors_that_are_not_finite_are_taken_out_alone(tmp_path, rows):
     write_manifest(tmp_path, Manifest(SPEC, (entry,)))
     repaired = repair(tmp_path)
     bad = [KEYS[row] for row in rows]
-    assert Cache.open(tmp_path).manifest.failures == dict.fromkeys(bad, NOT_FINITE)
+    assert Cache.open(tmp_path).failures == dict.fromkeys(bad, NOT_FINITE)
     assert_whole(tmp_path, [key for key in KEYS if key not in bad])
     assert_sound(tmp_path)
     assert f"{len(bad)} images have no vector" in repaired.left[0]
@@ -250,8 +261,9 @@ def test_nothing_is_deleted(root):
     """All bytes that were there before a repair are there after it."""
     shards = Cache.open(root).manifest.shards
     flip(root / shards[0].file, 5000)
-    flip(root / "captions" / "val.h5", 4000)
-    flip(root / "vocabulary.json", 400)
+    flip(root / shards[1].keys.file, 40)
+    for what in ("val", "vocabulary"):
+        flip(text_file(root, what), 400)
     flip(root / "cache.json", 40)
     (root / "damaged").mkdir()
     (root / "damaged" / Path(shards[0].file).name).write_bytes(b"of an earlier repair")
@@ -285,8 +297,9 @@ def test_the_key_list_names_what_was_lost(root):
             "x.jpg",
         )
         manifest = Cache.open(root).manifest
-        assert manifest.failures == dict.fromkeys(["x.jpg", "y.jpg"], LOST)
-        assert (root / manifest.keys.file).read_text(encoding="utf-8").split() == KEYS
+        assert Cache.open(root).failures == dict.fromkeys(["x.jpg", "y.jpg"], LOST)
+        lists = [(root / shard.keys.file).read_text(encoding="utf-8") for shard in manifest.shards]
+        assert "".join(lists).split() == KEYS
     assert_whole(root)
 
 
@@ -295,11 +308,84 @@ def test_lost_vectors_that_no_captions_name_are_told(tmp_path):
         append(writer, KEYS)
     manifest = Cache.open(tmp_path).manifest
     flip(tmp_path / manifest.shards[0].file, 5000)
-    flip(tmp_path / manifest.keys.file, 5)
+    flip(tmp_path / manifest.shards[0].keys.file, 5)
     (line,) = repair(tmp_path).left
     assert line.startswith("`multispace preprocess --annotations FILE --images DIR --cache")
     assert "at least 5 vectors are lost" in line
     assert_sound(tmp_path)
+
+
+def test_a_damaged_key_list_is_written_again(root):
+    entry = Cache.open(root).manifest.shards[1].keys
+    flip(root / entry.file, 5)
+    repaired = repair(root)
+    (line,) = repaired.done
+    assert line.startswith(f"{entry.file}: digest ")
+    assert line.endswith("; written anew")
+    assert (root / "damaged" / entry.file.removeprefix("features/")).exists()
+    assert Cache.open(root).manifest.shards[1].keys == entry
+    assert_whole(root)
+    assert_sound(root)
+
+
+def test_a_damaged_file_of_failures_is_taken_out(root):
+    with write_cache(root) as writer:
+        append(writer, [], {"x.jpg": "empty file"})
+    entry = Cache.open(root).manifest.failures
+    flip(root / entry.file, 5)
+    (line,) = repair(root).done
+    assert line.startswith(f"{entry.file}: digest ")
+    assert (root / "damaged" / entry.file).exists()
+    assert Cache.open(root).failures == {}
+    assert_sound(root)
+
+
+def test_a_cache_of_version_1_is_converted_where_something_is_to_be_repaired(root):
+    with write_cache(root) as writer:
+        append(writer, [], {"x.jpg": "empty file"})
+    to_version_1(root)
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    assert repair(root).done == ()
+    assert before == {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    shards = Cache.open(root).manifest.shards
+    flip(root / shards[1].file, 5000)
+    flip(root / "captions" / "val.h5", 5000)
+    repair(root)
+    cache = Cache.open(root)
+    assert cache.manifest.version == 2
+    assert cache.failures == {"x.jpg": "empty file", **dict.fromkeys(KEYS[2:4], LOST)}
+    assert list(cache.manifest.captions) == ["train"]
+    assert (root / "damaged" / "val.h5").exists()
+    assert_whole(root, KEYS[:2] + KEYS[4:])
+    assert_sound(root)
+
+
+@pytest.mark.parametrize("key_list", [True, False])
+def test_a_lost_manifest_of_version_1_is_made_again_in_version_2(root, key_list):
+    to_version_1(root, key_list)
+    (root / "cache.json").unlink()
+    assert repair(root).left == ()
+    cache = Cache.open(root)
+    assert cache.manifest.version == 2
+    assert list(cache.manifest.captions) == ["train", "val"]
+    assert not (root / "vocabulary.json").exists()
+    assert_whole(root)
+    assert_sound(root)
+    for split in cache.manifest.captions:
+        assert cache.captions(split).split == split
+
+
+def test_of_several_vocabularies_that_of_the_captions_is_taken(root):
+    cache = Cache.open(root)
+    vocabulary = cache.vocabulary()
+    for words in (vocabulary.words[:-1], vocabulary.words[:-2]):
+        content = replace(vocabulary, words=words).to_bytes()
+        write_named(root, "vocabulary", ".json", content)
+    (root / "cache.json").unlink()
+    repair(root)
+    assert Cache.open(root).manifest.vocabulary == cache.manifest.vocabulary
+    assert len(list((root / "damaged").iterdir())) == 2
+    assert_sound(root)
 
 
 def test_there_is_one_writer(root):
@@ -314,11 +400,13 @@ def test_another_version_is_left_alone(root):
     path = root / "cache.json"
     body = json.loads(path.read_bytes())
     body.pop("digest")
-    body["version"] = 2
-    body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
-    path.write_bytes(json_bytes(body))
+    body["version"] = 3
+    body["digest"] = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    path.write_bytes(rfc8785.dumps(body))
     before = sorted(root.rglob("*"))
-    with pytest.raises(CacheError, match="version 2, this software reads 1; update this software"):
+    with pytest.raises(
+        CacheError, match="version 3, this software reads 1 and 2; update this software"
+    ):
         repair(root)
     assert sorted(root.rglob("*")) == before
 
@@ -371,7 +459,7 @@ def test_vectors_that_are_not_finite_are_extracted_again(extracted):
     assert (repaired.added, repaired.left) == (1, ())
     assert content(root).keys() == before.keys()
     assert content(root)[key] == before[key]
-    assert Cache.open(root).manifest.failures == {}
+    assert Cache.open(root).failures == {}
     assert_sound(root)
 
 
@@ -388,7 +476,7 @@ def test_images_that_are_not_there_are_left_and_broken_ones_named(extracted):
         f"`multispace cache repair {root} --images DIR`: 1 images have no vector and are not under "
         f"{images}, the first is {keys[0]}",
     )
-    failures = Cache.open(root).manifest.failures
+    failures = Cache.open(root).failures
     assert list(failures) == [keys[0], keys[1]]
     assert (failures[keys[0]], failures[keys[1]]) == (LOST, "not an image of a known format")
     assert_sound(root)

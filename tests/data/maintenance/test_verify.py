@@ -7,20 +7,31 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+import rfc8785
 from support.faults import flip, list_anew, plain_shard
-from support.rows import KEYS, SPEC, append, digests, make_cache, put_text, vectors
+from support.rows import (
+    KEYS,
+    SPEC,
+    append,
+    digests,
+    make_cache,
+    put_text,
+    text_file,
+    vectors,
+)
+from support.version_1 import to_version_1
 
 from multispace.data.cache import listed_file
-from multispace.data.cache.encoded_captions import save_captions
+from multispace.data.cache.encoded_captions import captions_bytes
 from multispace.data.cache.feature_rows import non_finite_rows
-from multispace.data.cache.listed_file import UNLINK_HINT, describe
-from multispace.data.cache.manifest import Manifest, is_other_version, write_manifest
+from multispace.data.cache.listed_file import UNLINK_HINT, describe, write_named
+from multispace.data.cache.manifest import Manifest, write_manifest
+from multispace.data.cache.manifest_reader import is_other_version
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import ShardEntry, write_shard
+from multispace.data.cache.shard import write_shard
 from multispace.data.cache.writer import write_cache
-from multispace.data.files import json_bytes
 from multispace.data.maintenance.verify import Fault, verify_cache
-from multispace.errors import CacheError
+from multispace.errors import CacheError, ShardError
 
 
 @pytest.fixture
@@ -33,10 +44,9 @@ def test_a_whole_cache_has_no_faults(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     found = verify_cache(root)
     manifest = Cache.open(root).manifest
-    keys = root / manifest.keys.file
-    files = [root / "cache.json", root / "vocabulary.json", keys, *root.glob("*/*.h5")]
+    files = [root / "cache.json", *(root / entry.file for entry in manifest.files())]
     assert (found.faults, found.notes) == ((), ())
-    assert (found.files, found.rows) == (len(files), len(KEYS)) == (8, manifest.rows)
+    assert (found.files, found.rows) == (len(files), len(KEYS)) == (10, manifest.rows)
     assert found.bytes == sum(path.stat().st_size for path in files)
     assert json.loads(json.dumps(found.to_json()))["faults"] == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -45,7 +55,7 @@ def test_a_whole_cache_has_no_faults(root):
 def test_every_flipped_bit_is_found(root):
     generator = random.Random(5)
     files = [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
-    assert len(files) == 8
+    assert len(files) == 10
     for path in files:
         name = path.relative_to(root).as_posix()
         whole = path.read_bytes()
@@ -67,7 +77,8 @@ def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
     size = cut.stat().st_size
     os.truncate(cut, 100)
     linked.symlink_to(linked.rename(tmp_path / "elsewhere"))
-    (root / "captions" / "val.h5").unlink()
+    captions = text_file(root, "val")
+    captions.unlink()
     hint = f"`multispace cache repair {root} --images DIR`"
     assert verify_cache(root, quick=quick).faults == (
         Fault(manifest.shards[0].file, "not there as a file", hint),
@@ -78,7 +89,7 @@ def test_files_that_are_gone_cut_or_links_are_found(root, tmp_path, quick):
             UNLINK_HINT,
         ),
         Fault(
-            "captions/val.h5",
+            f"captions/{captions.name}",
             "not there as a file",
             f"`multispace preprocess --annotations FILE --split val --cache {root} "
             "--captions-only`",
@@ -93,7 +104,7 @@ def test_quick_reads_no_shard(root, monkeypatch):
         patch.setattr(h5py, "File", lambda *a: pytest.fail("opened"))
         found = verify_cache(root, quick=True)
     assert (found.faults, found.rows, found.quick) == ((), len(KEYS), True)
-    flip(root / "cache.json", 3000)
+    flip(root / "cache.json", 3001)
     assert [fault.file for fault in verify_cache(root, quick=True).faults] == ["cache.json"]
 
 
@@ -134,16 +145,16 @@ def test_a_damaged_or_missing_manifest_is_one_fault(root):
 def test_another_version_is_not_taken_for_damage(root):
     path = root / "cache.json"
     body = json.loads(path.read_bytes())
-    body["version"] = 2
-    path.write_bytes(json_bytes(body))
+    body["version"] = 3
+    path.write_bytes(rfc8785.dumps(body))
     assert not is_other_version(path.read_bytes())  # the digest says that only the number changed
     assert verify_cache(root).faults[0].hint == f"`multispace cache repair {root}`"
     body.pop("digest")
-    body["digest"] = hashlib.sha256(json_bytes(body)).hexdigest()
-    path.write_bytes(json_bytes(body))
+    body["digest"] = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    path.write_bytes(rfc8785.dumps(body))
     assert is_other_version(path.read_bytes())
     assert verify_cache(root).faults == (
-        Fault("cache.json", "version 2, this software reads 1", "update this software"),
+        Fault("cache.json", "version 3, this software reads 1 and 2", "update this software"),
     )
 
 
@@ -187,7 +198,7 @@ def test_what_the_manifest_says_of_a_shard_is_checked(root):
 def test_a_shard_of_another_meaning_is_found(root):
     other = replace(SPEC, pooling="maximum")
     entry = write_shard(root / "features", 9, other, ["x"], digests(["x"]), vectors(["x"]))
-    list_anew(root, shards=(*Cache.open(root).manifest.shards, entry), keys=None)
+    list_anew(root, shards=(*Cache.open(root).manifest.shards, entry))
     (fault,) = verify_cache(root).faults
     assert fault.file == entry.file
     assert "made differently: pooling: 'global average' and 'maximum'" in fault.what
@@ -209,7 +220,7 @@ def test_a_shard_that_breaks_the_format_is_found(root):
         file["more"] = [1]
     held = describe(root, root / entry.file)
     path = (root / entry.file).rename(root / "features" / f"00000-{held.sha256[:8]}.h5")
-    changed = ShardEntry(f"features/{path.name}", held.sha256, held.bytes, 2)
+    changed = replace(entry, file=f"features/{path.name}", sha256=held.sha256, bytes=held.bytes)
     list_anew(root, shards=(changed, *Cache.open(root).manifest.shards[1:]))
     (fault,) = verify_cache(root).faults
     assert fault.file == changed.file
@@ -218,6 +229,24 @@ def test_a_shard_that_breaks_the_format_is_found(root):
 
 def test_failures_are_checked(root):
     list_anew(root, failures={"x.jpg": "gone", "../x": "gone", KEYS[0]: "gone"})
+    found = verify_cache(root)
+    entry = Cache.open(root).manifest.failures
+    assert [(fault.file, fault.what) for fault in found.faults] == [
+        (entry.file, "failures names '../x', which is no image's key"),
+    ]
+    assert found.notes == (f"{entry.file}: names {KEYS[0]}, which has a vector by now",)
+    content = b'["x.jpg"]'
+    list_anew(root, failures=None)
+    named = write_named(root, "failures", ".json", content)
+    write_manifest(root, replace(Cache.open(root).manifest, failures=named))
+    (fault,) = verify_cache(root).faults
+    assert (fault.file, fault.what) == (named.file, "must map keys to reasons")
+
+
+def test_failures_of_version_1_are_checked(root):
+    to_version_1(root)
+    failures = {"x.jpg": "gone", "../x": "gone", KEYS[0]: "gone"}
+    write_manifest(root, replace(Cache.open(root).manifest, failures_1=failures))
     assert [fault.what for fault in verify_cache(root).faults] == [
         "failures names '../x', which is no image's key",
         f"failures names {KEYS[0]}, which has a vector",
@@ -227,11 +256,11 @@ def test_failures_are_checked(root):
 def test_captions_must_belong_to_the_vocabulary(root):
     cache = Cache.open(root)
     vocabulary = cache.vocabulary()
-    path = root / "vocabulary.json"
-    replace(vocabulary, words=vocabulary.words[:-1]).save(path)
-    list_anew(root, vocabulary=describe(root, path))
+    other = replace(vocabulary, words=vocabulary.words[:-1]).to_bytes()
+    list_anew(root, vocabulary=write_named(root, "vocabulary", ".json", other))
     faults = verify_cache(root).faults
-    assert [fault.file for fault in faults] == ["captions/train.h5", "captions/val.h5"]
+    files = [text_file(root, split).name for split in ("train", "val")]
+    assert [fault.file for fault in faults] == [f"captions/{name}" for name in files]
     assert all("encoded with the vocabulary" in fault.what for fault in faults)
     list_anew(root, vocabulary=None)
     assert {fault.what for fault in verify_cache(root).faults} == {"its vocabulary is not listed"}
@@ -246,11 +275,12 @@ def test_captions_must_belong_to_the_vocabulary(root):
 )
 def test_captions_that_contradict_themselves_are_found(root, change, what):
     cache = Cache.open(root)
-    held, path = cache.captions("val"), root / "captions" / "val.h5"
-    save_captions(replace(held, **change(held)), path)
-    write_manifest(root, cache.manifest.with_captions("val", describe(root, path)))
+    held = cache.captions("val")
+    text_file(root, "val").unlink()
+    entry = write_named(root, "captions/val", ".h5", captions_bytes(replace(held, **change(held))))
+    write_manifest(root, cache.manifest.with_captions("val", entry))
     (fault,) = verify_cache(root).faults
-    assert fault.file == "captions/val.h5"
+    assert fault.file == entry.file
     assert what in fault.what
 
 
@@ -259,10 +289,11 @@ def test_captions_may_come_first(tmp_path):
         put_text(writer)
     found = verify_cache(tmp_path)
     assert found.faults == ()
+    train, val = (text_file(tmp_path, split).name for split in ("train", "val"))
     assert [note.split(";")[0] for note in found.notes] == [
-        "captions/train.h5: 3 images have neither a readable vector nor a recorded failure, "
+        f"captions/{train}: 3 images have neither a readable vector nor a recorded failure, "
         "the first is a.jpg",
-        "captions/val.h5: 2 images have neither a readable vector nor a recorded failure, "
+        f"captions/{val}: 2 images have neither a readable vector nor a recorded failure, "
         "the first is d.jpg",
     ]
     with write_cache(tmp_path) as writer:
@@ -288,19 +319,46 @@ def test_files_that_are_not_listed_are_reported(root):
     )
 
 
+@pytest.mark.parametrize("text", [f"{KEYS[1]}\n{KEYS[0]}\n", f"{KEYS[0]}\n{KEYS[1]}", "x\n"])
+def test_a_key_list_is_checked(root, text):
+    assert verify_cache(root).faults == ()
+    first, *rest = Cache.open(root).manifest.shards
+    (root / first.keys.file).unlink()
+    content = text.encode()
+    entry = write_named(root, "features/00000", ".txt", content)
+    list_anew(root, shards=(replace(first, keys=entry), *rest))
+    (fault,) = verify_cache(root).faults
+    assert (fault.file, fault.what) == (entry.file, "not the keys of its shard")
+    with pytest.raises(ShardError, match="key list|the shard has 2 rows"):
+        Cache.open(root).features(KEYS[:1])
+    (root / entry.file).write_bytes(content + b"a.jpg\n")
+    (fault,) = verify_cache(root).faults
+    assert fault.what.endswith(f"bytes, the manifest says {len(content)}")
+
+
 @pytest.mark.parametrize("text", ["".join(f"{key}\n" for key in reversed(KEYS)), "\n".join(KEYS)])
-def test_the_key_list_is_checked(root, text):
+def test_the_key_list_of_version_1_is_checked(root, text):
+    to_version_1(root)
     assert verify_cache(root).faults == ()
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
     path = root / f"keys-{digest[:8]}.txt"
     path.write_bytes(content)
-    list_anew(root, keys=describe(root, path))
+    write_manifest(root, replace(Cache.open(root).manifest, key_list_1=describe(root, path)))
     (fault,) = verify_cache(root).faults
     assert (fault.file, fault.what) == (path.name, "not the keys of the shards in their order")
-    path.write_bytes(content + b"a.jpg\n")
-    (fault,) = verify_cache(root).faults
-    assert fault.what.endswith(f"bytes, the manifest says {len(content)}")
+
+
+def test_every_flipped_bit_of_version_1_is_found(root):
+    to_version_1(root)
+    generator = random.Random(6)
+    for path in [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]:
+        whole = path.read_bytes()
+        for _ in range(10):
+            flip(path, generator.randrange(8 * len(whole)))
+            faults = verify_cache(root).faults
+            path.write_bytes(whole)
+            assert [fault.file for fault in faults] == [path.relative_to(root).as_posix()]
 
 
 def test_a_fault_is_one_line():

@@ -16,9 +16,10 @@ from filelock import FileLock
 from support.paths import ROOT
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
 
-from multispace.data.cache import listed_file, manifest
+from multispace.data.cache import listed_file, manifest_reader
 from multispace.data.cache.listed_file import Entry
-from multispace.data.cache.manifest import read_manifest, write_manifest
+from multispace.data.cache.manifest import write_manifest
+from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.files import json_bytes
@@ -336,7 +337,7 @@ def test_more_than_listed_is_refused_at_once(server, source, there, fault):
 
 
 def test_an_endless_manifest_is_refused(server, there, monkeypatch):
-    monkeypatch.setattr(manifest, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(manifest_reader, "MAX_BYTES", 100_000)
     server.faults["cache.json"] = ["endless"]
     with pytest.raises(CacheError, match="cache.json: sends more than 100000 bytes"):
         pull(server.url, there)

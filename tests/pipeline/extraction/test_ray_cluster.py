@@ -288,7 +288,7 @@ def test_a_worker_that_would_make_other_rows_is_refused(
         extract(writer, wanted, made, shard_size=SIZE, remote=cluster.extract)
     assert "\n" not in str(caught.value)
     assert not writer.digests
-    assert not writer.manifest.failures
+    assert not writer.failures
 
 
 def test_a_task_that_fits_on_no_node_is_refused(connected, collection, tmp_path):
