@@ -134,7 +134,7 @@ def _shard_bytes(
 
 
 def open_shard(root: Path, entry: ShardEntry) -> Shard:
-    """Open a listed shard: check its bytes, then its structure and its number of rows.
+    """Open a listed shard: check its bytes, its structure, and what the manifest says of it.
 
     :raises DamagedFileError: the bytes are not those that the manifest lists.
     :raises ShardError: the file does not keep to the format.
@@ -143,6 +143,12 @@ def open_shard(root: Path, entry: ShardEntry) -> Shard:
     if len(shard.keys) != entry.rows:
         raise ShardError(
             f"{len(shard.keys)} rows, the manifest says {entry.rows}", where=shard.path, hint=_HINT
+        )
+    if entry.dtype not in (None, shard.spec.dtype):
+        raise ShardError(
+            f"{shard.spec.dtype} vectors, the manifest says {entry.dtype}",
+            where=shard.path,
+            hint=_HINT,
         )
     return shard
 

@@ -95,13 +95,15 @@ def pull(
             captions={**held.captions, **captions},
             key_list_1=source.key_list_1 if whole else None,
         )
+        before = [held, manifest]
         if held.version != source.version and held != Manifest():
             manifest = convert(folder, manifest)
         for place in (folder, *(folder / name for name in FOLDERS)):
             remove_partial(place)
         if manifest != held or not (folder / NAME).exists():
             write_manifest(folder, manifest)
-            remove_replaced(folder, held, manifest)
+            for replaced in before:
+                remove_replaced(folder, replaced, manifest)
     return Transferred(
         url=store.url,
         folder=folder,

@@ -95,7 +95,11 @@ def examine(root: Path) -> dict[str, str]:
         found["cache.json"] = _refused(error)
     else:
         found["cache.json"] = "read"
-        for name, look in (("features", _features), ("vocabulary", _vocabulary)):
+        for name, look in (
+            ("features", _features),
+            ("vocabulary", _vocabulary),
+            ("failures", _failures),
+        ):
             try:
                 found[name] = look(cache)
             except DataError as error:
@@ -151,6 +155,11 @@ def _features(cache: Cache) -> str:
     assert np.isfinite(got).all()
     for key, row in zip(keys, got, strict=True):
         np.testing.assert_array_equal(row, want[key])
+    return "read"
+
+
+def _failures(cache: Cache) -> str:
+    assert all(isinstance(reason, str) for reason in cache.failures.values())
     return "read"
 
 

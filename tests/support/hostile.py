@@ -10,10 +10,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+import rfc8785
 from hypothesis import event
 from hypothesis import strategies as st
 
 from support.rows import SPEC
+from support.version_1 import fingerprint_1
 
 
 def sha256(content: bytes) -> str:
@@ -76,6 +78,8 @@ RAW = [
     '"captions/val.h5"', '"vocabulary.json"', '"' + "0" * 64 + '"', '"float32"', '"float64"',
     "[]", "[[]]", "{}", '{"": {}}',
     '{"file": "keys-00000000.txt", "sha256": "' + "0" * 64 + '", "bytes": 1}',
+    '{"file": "features/00000-00000000.txt", "sha256": "' + "0" * 64 + '", "bytes": 1}',
+    '{"file": "failures-00000000.json", "sha256": "' + "0" * 64 + '", "bytes": 1}',
     *(a * n + "1" + b * n for n in (500, 960, 975, 990, 10_000) for a, b in ("[]", ('{"":', "}"))),
 ]  # fmt: skip
 raws = st.sampled_from(RAW) | st.integers().map(str) | st.text(max_size=8).map(json.dumps)
@@ -124,24 +128,38 @@ def altered(draw: st.DrawFn, body: Any) -> str:
 def fingerprint(spec: dict[str, Any]) -> str:
     """Return the fingerprint as docs/feature-cache.md has it."""
     rest = {k: v for k, v in spec.items() if k not in ("weights", "dtype", "precision", "versions")}
-    return sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    return sha256(rfc8785.dumps(rest))
 
 
 def fingerprinted(text: str) -> str:
-    """Mend the fingerprint in a manifest, where it is plain JSON."""
-    return _repaired(text, lambda body: {"fingerprint": fingerprint(body["spec"])})
+    """Correct the fingerprint in a manifest, where it is plain JSON."""
+    made = {1: fingerprint_1, 2: fingerprint}
+    return _repaired(text, lambda body: {"fingerprint": made[body["version"]](body["spec"])})
+
+
+def signed(text: str) -> bytes:
+    """Complete the text of a manifest without its digest by the digest that fits.
+
+    In version 2 it is made canonical, where it is JSON that can be.
+    """
+    content = text.encode("utf-8", "surrogatepass")
+    digest = sha256(content + b"\n")
+    old = content[:-2] + f',\n "digest": "{digest}"\n}}\n'.encode()
+    try:
+        body = json.loads(text)
+        if body["version"] == 1:
+            return old
+        return rfc8785.dumps({**body, "digest": sha256(rfc8785.dumps(body))})
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return old
 
 
 def revalued(text: str) -> str:
-    """Mend the digest in a vocabulary, where it is plain JSON."""
+    """Correct the digest in a vocabulary, where it is plain JSON."""
     meaning = ("tokenizer", "words")
     return _repaired(
         text,
-        lambda body: {
-            "digest": sha256(
-                json.dumps({n: body[n] for n in meaning}, separators=(",", ":")).encode()
-            )
-        },
+        lambda body: {"digest": sha256(rfc8785.dumps({n: body[n] for n in meaning}))},
     )
 
 
@@ -262,7 +280,7 @@ def shards(draw: st.DrawFn) -> tuple[dict[str, Part], dict[str, Any], dict[str, 
         digest = fingerprint(spec)
     spelling = spelling.encode("utf-8", "surrogatepass").replace(b"\0", b"")[:60_000]
     attributes = {
-        "format_version": 1,
+        "format_version": draw(st.sampled_from([1, 2])),  # of this spec they are alike
         "spec": np.bytes_(spelling),
         "fingerprint": np.bytes_(digest),
     }

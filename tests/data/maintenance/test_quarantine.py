@@ -404,9 +404,7 @@ def test_another_version_is_left_alone(root):
     body["digest"] = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
     path.write_bytes(rfc8785.dumps(body))
     before = sorted(root.rglob("*"))
-    with pytest.raises(
-        CacheError, match="version 3, this software reads 1 and 2; update this software"
-    ):
+    with pytest.raises(CacheError, match="version 3, this .* reads 1 and 2; update this software"):
         repair(root)
     assert sorted(root.rglob("*")) == before
 

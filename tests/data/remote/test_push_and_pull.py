@@ -1,8 +1,10 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -12,17 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rfc8785
 from filelock import FileLock
 from support.paths import ROOT
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
+from support.version_1 import to_version_1
 
 from multispace.data.cache import listed_file, manifest_reader
-from multispace.data.cache.listed_file import Entry
+from multispace.data.cache.listed_file import Entry, write_named
 from multispace.data.cache.manifest import write_manifest
 from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
-from multispace.data.files import json_bytes
+from multispace.data.maintenance.verify import verify_cache
 from multispace.data.remote import store as store_module
 from multispace.data.remote.local_copy import local_copy
 from multispace.data.remote.pull import pull
@@ -30,9 +34,13 @@ from multispace.data.remote.push import push
 from multispace.data.remote.store import ATTEMPTS, Store
 from multispace.errors import CacheError, DamagedFileError
 
-TRAIN, VAL, WORDS = "captions/train.h5", "captions/val.h5", "vocabulary.json"
-LIST = "keys-" + hashlib.sha256("".join(f"{k}\n" for k in KEYS).encode()).hexdigest()[:8] + ".txt"
-SMALL = [TRAIN, VAL, LIST, WORDS]
+with tempfile.TemporaryDirectory() as folder:  # the names carry digests, and are always these
+    _MANIFEST = make_cache(Path(folder)).manifest
+TRAIN, VAL = (_MANIFEST.captions[split].file for split in ("train", "val"))
+WORDS = _MANIFEST.vocabulary.file
+LISTS = [shard.keys.file for shard in _MANIFEST.shards]
+SMALL = [TRAIN, VAL, WORDS, *LISTS]
+LIST_1 = "keys-" + hashlib.sha256(("\n".join(KEYS) + "\n").encode()).hexdigest()[:8] + ".txt"
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +78,8 @@ def rewrite(root, **change):
     body = json.loads((root / "cache.json").read_bytes())
     body.pop("digest")
     body.update(change)
-    digest = hashlib.sha256(json_bytes(body)).hexdigest()
-    (root / "cache.json").write_bytes(json_bytes({**body, "digest": digest}))
+    digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    (root / "cache.json").write_bytes(rfc8785.dumps({**body, "digest": digest}))
 
 
 class Server(ThreadingHTTPServer):
@@ -172,7 +180,7 @@ def test_http_sends_each_file_once_and_the_manifest_comes_first(server, source, 
     assert files(there) == files(source)
     assert server.requests[0] == ("cache.json", None)
     assert server.counts() == Counter(list(files(source)))
-    counted = [LIST, *shards(source)]  # captions and vocabulary come before
+    counted = [*LISTS, *shards(source)]  # captions and vocabulary come before
     assert sum(done[1:]) == done[0] == sum((source / name).stat().st_size for name in counted)
 
 
@@ -182,7 +190,7 @@ def test_a_second_pull_fetches_the_manifest_only(server, there):
     server.requests.clear()
     again = pull(server.url, there)
     assert server.requests == [("cache.json", None)]
-    assert (again.sent, again.present) == ((), 7)
+    assert (again.sent, again.present) == ((), 9)
     assert (there / "cache.json").stat() == before
 
 
@@ -258,6 +266,10 @@ def test_a_file_for_memory_has_a_limit_of_the_readers_own(
     held = read_manifest(source)
     if place == "captions":
         held = held.with_captions("val", replace(held.captions["val"], bytes=10**9))
+    elif place == "keys":
+        first, *rest = held.shards
+        shorter = replace(first, keys=replace(first.keys, bytes=10**9))
+        held = replace(held, shards=(shorter, *rest))
     else:
         held = replace(held, **{place: replace(getattr(held, place), bytes=10**9)})
     write_manifest(source, held)
@@ -266,12 +278,13 @@ def test_a_file_for_memory_has_a_limit_of_the_readers_own(
     assert list(server.counts()) == ["cache.json"]
 
 
-def test_a_long_line_of_a_key_list_is_not_read_whole(server, source, there):
+def test_a_long_line_of_a_key_list_of_version_1_is_not_read_whole(server, source, there):
+    to_version_1(source)
     content = b"a" * 10_000
     digest = hashlib.sha256(content).hexdigest()
     entry = Entry(f"keys-{digest[:8]}.txt", digest, len(content))
     (source / entry.file).write_bytes(content)
-    write_manifest(source, replace(read_manifest(source), keys=entry))
+    write_manifest(source, replace(read_manifest(source), key_list_1=entry))
     with pytest.raises(CacheError, match="a line of more than 4096 bytes"):
         pull(server.url, there, only="val")
     assert not (there / entry.file).exists()
@@ -354,9 +367,9 @@ def test_a_local_file_of_another_length_is_refused(source, there):
 
 def test_more_than_the_disk_holds_is_refused(server, source, there):
     manifest = read_manifest(source)
-    big = replace(manifest.shards[0], bytes=1 << 60)
-    write_manifest(source, replace(manifest, shards=(big,), keys=None))
-    with pytest.raises(CacheError, match=f"{there}: .* bytes are free, .* needs {1 << 60}; free"):
+    big = replace(manifest.shards[0], bytes=1 << 52)
+    write_manifest(source, replace(manifest, shards=(big,)))
+    with pytest.raises(CacheError, match=f"{there}: .* bytes are free, .* needs {1 << 52}; free"):
         pull(server.url, there)
     assert big.file not in server.counts()
 
@@ -410,7 +423,8 @@ transfer.pull({server.url!r}, Path({str(there)!r}), threads=1)
     assert not (there / name).exists()
     server.requests.clear()
     pull(server.url, there, threads=1)
-    rest = [("cache.json", None), (name, "bytes=700-"), (other, None), (LIST, None)]
+    rest = [("cache.json", None), (name, "bytes=700-"), (other, None)]
+    rest += [(name, None) for name in LISTS]
     assert server.requests == rest
     assert files(there) == files(source)
 
@@ -442,9 +456,8 @@ def test_what_is_new_at_the_source_is_added(server, source, there):
         append(writer, ["new.jpg"])
     server.requests.clear()
     pull(server.url, there)
-    keys = read_manifest(source).keys.file
-    assert keys != LIST
-    assert set(server.counts()) == {"cache.json", keys, shards(source)[-1]}
+    new = read_manifest(source).shards[-1]
+    assert set(server.counts()) == {"cache.json", new.keys.file, new.file}
     assert files(there) == files(source)
 
 
@@ -481,6 +494,43 @@ def test_what_the_other_side_lacks_is_not_lost(server, source, there):
         push(source, str(there))
 
 
+def test_both_versions_are_pushed_and_pulled(source, there, tmp_path):
+    to_version_1(source)
+    sent = push(source, str(there))
+    assert files(there) == files(source)
+    assert len(sent.sent) == 7
+    back = pull(str(there), tmp_path / "back")
+    assert back.whole
+    assert files(tmp_path / "back") == files(source)
+    with write_cache(source) as writer:  # converts it
+        append(writer, ["new.jpg"], {"bad.jpg": "empty file"})
+    assert read_manifest(source).version == 2
+    push(source, str(there))
+    assert read_manifest(there).version == 2
+    assert verify_cache(there).faults == ()
+    with pytest.raises(CacheError, match="in version 2 of the format, .* in version 1; pull that"):
+        push(tmp_path / "back", str(there))
+    pull(str(there), tmp_path / "back")
+    assert files(tmp_path / "back") == files(source)
+    assert_whole(tmp_path / "back", [*KEYS, "new.jpg"])
+
+
+@pytest.mark.parametrize("there_first", [True, False])
+def test_a_part_of_one_version_is_completed_from_the_other(source, there, tmp_path, there_first):
+    shutil.copytree(source, tmp_path / "old")
+    old = to_version_1(tmp_path / "old")
+    # The same shards: version 2 lists those of version 1 as they are.
+    shutil.copytree(old, tmp_path / "new")
+    with write_cache(tmp_path / "new") as writer:
+        writer.save()
+    first, second = (old, tmp_path / "new") if there_first else (tmp_path / "new", old)
+    pull(str(first), there, only="val")
+    pull(str(second), there)
+    assert read_manifest(there).version == 2
+    assert verify_cache(there).faults == ()
+    assert files(there) == files(tmp_path / "new")
+
+
 def test_one_writer_at_a_time(server, there):
     there.mkdir()
     with FileLock(there / ".lock", timeout=0), pytest.raises(CacheError, match="another process"):
@@ -488,20 +538,21 @@ def test_one_writer_at_a_time(server, there):
 
 
 def test_only_a_split(server, source, there):
-    assert files(source)[LIST].decode().split() == KEYS
     val = pull(server.url, there, only="val")
-    assert val.sent == (VAL, *shards(source)[1:], WORDS)
+    assert val.sent == tuple(sorted([VAL, *shards(source)[1:], WORDS]))
     assert not val.whole
-    assert set(server.counts()) == {"cache.json", LIST, *val.sent}
+    assert set(server.counts()) == {"cache.json", *LISTS, *val.sent}
+    assert {path.name for path in there.glob("features/*.txt")} == {
+        Path(name).name for name in LISTS[1:]
+    }
     cache = Cache.open(there)
     assert list(cache.manifest.captions) == ["val"]
     assert shards(there) == shards(source)[1:]
-    assert cache.manifest.keys is None
     assert val.digest == sha256(source / "cache.json").removeprefix("sha256:")
     cache.features(list(CAPTIONS["val"]))
     server.requests.clear()
     train = pull(server.url, there, only="train")
-    assert train.sent == (TRAIN, shards(source)[0], LIST)  # now all of it is there
+    assert train.sent == (TRAIN, shards(source)[0])  # now all of it is there
     assert train.whole
     assert files(there) == files(source)
 
@@ -519,6 +570,7 @@ def test_only_some_keys(server, source, there, tmp_path):
     wanted.write_text(f"{KEYS[4]}\n{KEYS[1]}\n", encoding="utf-8")
     done = pull(server.url, there, only=str(wanted))
     assert done.sent == (shards(source)[0], shards(source)[2], WORDS)
+    assert len(list(there.glob("features/*.txt"))) == 2
     cache = Cache.open(there)
     assert not cache.manifest.captions
     np.testing.assert_array_equal(cache.features(KEYS[1:2]), vectors(KEYS[1:2]))
@@ -533,26 +585,57 @@ def test_only_some_keys(server, source, there, tmp_path):
 def test_only_needs_a_split_and_a_key_list(server, source, there):
     with pytest.raises(CacheError, match="no captions of split 'test', .* are: train, val"):
         pull(server.url, there, only="test")
-    server.faults[LIST] = ["lie"]
-    with pytest.raises(DamagedFileError, match=f"{LIST}: digest .*, the manifest says"):
+    server.faults[LISTS[0]] = ["lie"]
+    with pytest.raises(DamagedFileError, match=f"{LISTS[0]}: digest .*, the manifest says"):
+        pull(server.url, there, only="val")
+    first, *rest = read_manifest(source).shards
+    entry = write_named(source, "features/00000", ".txt", b"a.jpg\n")
+    shorter = replace(first, keys=entry)
+    write_manifest(source, replace(read_manifest(source), shards=(shorter, *rest)))
+    with pytest.raises(CacheError, match=f"{entry.file}: 1 keys, the shard has 2 rows"):
+        pull(server.url, there, only="val")
+    assert not list(there.glob("features/*.txt"))
+
+
+def test_only_a_split_of_version_1(server, source, there):
+    to_version_1(source)
+    names = ("captions/train.h5", "captions/val.h5", "vocabulary.json")
+    assert files(source)[LIST_1].decode().split() == KEYS
+    val = pull(server.url, there, only="val")
+    assert val.sent == (names[1], *shards(source)[1:], names[2])
+    assert set(server.counts()) == {"cache.json", LIST_1, *val.sent}
+    assert not (there / LIST_1).exists()
+    assert read_manifest(there).key_list_1 is None
+    Cache.open(there).features(list(CAPTIONS["val"]))
+    train = pull(server.url, there, only="train")
+    assert train.sent == (names[0], shards(source)[0], LIST_1)  # now all of it is there
+    assert train.whole
+    assert files(there) == files(source)
+
+
+def test_only_needs_a_key_list_in_version_1(server, source, there):
+    to_version_1(source)
+    server.faults[LIST_1] = ["lie"]
+    with pytest.raises(DamagedFileError, match=f"{LIST_1}: digest .*, the manifest says"):
         pull(server.url, there, only="val")
     manifest = read_manifest(source)
     short = b"a.jpg\n"
     digest = hashlib.sha256(short).hexdigest()
     entry = Entry(f"keys-{digest[:8]}.txt", digest, len(short))
     (source / entry.file).write_bytes(short)
-    write_manifest(source, replace(manifest, keys=entry))
+    write_manifest(source, replace(manifest, key_list_1=entry))
     with pytest.raises(CacheError, match=r"txt: 1 keys, 5 vectors"):
         pull(server.url, there, only="val")
-    write_manifest(source, replace(manifest, keys=None))
+    write_manifest(source, replace(manifest, key_list_1=None))
     with pytest.raises(CacheError, match="lists no keys, .* pull the whole cache"):
         pull(server.url, there, only="val")
 
 
 @pytest.mark.parametrize("keys", [None, {"file": "features/keys.txt", "sha256": "0", "bytes": 1}])
 def test_a_key_list_elsewhere_is_refused(server, source, there, keys):
-    rewrite(source, keys=keys)
-    with pytest.raises(CacheError, match="cache.json: keys: "):
+    first, *rest = json.loads((source / "cache.json").read_bytes())["shards"]
+    rewrite(source, shards=[{**first, "keys": keys}, *rest])
+    with pytest.raises(CacheError, match=r"cache.json: shards\[0\].keys: "):
         pull(server.url, there)
 
 
@@ -571,8 +654,8 @@ def test_a_push_sends_shards_that_are_missing_or_cut(source, there):
     (there / shards(source)[0]).unlink()
     (there / shards(source)[1]).write_bytes(b"cut")
     again = push(source, str(there))
-    assert again.sent == (TRAIN, VAL, *shards(source)[:2], LIST, WORDS)
-    assert again.present == 1
+    assert again.sent == tuple(shards(source)[:2])
+    assert again.present == 7
     assert files(there) == files(source)
 
 
