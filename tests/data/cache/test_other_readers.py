@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.rows import CAPTIONS, KEYS, SPEC, append, digests, put_text, vectors
+from support.version_1 import to_version_1
 
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
@@ -22,18 +23,23 @@ from multispace.model.backbone.torchvision_compat import models
 WIDE = replace(SPEC, dtype="float32", precision="bfloat16", weights="là-bas")
 
 
+@pytest.fixture(params=[2, 1], ids=["version 2", "version 1"])
+def version(request):
+    return request.param
+
+
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, version):
     """Make a cache of shards of two storage types, with text and a failure."""
     with write_cache(tmp_path / "cache") as writer:
         put_text(writer)
         append(writer, KEYS[:3], {"gehört nicht.jpg": "empty file"})
         append(writer, KEYS[3:], spec=WIDE)
-    return tmp_path / "cache"
+    return tmp_path / "cache" if version == 2 else to_version_1(tmp_path / "cache")
 
 
 @pytest.fixture
-def imported(tmp_path):
+def imported(tmp_path, version):
     np.save(tmp_path / "matrix.npy", vectors(KEYS))
     (tmp_path / "names.txt").write_text("\n".join(KEYS), encoding="utf-8")
     import_features(
@@ -45,11 +51,11 @@ def imported(tmp_path):
             weights="lab É's",
         )
     )
-    return tmp_path / "imported"
+    return tmp_path / "imported" if version == 2 else to_version_1(tmp_path / "imported")
 
 
 @pytest.fixture(params=["root", "imported"])
-def either(request):
+def either(request, version):
     return request.getfixturevalue(request.param)
 
 
@@ -67,12 +73,20 @@ def shards_of(root):
         yield entry, root / entry["file"]
 
 
-def fingerprint_of(spec):
+def digest_of(value, version):
+    """Return the SHA-256 of JSON, canonical in version 2, and in version 1 with ASCII escapes.
+
+    The texts and numbers here are such that sorted keys and no spaces make JSON canonical.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=version == 1)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_of(spec, version):
     """Follow the section on the spec."""
     meaning = {name: value for name, value in spec.items()
                if name not in ("weights", "dtype", "precision", "versions")}  # fmt: skip
-    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return digest_of(meaning, version)
 
 
 def check(entry, keys, image_sha256, features, attributes, expected):
@@ -87,8 +101,10 @@ def check(entry, keys, image_sha256, features, attributes, expected):
     zero = "image_sha256 is zero" in spec.get("origin", "extracted")
     np.testing.assert_array_equal(image_sha256, digests(expected) * (not zero))
     assert set(attributes) == {"format_version", "spec", "fingerprint", "package_version"}
-    assert attributes["format_version"] == 1
-    assert attributes["fingerprint"].decode("ascii") == fingerprint_of(spec)
+    version = attributes["format_version"]
+    assert version == 1 or "dtype" in entry
+    assert attributes["fingerprint"].decode("ascii") == fingerprint_of(spec, version)
+    assert entry.get("dtype", spec["dtype"]) == spec["dtype"]
 
 
 def parts(root):
@@ -124,7 +140,7 @@ def test_rows_are_mapped_at_the_offset(either):
             shape=(entry["rows"], spec["dimension"]),
         )
         found |= {key.decode("utf-8"): row for key, row in zip(keys, mapped, strict=True)}
-        assert fingerprint_of(spec) == manifest["fingerprint"]
+        assert fingerprint_of(spec, manifest["version"]) == manifest["fingerprint"]
     assert len(found) == len(KEYS)
     cache = Cache.open(either)
     for key, row in found.items():
@@ -134,15 +150,57 @@ def test_rows_are_mapped_at_the_offset(either):
 
 def test_the_fingerprint_follows_from_the_spec(either):
     manifest = manifest_of(either)
-    assert manifest["fingerprint"] == fingerprint_of(manifest["spec"])
-    assert manifest["fingerprint"] == Cache.open(either).spec.fingerprint
+    assert manifest["fingerprint"] == fingerprint_of(manifest["spec"], manifest["version"])
+    spec = Cache.open(either).spec
+    assert spec.has_fingerprint(manifest["fingerprint"])
+    assert spec.fingerprint == fingerprint_of(manifest["spec"], 2)
     (first, *_) = shards_of(either)
     with h5py.File(first[1]) as file:
         assert json.loads(file.attrs["spec"]) == manifest["spec"]
 
 
-def test_the_manifest_digest_follows_from_its_text(either):
+def test_the_manifest_digest_follows_from_its_content(either, version):
     content = (either / "cache.json").read_bytes()
+    body = json.loads(content)
+    assert body["version"] == version
+    if version == 1:
+        check_text_of_version_1(content)
+        return
+    assert set(body) == {"format", "version", "fingerprint", "spec", "shards", "failures",
+                         "vocabulary", "captions", "digest"}  # fmt: skip
+    digest = body.pop("digest")
+    assert digest == digest_of(body, 2)
+    spelled = json.dumps(
+        {**body, "digest": digest}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    assert content == spelled.encode()
+
+
+def test_keys_and_failures_are_read_without_the_shards(either, version):
+    body = manifest_of(either)
+    if version == 1:
+        lists, failures = [body["keys"]], body["failures"]
+    else:
+        lists, failures = [shard["keys"] for shard in body["shards"]], {}
+        if body["failures"]:
+            failures = json.loads((either / body["failures"]["file"]).read_bytes())
+    keys = []
+    for entry in lists:
+        content = (either / entry["file"]).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (
+            entry["bytes"],
+            entry["sha256"],
+        )
+        keys.append(content.decode("utf-8").splitlines())
+    assert [key for part in keys for key in part] == KEYS
+    if version == 2:
+        assert keys == parts(either)
+        for shard in body["shards"]:
+            assert shard["keys"]["file"].split("-")[0] == shard["file"].split("-")[0]
+    assert failures == ({"gehört nicht.jpg": "empty file"} if either.name == "cache" else {})
+
+
+def check_text_of_version_1(content):
     before, _, after = content.rpartition(b',\n "digest": ')
     digest = hashlib.sha256(before + b"\n}\n").hexdigest()
     assert after == f'"{digest}"\n}}\n'.encode()
@@ -173,7 +231,11 @@ def test_the_digest_of_weights_follows_from_the_state():
 
 
 def test_captions_are_read_by_offsets(root):
-    words = json.loads((root / "vocabulary.json").read_bytes())["words"]
+    entry = manifest_of(root)["vocabulary"]
+    vocabulary = json.loads((root / entry["file"]).read_bytes())
+    meaning = {name: vocabulary[name] for name in ("words", "tokenizer")}
+    assert vocabulary["digest"] == digest_of(meaning, vocabulary["version"])
+    words = vocabulary["words"]
     assert words[:4] == ["<pad>", "<bos>", "<eos>", "<unk>"]
     for split, entry in manifest_of(root)["captions"].items():
         content = (root / entry["file"]).read_bytes()
@@ -181,6 +243,7 @@ def test_captions_are_read_by_offsets(root):
         with h5py.File(root / entry["file"]) as file:
             held = {name: file[name][()] for name in file}
             assert file.attrs["split"].decode() == split
+            assert file.attrs["vocabulary_digest"].decode() == vocabulary["digest"]
         said: dict[str, list[str]] = {}
         for m, image in enumerate(held["caption_picture"]):
             tokens = held["tokens"][held["offsets"][m] : held["offsets"][m + 1]]
