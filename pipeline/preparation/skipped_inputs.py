@@ -33,9 +33,11 @@ def skipped_inputs(
 
 
 def write_skipped(file: Path, skipped: Mapping[str, Sequence[str]]) -> None:
-    """Write the list of skipped inputs, if there are any."""
+    """Write the list of skipped inputs, or remove that of an earlier run."""
     if skipped:
         write_json(file, skipped)
+    else:
+        file.unlink(missing_ok=True)
 
 
 def skipped_messages(file: Path, skipped: Mapping[str, Sequence[str]]) -> list[str]:
