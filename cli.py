@@ -132,7 +132,7 @@ def train(request: TrainRequest, given: dict[str, Any]) -> Result:
     """Train a system on a feature cache."""
     options = resolve(given, request.config, preset=request.preset, resume=request.resume)
     if request.dry_run:
-        from multispace.pipeline.training.plan import plan
+        from multispace.pipeline.training.dry_run import plan
 
         return plan(options)
     from multispace.pipeline.train import train
@@ -322,7 +322,7 @@ def diff(options: DiffOptions) -> Result:
 )
 def push(options: PushOptions) -> Result:
     """Copy a cache to a URL; files that are already there are skipped."""
-    from multispace.pipeline.transfer import push_cache
+    from multispace.pipeline.cache_transfer import push_cache
 
     return push_cache(options.folder, options.url, options.threads)
 
@@ -337,7 +337,7 @@ def push(options: PushOptions) -> Result:
 )
 def pull(options: PullOptions) -> Result:
     """Copy a cache from a URL; files that are already there are skipped."""
-    from multispace.pipeline.transfer import pull_cache
+    from multispace.pipeline.cache_transfer import pull_cache
 
     return pull_cache(options.url, options.folder, options.digest, options.only, options.threads)
 

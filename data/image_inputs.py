@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from multispace.data.images import decode, read_bytes, to_rgb
-from multispace.data.remote.image_url import fetch_image
+from multispace.data.remote.image_download import fetch_image
 from multispace.errors import ImageError, shown
 
 ImageInput = str | os.PathLike[str] | Image.Image | np.ndarray

@@ -7,7 +7,7 @@ from multispace.data.image_inputs import image_source
 from multispace.exit_status import FAILED, SKIPPED
 from multispace.model.device import choose_device
 from multispace.model.options import check_single_caption
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
 from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
@@ -58,7 +58,7 @@ def caption(options: CaptionOptions) -> Captioned:
     run = load_run(options.run, choose_device(options.device), options.checkpoint)
     way = options.single_caption or run.system.options.single_caption
     check_single_caption(run.system.options, way)
-    recurring.check_words(options, way)
+    shared_options.check_words(options, way)
     if options.samples or way == "consensus":
         check_sampling(run.system, options.temperature)
     backbone = load_run_backbone(run, weights=options.weights, device=options.device)

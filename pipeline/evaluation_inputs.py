@@ -7,13 +7,13 @@ from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
 from multispace.model.device import choose_device
 from multispace.model.options import check_single_caption
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.cache_transfer import local_cache
+from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.pipeline.transfer import local_cache
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EvaluationInputs:
         run = load_run(options.run, choose_device(options.device), options.checkpoint)
         way = options.single_caption or run.system.options.single_caption
         check_single_caption(run.system.options, way)
-        recurring.check_words(options, way)
+        shared_options.check_words(options, way)
         if options.samples or way == "consensus":
             check_sampling(run.system, options.temperature)
         cache = Cache.open(local_cache(options.cache))

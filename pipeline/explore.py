@@ -15,11 +15,11 @@ from multispace.data.files import atomic_write, write_json
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
 from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.explore_options import ExploreOptions
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.pipeline.transfer import local_cache
 
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a std of 1
 MAX_IMAGES = 1000  # whose words are counted

@@ -59,7 +59,7 @@ ALLOWED = {
     ("data/remote/pull.py", "path.read_bytes"): (1, "the user's own list of keys"),
     ("data/remote/downloads.py", "partial.open"): (2, "a partial download of our own"),
     ("data/remote/store.py", "self._fs.open"): (2, "a remote file, under a cap and a minimum rate"),
-    ("data/remote/image_url.py", "_web_only().open"): (1, "a URL, under a cap and a time limit"),
+    ("data/remote/image_download.py", "_web_only().open"): (1, "a URL, with limits"),
     # Files that belong to the package or to the system.
     ("data/language/word_lists.py", "resources.files(__package__).joinpath(file).read_text"): (
         1, "a file of the package",
@@ -77,7 +77,7 @@ ALLOWED = {
     # Our own values and files that are written.
     ("pipeline/training/resume.py", "json.loads"): (1, "what json.dumps just gave"),
     ("pipeline/training/metrics_log.py", "self._path.open"): (1, "a file that is written"),
-    ("pipeline/training/event_file.py", "self.path.open"): (1, "a file that is written"),
+    ("pipeline/training/tensorboard_file.py", "self.path.open"): (1, "a file that is written"),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multispace.model.partition import WHOLE, Partition
+from multispace.model.batch_partition import WHOLE, Partition
 
 LOG_VARIANCE_RANGE = (-10.0, 2.0)  # without bounds, an early step can overflow exp and give NaN
 

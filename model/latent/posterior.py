@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multispace.model.batch_partition import WHOLE, Partition
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.losses import batch_kl
-from multispace.model.partition import WHOLE, Partition
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from multispace.errors import ModelError
+from multispace.model.batch_partition import Partition
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
-from multispace.model.partition import Partition
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.model.systems.layers import feature_layer
 

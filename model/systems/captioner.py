@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multispace.errors import ModelError
+from multispace.model.batch_partition import WHOLE, Partition
 from multispace.model.cross_entropy import linear_cross_entropy
 from multispace.model.decoder import Decoder
 from multispace.model.encoder import Words
@@ -15,7 +16,6 @@ from multispace.model.latent.losses import Loss, free_bits
 from multispace.model.latent.posterior import Posterior
 from multispace.model.latent.schedules import Temperature
 from multispace.model.options import SystemOptions
-from multispace.model.partition import WHOLE, Partition
 
 Latents = Literal["mode", "sample", "left-out"]
 

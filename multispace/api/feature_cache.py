@@ -15,7 +15,7 @@ from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.caption_dataset import CaptionDataset
 from multispace.errors import CacheError
-from multispace.pipeline.transfer import local_cache
+from multispace.pipeline.cache_transfer import local_cache
 
 
 class FeatureCache:

@@ -20,7 +20,7 @@ from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
 from multispace.pipeline.inference.samples import (
@@ -32,7 +32,7 @@ from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.inference.training_captions import training_captions
 from multispace.pipeline.runs import run_folder
 
-CHECKPOINTS = (recurring.BEST, recurring.LAST)
+CHECKPOINTS = (shared_options.BEST, shared_options.LAST)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispace.errors import OptionError
 from multispace.fields import Options, argument, option, required
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class RepairOptions(Options):
     images: Path | None = option(
         "The image folder, to extract lost vectors again.", None, path="dir"
     )
-    weights: str | None = recurring.moved_weights()
-    device: str = recurring.device()
+    weights: str | None = shared_options.moved_weights()
+    device: str = shared_options.device()
     workers: int | None = option(
         "Number of threads that decode and compute.", None, min=1, default_text="one per core"
     )
@@ -84,7 +84,7 @@ class PushOptions(Options):
 
     folder: Path = field(metadata=argument("The feature cache.", path="dir"))
     url: str = field(metadata=argument("The destination: a folder, s3://, gs:// ..."))
-    threads: int = recurring.threads()
+    threads: int = shared_options.threads()
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,4 @@ class PullOptions(Options):
         "line.",
         None, metavar="SPLIT|FILE",
     )  # fmt: skip
-    threads: int = recurring.threads()
+    threads: int = shared_options.threads()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispace.errors import OptionError
 from multispace.fields import Options, argument, option
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 
 @dataclass(frozen=True)
@@ -15,24 +15,24 @@ class CaptionOptions(Options):
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
     images: Sequence[Path | str] = field(metadata=argument("The images: files, or http(s) URLs."))
-    weights: str | None = recurring.moved_weights()
-    beam: int = recurring.beam()
-    single_caption: str | None = recurring.single_caption()
+    weights: str | None = shared_options.moved_weights()
+    beam: int = shared_options.beam()
+    single_caption: str | None = shared_options.single_caption()
     samples: int = option(
         "Print this many captions per image, each from its own draw of the latents.", 0, min=0
     )
-    temperature: float = recurring.temperature()
-    top_p: float = recurring.top_p()
+    temperature: float = shared_options.temperature()
+    top_p: float = shared_options.top_p()
     seed: int = option("Seed of all random draws.", 0, min=0)
     cache: Path | str | None = option(
         "The feature cache of the training, whose captions a consensus needs.", None,
         metavar="DIR|URL", default_text="that of the run",
     )  # fmt: skip
-    checkpoint: str = recurring.checkpoint()
-    device: str = recurring.device()
+    checkpoint: str = shared_options.checkpoint()
+    device: str = shared_options.device()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        recurring.check_words(self, self.single_caption or "consensus")
+        shared_options.check_words(self, self.single_caption or "consensus")
         if self.samples and self.single_caption:
             raise OptionError("give one of them", where="--samples and --single-caption")

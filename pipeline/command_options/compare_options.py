@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispace.errors import OptionError
 from multispace.fields import Options, argument, option
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class CompareOptions(Options):
     """Options of `compare`."""
 
     runs: Sequence[Path] = field(metadata=argument("Folders of evaluated runs.", path="dir"))
-    split: str = recurring.split()
-    checkpoint: str = recurring.checkpoints()
-    resamples: int = recurring.resamples()
-    seed: int = recurring.resampling_seed()
+    split: str = shared_options.split()
+    checkpoint: str = shared_options.checkpoints()
+    resamples: int = shared_options.resamples()
+    seed: int = shared_options.resampling_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()

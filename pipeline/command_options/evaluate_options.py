@@ -5,7 +5,7 @@ from pathlib import Path
 
 from multispace.errors import OptionError
 from multispace.fields import Options, argument, option
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.metrics.captions.metric_names import METRICS
 
 
@@ -14,19 +14,19 @@ class EvaluateOptions(Options):
     """Options of `evaluate`."""
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
-    cache: Path | str = field(metadata=recurring.cache())
-    split: str = recurring.split()
-    beam: int = recurring.beam()
+    cache: Path | str = field(metadata=shared_options.cache())
+    split: str = shared_options.split()
+    beam: int = shared_options.beam()
     length_penalty: float = option(
         "Exponent of the caption length by which log probabilities are divided.", 0.0
     )
-    single_caption: str | None = recurring.single_caption()
+    single_caption: str | None = shared_options.single_caption()
     samples: int = option(
         "Also decode this many captions per image, each from its own draw of the latents, and "
         "measure their diversity.", 0, min=0,
     )  # fmt: skip
-    temperature: float = recurring.temperature()
-    top_p: float = recurring.top_p()
+    temperature: float = shared_options.temperature()
+    top_p: float = shared_options.top_p()
     sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
@@ -34,15 +34,15 @@ class EvaluateOptions(Options):
     metrics: tuple[str, ...] = option(
         "The metrics to compute, separated by commas.", METRICS, choices=METRICS, commas=True
     )
-    checkpoint: str = recurring.checkpoint()
-    device: str = recurring.device()
+    checkpoint: str = shared_options.checkpoint()
+    device: str = shared_options.device()
     seed: int = option("Seed of all random draws.", 0, min=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.samples == 1:
             raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
-        recurring.check_words(self, self.single_caption or "consensus")
+        shared_options.check_words(self, self.single_caption or "consensus")
         if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
             raise OptionError(
                 "it needs --samples, and meteor in --metrics", where="--sample-meteor"

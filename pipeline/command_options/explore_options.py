@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.fields import Options, argument, option
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,8 @@ class ExploreOptions(Options):
     """Options of `explore`."""
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
-    cache: Path | str = field(metadata=recurring.cache())
-    split: str = recurring.split()
+    cache: Path | str = field(metadata=shared_options.cache())
+    split: str = shared_options.split()
     keys: Sequence[str] = option(
         "Key of an image to use; may be repeated.", (),
         flag="--key", metavar="KEY", default_text="the first images",
@@ -25,5 +25,5 @@ class ExploreOptions(Options):
         "frequent first).", 5,
         min=1,
     )  # fmt: skip
-    checkpoint: str = recurring.checkpoint()
-    device: str = recurring.device()
+    checkpoint: str = shared_options.checkpoint()
+    device: str = shared_options.device()

@@ -9,7 +9,7 @@ from multispace.data.tokenizers import TOKENIZERS
 from multispace.errors import OptionError
 from multispace.fields import Options, option, required
 from multispace.model.options import ARCHITECTURES, POOLS, PRECISIONS
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 # The defaults of a new cache; an existing cache keeps its own options.
 BACKBONE, WEIGHTS, POOL = "resnet50", "imagenet", "average"
@@ -89,7 +89,7 @@ class PreprocessOptions(Options):
     )  # fmt: skip
     shard_size: int = storage_options.shard_size(group=FEATURES)
     dtype: str = storage_options.storage_type("float16", group=FEATURES)
-    device: str = recurring.device(group=COMPUTATION, common=True)
+    device: str = shared_options.device(group=COMPUTATION, common=True)
     precision: str = option(
         "Data type of the network.", "auto", choices=PRECISIONS, group=COMPUTATION
     )

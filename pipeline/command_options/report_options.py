@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispace.errors import OptionError
 from multispace.fields import Options, argument, option
-from multispace.pipeline.command_options import recurring
+from multispace.pipeline.command_options import shared_options
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class ReportOptions(Options):
 
     runs: Sequence[Path] = field(metadata=argument("Folders of evaluated runs.", path="dir"))
     out: Path = option("The HTML file to write.", Path("report.html"), path="file")
-    split: str = recurring.split()
-    checkpoint: str = recurring.checkpoints()
+    split: str = shared_options.split()
+    checkpoint: str = shared_options.checkpoints()
     images: Path | None = option(
         "The image folder, to show examples; needs --cache.", None, path="dir"
     )
@@ -24,8 +24,8 @@ class ReportOptions(Options):
         "The feature cache, to show reference captions.", None, metavar="DIR|URL"
     )
     image_count: int = option("Number of example images.", 8, min=0, flag="--pictures")
-    resamples: int = recurring.resamples()
-    seed: int = recurring.resampling_seed()
+    resamples: int = shared_options.resamples()
+    seed: int = shared_options.resampling_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from multispace.data.cache.reader import Cache
 from multispace.errors import PipelineError
+from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.runs.run_folder import Run
-from multispace.pipeline.transfer import local_cache
 
 
 def training_captions(run: Run, where: Path | str | None = None) -> list[list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from multispace.data.cache.reader import Cache
 from multispace.data.images import decode, read_bytes
 from multispace.errors import ImageError, PipelineError
+from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.runs.evaluation_folder import (
     CAPTIONS,
     SAMPLES,
@@ -16,7 +17,6 @@ from multispace.pipeline.runs.evaluation_folder import (
     digest_references,
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
-from multispace.pipeline.transfer import local_cache
 
 SIDE = 360  # longer side of a thumbnail, in pixels
 QUALITY = 80  # of its JPEG

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from multispace.errors import OptionError, PipelineError
+from multispace.model.batch_partition import WHOLE, Partition
 from multispace.model.latent.losses import Loss
-from multispace.model.partition import WHOLE, Partition
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.console.main_process import mute, process_count, unmute
 from multispace.pipeline.training.interrupts import SIGNALS, StopRequest

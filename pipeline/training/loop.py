@@ -21,6 +21,7 @@ from multispace.errors import OptionError, PipelineError, without_password
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.latent.losses import Loss
 from multispace.model.latent.schedules import LearningRate
+from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.runs.checkpoint import has_checkpoint, save_checkpoint
@@ -38,7 +39,6 @@ from multispace.pipeline.training.validation import (
     latent_distributions,
     validation_metrics,
 )
-from multispace.pipeline.transfer import local_cache
 
 DEFAULT_EPOCHS = 20
 MIN_SCALE = 2.0**-14  # the smallest normal float16: a smaller scale loses a gradient of 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from multispace.data.documents import DocumentFormat, Integer, Number, Object, Text
 from multispace.data.files import atomic_write
 from multispace.errors import PipelineError
-from multispace.pipeline.training.event_file import EventFile
+from multispace.pipeline.training.tensorboard_file import EventFile
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"

@@ -10,8 +10,8 @@ from PIL import Image
 
 from multispace.data import image_inputs
 from multispace.data.image_inputs import image_source, open_source, read_source
-from multispace.data.remote import image_url
-from multispace.data.remote.image_url import fetch_image
+from multispace.data.remote import image_download as image_url
+from multispace.data.remote.image_download import fetch_image
 from multispace.errors import ImageError
 
 PIXELS = np.arange(30 * 20 * 3, dtype=np.uint8).reshape(30, 20, 3)

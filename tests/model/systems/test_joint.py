@@ -5,9 +5,9 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from multispace.errors import ModelError
+from multispace.model.batch_partition import WHOLE
 from multispace.model.encoder import Words
 from multispace.model.options import SystemOptions
-from multispace.model.partition import WHOLE
 from multispace.model.systems import build
 
 FEATURES, WORDS, Z, E, SIZES = 6, 12, 7, 4, (5, 3)

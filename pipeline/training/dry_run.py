@@ -9,9 +9,9 @@ import yaml
 from multispace.data.batches import load_pairs
 from multispace.data.cache.reader import Cache
 from multispace.model.systems import build
+from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.training.loop import count_steps
-from multispace.pipeline.transfer import local_cache
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from multispace.errors import CaptionsError
 from multispace.model.options import is_used
 from multispace.model.systems import build
 from multispace.pipeline.command_options.train_options import PRESETS, TrainOptions, resolve
-from multispace.pipeline.training.plan import plan
+from multispace.pipeline.training.dry_run import plan
 
 
 @pytest.fixture
