@@ -56,7 +56,6 @@ ALLOWED = {
     ("data/maintenance/vector_npy.py", "zipfile.ZipFile"): (1, "the members are checked"),
     ("data/maintenance/vector_npy.py", "archive.open"): (4, "a member: header, then size"),
     # What is fetched.
-    ("data/remote/pull.py", "path.read_bytes"): (1, "the user's own list of keys"),
     ("data/remote/downloads.py", "partial.open"): (2, "a partial download of our own"),
     ("data/remote/store.py", "self._fs.open"): (2, "a remote file, under a cap and a minimum rate"),
     ("data/remote/image_download.py", "_web_only().open"): (1, "a URL, with limits"),

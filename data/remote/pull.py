@@ -21,7 +21,7 @@ from multispace.data.cache.manifest_reader import read_manifest
 from multispace.data.cache.shard import ShardEntry
 from multispace.data.cache.unlisted import remove_replaced
 from multispace.data.cache.vocabulary import Vocabulary
-from multispace.data.files import remove_partial
+from multispace.data.files import read_file, remove_partial
 from multispace.data.remote.downloads import THREADS, Watch, fetch_all
 from multispace.data.remote.remote_manifest import (
     check_same_fingerprint,
@@ -31,6 +31,8 @@ from multispace.data.remote.remote_manifest import (
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
+
+MAX_KEY_FILE = 1 << 30  # bytes
 
 
 def pull(
@@ -147,7 +149,7 @@ def _split_keys(folder: Path, source: Manifest, split: str) -> set[str]:
 
 def _keys_in(path: Path) -> set[str]:
     try:
-        return set(parse_key_file(path.read_bytes())) - {""}
+        return set(parse_key_file(read_file(path, MAX_KEY_FILE))) - {""}
     except UnicodeDecodeError as error:
         raise CacheError(f"not UTF-8 ({error})", where=path, hint="write one key a line") from error
 
