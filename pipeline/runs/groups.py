@@ -9,7 +9,7 @@ from multispace.errors import PipelineError, shown
 from multispace.fields import default_of, option_words
 from multispace.model.options import is_used
 from multispace.pipeline.command_options.train_options import TrainOptions
-from multispace.pipeline.runs.evaluation_folder import Request
+from multispace.pipeline.runs.evaluation_folder import Record, Request
 from multispace.pipeline.runs.evaluation_reader import (
     Scored,
     find_evaluation,
@@ -60,8 +60,20 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
         for name, value in options.items()
         if name not in INCIDENTAL and is_used(name, record.system)
     }
-    made = {**kept, **search, "features": record.fingerprint[:12]}
+    search["single_caption"] = record.captions_from
+    made = {**kept, **search, "words": _sampled(record), "features": record.fingerprint[:12]}
     return EvaluatedRun(folder, _seed(options, folder), record.system, made, scored)
+
+
+def _sampled(record: Record) -> str | None:
+    """Return how the words of samples were drawn, or None where the beam searched for them.
+
+    ``temperature`` alone would be the option of the latents' Gumbel-softmax.
+    """
+    if not record.temperature:
+        return None
+    nucleus = f", top-p {record.top_p:g}" if record.top_p < 1 else ""
+    return f"at temperature {record.temperature:g}{nucleus}"
 
 
 def _seed(options: Mapping[str, Any], folder: Path) -> int:
@@ -149,4 +161,6 @@ def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> s
 def _words(option: str, value: Any) -> str:
     if value is None:
         return ""
+    if option == "words":
+        return f"words {value}"
     return f"features {value}" if option == "features" else " ".join(option_words(option, value))

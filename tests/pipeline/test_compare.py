@@ -68,6 +68,21 @@ def test_variants_are_named_by_what_sets_them_apart(tmp_path):
     assert "all with --epochs 7" in found.notes
 
 
+def test_ways_to_make_captions_set_groups_apart(tmp_path):
+    runs = [
+        write(tmp_path / "a", system="joint"),
+        write(tmp_path / "b", system="joint", record={"captions_from": "left-out"}),
+        write(tmp_path / "c", record={"samples": 3, "temperature": 0.4, "top_p": 0.9}),
+        write(tmp_path / "d", record={"samples": 3, "temperature": 0.6}),
+    ]
+    assert list(compare(ask(*runs)).runs) == [
+        "joint --single-caption mode",
+        "joint --single-caption left-out",
+        "base words at temperature 0.4, top-p 0.9",
+        "base words at temperature 0.6",
+    ]
+
+
 def test_other_features_make_another_group(tmp_path):
     runs = write(tmp_path / "a"), write(tmp_path / "b", record={"fingerprint": "5" * 64})
     assert list(compare(ask(*runs)).runs) == [
