@@ -1,5 +1,6 @@
 import errno
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -18,15 +20,21 @@ from support.rows import (
     assert_whole,
     digests,
     make_cache,
+    put_text,
     shard_files,
     text_file,
     vectors,
 )
+from support.version_1 import to_version_1
 
+from multispace.data.cache import writer as writer_module
+from multispace.data.cache.conversion import with_keys
+from multispace.data.cache.listed_file import write_named
 from multispace.data.cache.manifest import write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.shard import write_shard
 from multispace.data.cache.writer import check_split_name, write_cache
+from multispace.data.maintenance.differences import compare_caches
 from multispace.data.maintenance.verify import verify_cache
 from multispace.errors import (
     CacheError,
@@ -369,6 +377,160 @@ def test_opening_names_a_damaged_shard_and_changes_nothing(root, damage):
         with pytest.raises(DamagedFileError, match=message):
             act(root)
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_opening_to_write_reads_no_vectors(root, monkeypatch):
+    make_cache(root)
+    monkeypatch.setattr(h5py, "File", lambda *_: pytest.fail("opened"))
+    with write_cache(root) as writer:
+        assert list(writer.digests) == KEYS
+        with pytest.raises(CacheError, match=f"{KEYS[1]} has a vector already"):
+            append(writer, KEYS[1:2])
+
+
+def test_only_the_shards_that_are_asked_for_are_read(root):
+    cache = make_cache(root)
+    for entry in cache.manifest.shards[1:]:
+        flip(root / entry.file)
+    np.testing.assert_array_equal(Cache.open(root).features(KEYS[:2]), vectors(KEYS[:2]))
+    with pytest.raises(DamagedFileError):
+        Cache.open(root).features(KEYS[1:3])
+
+
+def test_a_shard_of_other_keys_than_its_list_is_refused(root):
+    cache = make_cache(root)
+    first, *rest = cache.manifest.shards
+    (root / first.keys.file).unlink()
+    entry = write_named(root, "features/00000", ".txt", f"{KEYS[1]}\n{KEYS[0]}\n".encode())
+    write_manifest(root, replace(cache.manifest, shards=(replace(first, keys=entry), *rest)))
+    for act in (lambda cache: cache.features(KEYS[:1]), lambda cache: cache.shards):
+        with pytest.raises(ShardError, match=f"{first.file}: its keys are not those of its key l"):
+            act(Cache.open(root))
+    repair(root)
+    assert_whole(root)
+
+
+def test_a_key_in_two_key_lists_is_refused(root):
+    cache = make_cache(root)
+    entry = write_shard(
+        root / "features", 7, SPEC, KEYS[1:2], digests(KEYS[1:2]), vectors(KEYS[1:2])
+    )
+    shards = (*cache.manifest.shards, with_keys(root, entry))
+    write_manifest(root, replace(cache.manifest, shards=shards))
+    for act in (settle, lambda root: Cache.open(root).features(KEYS)):
+        with pytest.raises(ShardError, match=f"{KEYS[1]} is in another shard too"):
+            act(root)
+
+
+def test_many_failures_are_not_written_with_each_shard(root, monkeypatch):
+    written = []
+    real = writer_module.write_failures
+    monkeypatch.setattr(
+        writer_module,
+        "write_failures",
+        lambda root, held: written.append(len(held)) or real(root, held),
+    )
+    count = 200
+    with write_cache(root) as writer:
+        for number in range(count):
+            append(writer, [f"{number}.jpg"], {f"bad {number}.jpg": "empty file"})
+    assert sum(written) < 6 * count
+    failures = {f"bad {number}.jpg": "empty file" for number in range(count)}
+    assert Cache.open(root).failures == failures
+    written.clear()
+    with write_cache(root) as writer:
+        assert writer.failures == failures
+        for number in range(count):
+            append(writer, [f"bad {number}.jpg"])
+    assert sum(written) < 6 * count
+    assert Cache.open(root).failures == {}
+    assert not list(root.glob("failures-*.json"))
+    assert verify_cache(root).faults == ()
+
+
+def test_failures_are_written_when_a_writer_is_interrupted(root):
+    with pytest.raises(KeyboardInterrupt), write_cache(root) as writer:  # noqa: PT012
+        for number in range(20):
+            append(writer, [], {f"bad {number}.jpg": "empty file"})
+        raise KeyboardInterrupt
+    assert len(Cache.open(root).failures) == 20
+
+
+def test_what_a_killed_writer_replaced_is_removed_by_the_next(root):
+    make_cache(root)
+    captions = text_file(root, "val")
+    old = captions.read_bytes()
+    with write_cache(root) as writer:
+        held = Cache.open(root).captions("val")
+        writer.put_captions(replace(held, factors=(1, 2)))
+    assert not captions.exists()
+    captions.write_bytes(old)
+    name = text_file(root, "val").name
+    others = [f"captions/{name[:-4]}0.h5", "captions/other-01234567.h5", "features/00000-abc.txt",
+              "features/00000-01234567.txt", "vocabulary-01234567.json", "vocabulary.json",
+              "captions/val.h5", "notes.json", "keys-01234567.txt"]  # fmt: skip
+    for other in others:
+        (root / other).write_bytes(b"mine")
+    settle(root)
+    assert not captions.exists()
+    for other in others:
+        assert (root / other).read_bytes() == b"mine"
+    (root / "cache.json").unlink()  # then nothing is known to be replaced
+    captions.write_bytes(old)
+    settle(root)
+    assert captions.read_bytes() == old
+
+
+@pytest.mark.parametrize("key_list", [True, False])
+def test_version_1_is_read_and_converted_by_the_first_write(root, key_list):
+    with write_cache(root) as writer:
+        put_text(writer)
+        append(writer, KEYS[:2], {"x.jpg": "empty file"})
+        append(writer, KEYS[2:])
+    to_version_1(root, key_list)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert_whole(root)
+    settle(root)
+    cache = Cache.open(root)
+    assert (cache.manifest.version, cache.failures) == (1, {"x.jpg": "empty file"})
+    texts, vocabulary = cache.captions("val").texts, cache.vocabulary()
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with write_cache(root) as writer:
+        assert writer.digests == dict(zip(KEYS, map(bytes, digests(KEYS)), strict=True))
+        append(writer, ["new.jpg"])
+    converted = Cache.open(root)
+    assert converted.manifest.version == 2
+    assert_whole(root, [*KEYS, "new.jpg"])
+    assert [shard.file for shard in converted.manifest.shards[:2]] == [
+        shard.file for shard in cache.manifest.shards
+    ]
+    assert (converted.captions("val").texts, converted.vocabulary()) == (texts, vocabulary)
+    assert converted.failures == cache.failures
+    assert verify_cache(root).faults == ()
+    assert verify_cache(root).notes == ()
+
+
+def test_a_spec_that_is_spelled_in_two_ways_has_one_meaning(root, tmp_path):
+    """Version 1 spelled some numbers and texts otherwise, and so has other fingerprints."""
+    transform = replace(SPEC.transform, mean=(0.0, 1.0, 1e-7))
+    spec = replace(SPEC, decode="pillow, gedreht für EXIF", transform=transform)
+    for folder in (root, tmp_path / "new"):
+        with write_cache(folder) as writer:
+            append(writer, KEYS[:3], spec=spec)
+    to_version_1(root)
+    old, new = Cache.open(root), Cache.open(tmp_path / "new")
+    listed = [json.loads((c.root / "cache.json").read_bytes())["fingerprint"] for c in (old, new)]
+    assert listed == [spec.fingerprint_1, spec.fingerprint]
+    assert listed[0] != listed[1]
+    assert old.spec.fingerprint == new.spec.fingerprint == spec.fingerprint
+    for cache in (old, new):
+        assert all(map(cache.spec.has_fingerprint, listed))
+    assert not spec.has_fingerprint(SPEC.fingerprint)
+    with write_cache(root) as writer:
+        append(writer, KEYS[3:], spec=spec)
+    assert_whole(root)
+    assert all(map(Cache.open(root).spec.has_fingerprint, listed))
+    assert compare_caches(root, tmp_path / "new").both == 3
 
 
 @pytest.mark.parametrize("name", ["features", "captions"])
