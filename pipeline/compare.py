@@ -11,9 +11,9 @@ from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.command_options.compare_options import CompareOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
-from multispace.pipeline.metrics.captions import diversity
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
+from multispace.pipeline.metrics.samples import diversity
 from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS
 from multispace.pipeline.runs.groups import (

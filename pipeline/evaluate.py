@@ -16,11 +16,6 @@ from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluation_inputs import EvaluationInputs
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scores_table
-from multispace.pipeline.metrics.captions.diversity_report import (
-    Diversity,
-    diversity_of,
-    diversity_text,
-)
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.metrics.content.attributes import attribute_table
 from multispace.pipeline.metrics.content.combinations import composition_rows
@@ -36,6 +31,11 @@ from multispace.pipeline.metrics.latents.latent_report import (
     latent_lines,
     latent_report,
     latent_table,
+)
+from multispace.pipeline.metrics.samples.diversity_report import (
+    Diversity,
+    diversity_of,
+    diversity_text,
 )
 from multispace.pipeline.runs.evaluation_folder import (
     ATTRIBUTES,

@@ -12,8 +12,8 @@ from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.inference.decoding import ROWS, caption_conditions, caption_features
 from multispace.pipeline.inference.samples import Sampling, caption_samples
-from multispace.pipeline.metrics.captions.consensus import consensus
 from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.samples.consensus import consensus
 
 CANDIDATES = 20  # samples of a consensus, where no number is given
 

@@ -15,7 +15,7 @@ from multispace.data.documents import (
     Text,
 )
 from multispace.errors import PipelineError
-from multispace.pipeline.metrics.captions.diversity import COLUMNS
+from multispace.pipeline.metrics.samples.diversity import COLUMNS
 from multispace.pipeline.runs.evaluation_folder import (
     ATTRIBUTES,
     CAPTIONS,

@@ -10,9 +10,9 @@ import numpy as np
 
 from multispace.data.files import read_file
 from multispace.errors import DataError, OptionError, PipelineError
-from multispace.pipeline.metrics.captions.diversity import COLUMNS
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.samples.diversity import COLUMNS
 from multispace.pipeline.runs.evaluation_folder import (
     DIVERSITY,
     EVALUATIONS,

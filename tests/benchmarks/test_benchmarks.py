@@ -8,7 +8,16 @@ import torch
 from support.paths import ROOT
 
 FOLDER = ROOT / "benchmarks"
-SCRIPTS = ("workload", "cache", "cache_growth", "decoding", "extraction", "feeding", "growth", "training")
+SCRIPTS = (
+    "workload",
+    "cache",
+    "cache_growth",
+    "decoding",
+    "extraction",
+    "feeding",
+    "growth",
+    "training",
+)
 
 
 @pytest.fixture(scope="module")

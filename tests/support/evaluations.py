@@ -9,9 +9,9 @@ import numpy as np
 
 from multispace.data.files import json_bytes, write_json
 from multispace.pipeline.command_options.train_options import TrainOptions
-from multispace.pipeline.metrics.captions import diversity
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
+from multispace.pipeline.metrics.samples import diversity
 from multispace.pipeline.runs.evaluation_folder import DIVERSITY, RECORD, Record, base_name
 from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
 from support.options import used_by

@@ -14,7 +14,7 @@ from multispace.pipeline.inference.single_captions import (
     caption_categories,
     single_captions,
 )
-from multispace.pipeline.metrics.captions.consensus import consensus
+from multispace.pipeline.metrics.samples.consensus import consensus
 
 TRAINING = [["a b"], ["b c"], ["c d"], ["d a"]]
 GREEDY = Sampling(count=0)

@@ -8,7 +8,7 @@ from multispace.model.systems import build
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.inference.samples import Sampling, caption_samples
-from multispace.pipeline.metrics.captions.consensus import consensus
+from multispace.pipeline.metrics.samples.consensus import consensus
 from multispace.pipeline.training.validation import (
     END,
     collapse_warning,

@@ -5,8 +5,8 @@ from multispace.errors import OptionError
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.captions.metric import Metric, MetricScores
-from multispace.pipeline.metrics.captions.oracle import score_samples
 from multispace.pipeline.metrics.captions.registry import METRICS, NAMES, REGISTRY, check_metrics
+from multispace.pipeline.metrics.samples.oracle import score_samples
 
 
 class Brevity(Metric):

@@ -3,9 +3,9 @@ import pytest
 from pycocoevalcap.cider.cider import Cider as TheirCider
 
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
-from multispace.pipeline.metrics.captions.oracle import score_samples
 from multispace.pipeline.metrics.captions.rouge import rouge
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
+from multispace.pipeline.metrics.samples.oracle import score_samples
 
 REFERENCES = [
     ["a dog runs on the grass", "the brown dog is running on a lawn", "a dog"],

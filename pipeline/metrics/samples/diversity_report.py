@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.metrics.captions import diversity, oracle
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions, scores_table
-from multispace.pipeline.metrics.captions.consensus import consensus
 from multispace.pipeline.metrics.captions.metric import Floats, ImageId
 from multispace.pipeline.metrics.captions.ptb import tokenize
+from multispace.pipeline.metrics.samples import diversity, oracle
+from multispace.pipeline.metrics.samples.consensus import consensus
 
 
 @dataclass(frozen=True)

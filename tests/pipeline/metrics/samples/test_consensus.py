@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from multispace.pipeline.metrics.captions.consensus import consensus
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
+from multispace.pipeline.metrics.samples.consensus import consensus
 
 # Four training images. Each of the words a to d is in the captions of one, "the" in all.
 TRAINING = [["the a"], ["the b"], ["the c"], ["the d"]]

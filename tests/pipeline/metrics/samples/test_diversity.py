@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
-from multispace.pipeline.metrics.captions.diversity import (
+from multispace.pipeline.metrics.captions.tfidf import TfIdf
+from multispace.pipeline.metrics.samples.diversity import (
     COLUMNS,
     CORPUS_MBLEU,
     caption_summary,
@@ -14,7 +15,6 @@ from multispace.pipeline.metrics.captions.diversity import (
     sibling_bleu,
     sibling_statistics,
 )
-from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 REFERENCES = [["a dog runs on grass", "the dog runs"], ["a red bus stops"], ["two cats sleep here"]]
 UNLIKE = ["dog runs on grass", "red bus stops today", "two cats sleep here"]

@@ -1,0 +1,1 @@
+"""Metrics of several captions per image: diversity, the oracle, and the consensus."""
