@@ -53,8 +53,11 @@ def check_keys(keys: Sequence[str]) -> None:
 
     :raises ValueError: they are not; the text of the error names the first such key.
     """
-    for key in keys:
-        check_key(key)
+    text = "\n".join(keys)
+    plain = text.isascii() and text.count("\n") == len(keys) - 1
+    if not plain or _NOT_PLAIN.search(f"{text}\n".encode()):
+        for key in keys:
+            check_key(key)
     longest = max((len(key.encode()) for key in keys), default=0)
     if longest > MAX_KEY_BYTES:
         raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")

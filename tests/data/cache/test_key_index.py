@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from multispace.data.cache import key_index
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.keys import check_key_list, format_key_list
+from multispace.data.cache.keys import check_key_list, check_keys, format_key_list
 
 keys = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=6)
 
@@ -111,3 +111,10 @@ def test_what_is_no_key_list_is_refused(content, message):
 @pytest.mark.parametrize("content", [b"a\nb\n", "é\nx/-y\n".encode(), b"a.b/c_d/0\n-\n"])
 def test_key_lists(content):
     check_key_list(content, 2)
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "", "a/", "/a", "..", "a//b", "a\\b", "é\x01", "./a"])
+def test_a_bad_key_among_plain_ones_is_found(bad):
+    with pytest.raises(ValueError, match="key "):
+        check_keys(["x.jpg", bad, "folder/y.jpg"])
+    check_keys(["x.jpg", "folder/y.jpg", "é", "a b", "-"])
