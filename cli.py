@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from multispace.data.maintenance.import_options import ImportOptions
+from multispace.data.external_vectors.import_options import ImportOptions
 from multispace.errors import OptionError
 from multispace.model.options import SYSTEM_KINDS
 from multispace.pipeline.command_options.cache_options import (
@@ -355,7 +355,7 @@ def pull(options: PullOptions) -> Result:
 )
 def import_(options: ImportOptions) -> Result:
     """Import vectors of other software from .npy, .npz or HDF5 files."""
-    from multispace.data.maintenance.vector_import import import_features
+    from multispace.data.external_vectors.vector_import import import_features
 
     return import_features(options)
 
@@ -367,7 +367,7 @@ def import_(options: ImportOptions) -> Result:
 )
 def export(options: ExportOptions) -> Result:
     """Write the vectors of a cache to a matrix file, and their keys to a text file."""
-    from multispace.data.maintenance.vector_export import export_features
+    from multispace.data.external_vectors.vector_export import export_features
 
     return export_features(options.folder, options.out, options.names, options.split)
 

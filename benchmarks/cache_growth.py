@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from measurement import memory, options, parse, print_machine, print_table
 
-from multispace.data.cache.manifest import NAME
+from multispace.data.cache.format.manifest import NAME
+from multispace.data.cache.format.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.writer import write_cache
 
 SIZES = (100_000, 400_000)

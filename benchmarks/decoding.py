@@ -32,7 +32,7 @@ from torch import Tensor
 from workload import FEATURES, WORDS, workload
 
 from multispace.data.batches import feature_moments, load_pairs
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.beam_search import MAX_WORDS
 from multispace.model.decoder import State
 from multispace.model.device import choose_device

@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workload import FEATURES, WORDS, workload
 
 from multispace.data.batches import Pairs, load_pairs
-from multispace.data.cache.vocabulary import PAD
+from multispace.data.captions.vocabulary import PAD
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.systems import build
 from multispace.pipeline.command_options.train_options import TrainOptions

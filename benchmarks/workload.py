@@ -17,11 +17,11 @@ import numpy as np
 from measurement import IMAGES, WORKLOADS, print_table
 
 from multispace.data.annotations.collection import CaptionedImage
-from multispace.data.cache.encoded_captions import encode_captions
+from multispace.data.cache.format.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
-from multispace.data.cache.vocabulary import SPECIALS, Vocabulary
 from multispace.data.cache.writer import write_cache
+from multispace.data.captions.encoded_captions import encode_captions
+from multispace.data.captions.vocabulary import SPECIALS, Vocabulary
 from multispace.errors import CacheError
 
 CAPTIONS = 414_113

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import BOS, EOS
+from multispace.data.captions.encoded_captions import Captions
+from multispace.data.captions.vocabulary import BOS, EOS
 from multispace.errors import CaptionsError, MissingFeatureError
 
 CHUNK = 512  # images whose moments are computed together

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_sequence
 from torch.utils.data import Dataset
 
 from multispace.data.batches import Pairs
-from multispace.data.cache.vocabulary import PAD
+from multispace.data.captions.vocabulary import PAD
 
 
 class CaptionItem(NamedTuple):

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.encoded_captions import Captions
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import brief
 from multispace.long_lists import first_lines
 from multispace.pipeline.console.table import text_table

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multispace.data.annotations import Collection
-from multispace.data.cache.encoded_captions import encode_captions
-from multispace.data.cache.manifest import NAME
+from multispace.data.cache.format.manifest import NAME
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.cache.writer import CacheWriter, check_split_name, write_cache
+from multispace.data.captions.encoded_captions import encode_captions
+from multispace.data.captions.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from multispace.data.held_out import HELD_OUT_SPLITS
 from multispace.data.image_folder import LocatedImages
 from multispace.errors import OptionError, PipelineError, VocabularyError

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from multispace.data.cache.manifest import NAME
-from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.format.manifest import NAME
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.writer import CacheWriter, write_cache
-from multispace.data.maintenance.quarantine import LOST, NOT_FINITE, Settled, settle_damage
+from multispace.data.maintenance.damaged_files import LOST, NOT_FINITE, Settled, settle_damage
 from multispace.errors import CacheError, OptionError, brief
 from multispace.exit_status import SKIPPED
 from multispace.model.backbone.resnet import Backbone

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import multispace as ms
 from multispace.api.arguments import options_of
-from multispace.data.cache.vocabulary import BOS, EOS, PAD
+from multispace.data.captions.vocabulary import BOS, EOS, PAD
 from multispace.errors import (
     CacheError,
     CaptionsError,

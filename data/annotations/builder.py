@@ -17,7 +17,7 @@ from multispace.data.annotations.collection import (
     Collection,
     Problem,
 )
-from multispace.data.cache.keys import is_unicode, safe_key
+from multispace.data.cache.format.keys import is_unicode, safe_key
 from multispace.errors import shown
 
 ImageId = int | str

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.annotations.split_names import canonical_split
-from multispace.data.cache.keys import check_key
+from multispace.data.cache.format.keys import check_key
 from multispace.errors import AnnotationError
 
 DUPLICATE_IMAGE_ID = "duplicate image id"

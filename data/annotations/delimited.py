@@ -18,7 +18,7 @@ from multispace.data.annotations.collection import (
     Collection,
 )
 from multispace.data.annotations.split_names import split_name
-from multispace.data.cache.keys import is_unicode
+from multispace.data.cache.format.keys import is_unicode
 from multispace.data.images import has_image_suffix
 from multispace.errors import AnnotationError, shown
 

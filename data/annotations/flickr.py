@@ -8,7 +8,7 @@ import re
 from multispace.data.annotations.annotation_file import AnnotationFile
 from multispace.data.annotations.builder import CollectionBuilder
 from multispace.data.annotations.collection import WRONG_ENCODING, Collection
-from multispace.data.cache.keys import is_unicode
+from multispace.data.cache.format.keys import is_unicode
 from multispace.errors import AnnotationError, shown
 
 LAYOUT = "a Flickr token file (NAME#N<TAB>caption)"

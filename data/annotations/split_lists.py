@@ -16,7 +16,7 @@ from multispace.data.annotations.collection import (
 )
 from multispace.data.annotations.image_index import ImageIndex
 from multispace.data.annotations.split_names import SPLITS, split_name, splits_in_name
-from multispace.data.cache.keys import is_unicode
+from multispace.data.cache.format.keys import is_unicode
 from multispace.data.images import has_image_suffix
 from multispace.errors import AnnotationError, shown
 

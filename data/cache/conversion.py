@@ -8,11 +8,11 @@ is written, and whole in version 2 from then on.
 from dataclasses import replace
 from pathlib import Path
 
-from multispace.data.cache.failure_list import write_failures
-from multispace.data.cache.keys import format_key_list
-from multispace.data.cache.listed_file import Entry, read_entry, write_named
-from multispace.data.cache.manifest import VERSION, Manifest
-from multispace.data.cache.shard import ShardEntry, open_shard
+from multispace.data.cache.format.failure_list import write_failures
+from multispace.data.cache.format.keys import format_key_list
+from multispace.data.cache.format.listed_file import Entry, read_entry, write_named
+from multispace.data.cache.format.manifest import VERSION, Manifest
+from multispace.data.cache.format.shard import ShardEntry, open_shard
 
 
 def convert(root: Path, manifest: Manifest) -> Manifest:

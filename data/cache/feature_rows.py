@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.hdf5 import read_whole
-from multispace.data.cache.listed_file import CheckedFile
+from multispace.data.cache.format.hdf5 import read_whole
+from multispace.data.cache.format.listed_file import CheckedFile
 from multispace.errors import DamagedFileError
 
 _BYTES = 16 << 20  # read together where only some of the rows are asked for

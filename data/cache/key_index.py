@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from multispace.data.cache.keys import parse_key_list
+from multispace.data.cache.format.keys import parse_key_list
 
 _LOWER = (1 << 32) - 1
 _LOW = np.uint64(_LOWER)

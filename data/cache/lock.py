@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from multispace.data.cache.listed_file import UNLINK_HINT
+from multispace.data.cache.format.listed_file import UNLINK_HINT
 from multispace.errors import CacheError
 
 FOLDERS = ("features", "captions")

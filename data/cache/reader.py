@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.encoded_captions import Captions, parse_captions
-from multispace.data.cache.failure_list import read_failures
 from multispace.data.cache.feature_rows import non_finite_rows
+from multispace.data.cache.format.failure_list import read_failures
+from multispace.data.cache.format.listed_file import read_entry
+from multispace.data.cache.format.manifest import Manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
+from multispace.data.cache.format.shard import Shard, open_shard
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.listed_file import read_entry
-from multispace.data.cache.manifest import Manifest
-from multispace.data.cache.manifest_reader import read_manifest
-from multispace.data.cache.shard import Shard, open_shard
 from multispace.data.cache.shard_index import (
     add_key_list,
     add_keys,
     check_fingerprint,
     check_keys_agree,
 )
-from multispace.data.cache.spec import FeatureSpec
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.encoded_captions import Captions, parse_captions
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import (
     CacheError,
     CaptionsError,

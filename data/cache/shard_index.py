@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from multispace.data.cache.format.keys import check_key_list, format_key_list
+from multispace.data.cache.format.listed_file import Entry, read_entry
+from multispace.data.cache.format.shard import Shard, ShardEntry
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.keys import check_key_list, format_key_list
-from multispace.data.cache.listed_file import Entry, read_entry
-from multispace.data.cache.shard import Shard, ShardEntry
-from multispace.data.cache.spec import FeatureSpec
 from multispace.errors import ShardError
 
 HINT = "run `multispace cache repair` on the cache"

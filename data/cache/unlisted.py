@@ -1,17 +1,27 @@
 """Files that a killed writer left and did not list."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from multispace.data.cache.format.listed_file import (
+    UNLINK_HINT,
+    Entry,
+    check_digest,
+    check_size,
+    describe,
+)
+from multispace.data.cache.format.manifest import SHARD_FILE, Manifest
+from multispace.data.cache.format.shard import Shard, ShardEntry, open_shard, read_shard
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.listed_file import UNLINK_HINT, Entry, check_size, describe
-from multispace.data.cache.manifest import SHARD_FILE, Manifest
-from multispace.data.cache.shard import Shard, ShardEntry, open_shard, read_shard
 from multispace.data.cache.shard_index import HINT, add_key_list, add_keys, check_fingerprint
-from multispace.data.cache.spec import FeatureSpec
 from multispace.errors import DamagedFileError, ShardError
+
+MAX_HASHED = 4 << 30  # bytes of shards that are hashed when a cache is opened for writing
 
 _TEXT_FILE = re.compile(
     r"(?P<what>captions/(?P<split>.+)|features/(?P<number>[0-9]{5,9})|vocabulary|failures|keys)"
@@ -22,17 +32,18 @@ _TEXT_FILE = re.compile(
 def list_shards(root: Path, manifest: Manifest) -> tuple[Manifest, KeyIndex]:
     """Return the manifest with all whole shards on disk listed, and the index of their keys.
 
-    Of the listed shards the key lists are read, and the sizes are checked; those of version 1
-    have no key list and are read themselves. Nothing is written, and nothing is removed.
+    Of the listed shards the key lists are read, and the sizes are checked; if all shards together
+    have at most MAX_HASHED bytes, so are their digests. Shards of version 1 have no key list and
+    are read themselves. Nothing is written, and nothing is removed.
 
     :raises DamagedFileError: a listed shard or key list is missing or damaged.
     :raises ShardError: a shard does not keep to the format or does not fit the others, or a
         shard that is not listed is damaged.
     """
     entries, spec, index = list(manifest.shards), manifest.spec, KeyIndex()
+    check_shards(root, [entry for entry in entries if entry.keys is not None])
     for entry in entries:
         if entry.keys is not None:
-            check_size(root, entry)
             add_key_list(index, root, entry)
         else:
             spec = _add_shard(index, spec, open_shard(root, entry))
@@ -45,6 +56,17 @@ def list_shards(root: Path, manifest: Manifest) -> tuple[Manifest, KeyIndex]:
         entries.append(ShardEntry(found.file, found.sha256, found.bytes, len(shard.keys)))
         spec = _add_shard(index, spec, shard)
     return replace(manifest, spec=spec, shards=tuple(entries)), index
+
+
+def check_shards(root: Path, entries: Sequence[ShardEntry]) -> None:
+    """Check the digests of listed shards, or only their sizes if they have too many bytes to hash.
+
+    :raises DamagedFileError: a shard is missing or is not the bytes that the manifest lists.
+    """
+    small = sum(entry.bytes for entry in entries) <= MAX_HASHED
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(partial(check_digest if small else check_size, root), entries):
+            pass
 
 
 def _add_shard(index: KeyIndex, spec: FeatureSpec | None, shard: Shard) -> FeatureSpec:

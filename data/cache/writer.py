@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from multispace.data.cache.conversion import convert, write_key_list
-from multispace.data.cache.encoded_captions import Captions, captions_bytes
-from multispace.data.cache.failure_list import read_failures, write_failures
 from multispace.data.cache.feature_rows import FeatureRows
-from multispace.data.cache.image_digests import ImageDigests
+from multispace.data.cache.format.failure_list import read_failures, write_failures
+from multispace.data.cache.format.image_digests import ImageDigests
+from multispace.data.cache.format.keys import format_key_list
+from multispace.data.cache.format.listed_file import write_named
+from multispace.data.cache.format.manifest import NAME, SPLIT_NAME, Manifest, write_manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
+from multispace.data.cache.format.shard import Shard, ShardEntry, open_shard, write_shard
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.keys import format_key_list
-from multispace.data.cache.listed_file import write_named
 from multispace.data.cache.lock import FOLDERS, lock_cache, make_folders
-from multispace.data.cache.manifest import NAME, SPLIT_NAME, Manifest, write_manifest
-from multispace.data.cache.manifest_reader import read_manifest
-from multispace.data.cache.shard import Shard, ShardEntry, open_shard, write_shard
-from multispace.data.cache.spec import FeatureSpec
 from multispace.data.cache.unlisted import list_shards, remove_left_behind, remove_replaced
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.encoded_captions import Captions, captions_bytes
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.files import atomic_write, remove_partial, sync_folder
 from multispace.errors import CacheError, ShardError
 
@@ -215,8 +215,8 @@ def write_cache(root: Path) -> Iterator[CacheWriter]:
 
     :raises CacheError: another process writes to it, its manifest is damaged, or a link leads
         out of it.
-    :raises DamagedFileError: a listed shard is missing or cut, or a key list is damaged. The
-        vectors of a listed shard are not read, and not checked.
+    :raises DamagedFileError: a listed shard or key list is missing or damaged. The digests of
+        shards are checked if all of them have at most 4 GiB, else only their sizes.
     :raises ShardError: a shard does not keep to the format or does not fit the others.
     """
     with lock_cache(root):

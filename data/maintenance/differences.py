@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.keys import parse_key_list
+from multispace.data.cache.format.keys import parse_key_list
+from multispace.data.cache.format.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.maintenance.hints import repair_hint
 from multispace.errors import CacheError, brief
 from multispace.long_lists import first_lines

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.encoded_captions import Captions
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import CacheWriter, write_cache
+from multispace.data.captions.encoded_captions import Captions
 from multispace.errors import CacheError, brief
 from multispace.long_lists import first_lines
 

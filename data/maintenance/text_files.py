@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.listed_file import Entry, describe, read_entry
-from multispace.data.cache.manifest import SPLIT_NAME
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.cache.format.listed_file import Entry, describe, read_entry
+from multispace.data.cache.format.manifest import SPLIT_NAME
+from multispace.data.captions.encoded_captions import parse_captions
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import CacheError, DataError
 
 WRONG_NAME = "its bytes do not match its name"

@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.failure_list import parse_failures
-from multispace.data.cache.keys import format_key_list, is_key, parse_key_list
-from multispace.data.cache.listed_file import UNLINK_HINT, Entry, check_size, read_entry
-from multispace.data.cache.manifest import NAME, SHARD_FILE, Manifest
-from multispace.data.cache.manifest_reader import (
+from multispace.data.cache.format.failure_list import parse_failures
+from multispace.data.cache.format.keys import format_key_list, is_key, parse_key_list
+from multispace.data.cache.format.listed_file import UNLINK_HINT, Entry, check_size, read_entry
+from multispace.data.cache.format.manifest import NAME, SHARD_FILE, Manifest
+from multispace.data.cache.format.manifest_reader import (
     check_is_cache,
     parse_manifest,
     read_manifest_bytes,
 )
-from multispace.data.cache.shard import Shard, ShardEntry, read_shard
+from multispace.data.cache.format.shard import Shard, ShardEntry, read_shard
 from multispace.data.cache.unlisted import unlisted_damage
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.encoded_captions import parse_captions
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.maintenance.hints import encode_hint, repair_hint
 from multispace.errors import CacheError, CaptionsError, VocabularyError, brief, shown
 from multispace.exit_status import FAILED

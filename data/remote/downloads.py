@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Lock
 
-from multispace.data.cache.listed_file import Entry, file_sha256, open_entry
+from multispace.data.cache.format.listed_file import Entry, file_sha256, open_entry
 from multispace.data.files import TEMPORARY_PREFIX, sync_folder
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError, DamagedFileError

@@ -12,15 +12,15 @@ from itertools import islice
 from pathlib import Path
 
 from multispace.data.cache.conversion import convert
-from multispace.data.cache.encoded_captions import parse_captions
-from multispace.data.cache.keys import check_key_list, parse_key_file, read_key_list
-from multispace.data.cache.listed_file import check_fits_memory, open_entry, read_entry
+from multispace.data.cache.format.keys import check_key_list, parse_key_file, read_key_list
+from multispace.data.cache.format.listed_file import check_fits_memory, open_entry, read_entry
+from multispace.data.cache.format.manifest import NAME, Manifest, write_manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
+from multispace.data.cache.format.shard import ShardEntry
 from multispace.data.cache.lock import FOLDERS, lock_cache
-from multispace.data.cache.manifest import NAME, Manifest, write_manifest
-from multispace.data.cache.manifest_reader import read_manifest
-from multispace.data.cache.shard import ShardEntry
 from multispace.data.cache.unlisted import remove_replaced
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.encoded_captions import parse_captions
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.files import read_file, remove_partial
 from multispace.data.remote.downloads import THREADS, Watch, fetch_all
 from multispace.data.remote.remote_manifest import (

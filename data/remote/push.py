@@ -5,9 +5,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from multispace.data.cache.listed_file import Entry, open_entry
-from multispace.data.cache.manifest import NAME, Manifest
-from multispace.data.cache.manifest_reader import read_manifest
+from multispace.data.cache.format.listed_file import Entry, open_entry
+from multispace.data.cache.format.manifest import NAME, Manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
 from multispace.data.remote.downloads import THREADS, Watch, begin, each
 from multispace.data.remote.remote_manifest import (
     check_same_fingerprint,

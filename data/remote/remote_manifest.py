@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from multispace.data.cache import manifest_reader
-from multispace.data.cache.manifest import NAME, Manifest
-from multispace.data.cache.manifest_reader import parse_manifest
+from multispace.data.cache.format import manifest_reader
+from multispace.data.cache.format.manifest import NAME, Manifest
+from multispace.data.cache.format.manifest_reader import parse_manifest
 from multispace.data.remote.store import Store
 from multispace.errors import CacheError
 

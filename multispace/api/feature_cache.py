@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from multispace.api.arguments import path_or_url
 from multispace.data.batches import load_pairs
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import FeatureSpec
-from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.caption_dataset import CaptionDataset
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import CacheError
 from multispace.pipeline.cache_transfer import local_cache
 

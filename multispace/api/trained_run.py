@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multispace.api.arguments import local_path, path_or_url
 from multispace.api.image_arguments import named_sources
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.image_inputs import ImageInput
 from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone

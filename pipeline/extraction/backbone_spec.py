@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from multispace.data.cache.spec import FeatureSpec, Transform
+from multispace.data.cache.format.spec import FeatureSpec, Transform
 from multispace.data.images import DECODING
 from multispace.model.backbone.resnet import POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.writer import CacheWriter
 from multispace.data.images import NO_FILE, digest, read_bytes
 from multispace.errors import ImageError

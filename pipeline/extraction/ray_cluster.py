@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.images import NO_FILE
 from multispace.errors import Error, ModelError, OptionError, PipelineError
 from multispace.model.backbone.resnet import Backbone

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from multispace.data.cache.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from multispace.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
 from multispace.model.systems.captioner import Captioner, Latents

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError
 from multispace.model.beam_search import MAX_WORDS
 from multispace.model.sampling import sample

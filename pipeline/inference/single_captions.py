@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.inference.decoding import ROWS, caption_conditions, caption_features

@@ -1,6 +1,6 @@
 """The backbone that a cache is filled with."""
 
-from multispace.data.cache.spec import FeatureSpec
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.errors import OptionError
 from multispace.model.backbone.resnet import POOLING, Backbone, load_backbone
 from multispace.model.device import choose_device, choose_precision

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multispace.data.cache.manifest import NAME
+from multispace.data.cache.format.manifest import NAME
 from multispace.data.cache.reader import Cache
 from multispace.errors import OptionError, brief
 from multispace.model.backbone.resnet import Backbone

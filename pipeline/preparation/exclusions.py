@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.data.annotations import Collection
-from multispace.data.cache.encoded_captions import Captions, parse_captions
-from multispace.data.cache.listed_file import Entry, read_entry
+from multispace.data.cache.format.listed_file import Entry, read_entry
 from multispace.data.cache.writer import CacheWriter
+from multispace.data.captions.encoded_captions import Captions, parse_captions
 from multispace.data.held_out import HELD_OUT_SPLITS, HeldOut, hold_out, read_split_file
 from multispace.errors import OptionError
 

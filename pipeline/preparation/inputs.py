@@ -4,12 +4,12 @@ from collections.abc import Container
 from typing import Any
 
 from multispace.data.annotations import Collection, read_collection
-from multispace.data.cache.spec import EXTRACTED
+from multispace.data.cache.format.spec import EXTRACTED
 from multispace.data.cache.writer import CacheWriter
 from multispace.data.documents import DocumentFormat
+from multispace.data.external_vectors.missing_vectors import missing_note
 from multispace.data.files import write_json
 from multispace.data.image_folder import LocatedImages, locate_images
-from multispace.data.maintenance.missing_vectors import missing_note
 from multispace.errors import CacheError, OptionError, PipelineError
 from multispace.pipeline.command_options.preprocess_options import PreprocessOptions
 

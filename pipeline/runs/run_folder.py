@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import FeatureSpec
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.documents import (
     Boolean,
     DocumentFormat,

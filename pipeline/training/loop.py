@@ -16,7 +16,7 @@ from torch import nn
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError, without_password
 from multispace.model.device import choose_device, choose_precision
 from multispace.model.latent.losses import Loss

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from multispace.data.batches import Pairs
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.language.phrases import LEXICON
 from multispace.data.language.words import bare
 

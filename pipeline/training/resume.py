@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import OptionError, PipelineError
 from multispace.fields import default_of, flag
 from multispace.pipeline.command_options.train_options import TrainOptions

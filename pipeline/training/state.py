@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel
 
 from multispace.data.batches import Pairs, feature_moments
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import CheckpointError
 from multispace.model.systems import build
 from multispace.model.systems.ag_cvae import AGCVAE

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from multispace.data.batches import Pairs
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.inference.samples import Sampling

@@ -6,8 +6,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from multispace.data.batches import BUCKET, feature_moments, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import BOS, EOS, PAD
 from multispace.data.cache.writer import write_cache
+from multispace.data.captions.vocabulary import BOS, EOS, PAD
 from multispace.errors import CaptionsError, MissingFeatureError
 
 

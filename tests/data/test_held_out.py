@@ -8,8 +8,8 @@ from support.paths import DATA
 from support.tiny import SPLITS, make_collection, options
 
 from multispace.data.annotations import read_collection
-from multispace.data.cache.encoded_captions import captions_bytes, parse_captions
 from multispace.data.cache.reader import Cache
+from multispace.data.captions.encoded_captions import captions_bytes, parse_captions
 from multispace.data.held_out import HeldOut, hold_out, read_split_file
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes import generate_shapes

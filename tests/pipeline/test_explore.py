@@ -8,7 +8,7 @@ from support import rows
 from support.options import used_by
 
 from multispace.cli import main
-from multispace.data.cache.vocabulary import build_vocabulary
+from multispace.data.captions.vocabulary import build_vocabulary
 from multispace.model.decoder import Decoder
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.posterior import Posterior

@@ -15,7 +15,7 @@ from support.tiny import options as preprocess_options
 
 from multispace.data.batches import load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.remote.push import push
 from multispace.errors import OptionError, PipelineError
 from multispace.model.options import SYSTEMS

@@ -5,11 +5,11 @@ from dataclasses import replace
 import h5py
 
 from multispace.data.cache.conversion import convert, with_keys
-from multispace.data.cache.failure_list import write_failures
-from multispace.data.cache.listed_file import describe
-from multispace.data.cache.manifest import write_manifest
+from multispace.data.cache.format.failure_list import write_failures
+from multispace.data.cache.format.listed_file import describe
+from multispace.data.cache.format.manifest import write_manifest
+from multispace.data.cache.format.shard import ShardEntry, write_shard
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import ShardEntry, write_shard
 from support.rows import SPEC, digests, vectors
 
 

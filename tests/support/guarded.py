@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from multispace.data.cache.manifest import Manifest
+from multispace.data.cache.format.manifest import Manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.maintenance.verify import verify_cache
 from multispace.errors import DataError

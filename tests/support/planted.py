@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.vocabulary import Vocabulary
 from multispace.data.cache.writer import write_cache
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.encoder import Words
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.posterior import Posterior

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from multispace.data.annotations import CaptionedImage
-from multispace.data.cache.encoded_captions import encode_captions
+from multispace.data.cache.format.spec import FeatureSpec, Transform
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import FeatureSpec, Transform
-from multispace.data.cache.vocabulary import build_vocabulary
 from multispace.data.cache.writer import CacheWriter, write_cache
+from multispace.data.captions.encoded_captions import encode_captions
+from multispace.data.captions.vocabulary import build_vocabulary
 
 SPEC = FeatureSpec(
     architecture="resnet18",

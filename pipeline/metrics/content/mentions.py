@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multispace.data.batches import Pairs
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.held_out import shows
 from multispace.data.language.pairs import Pair
 from multispace.data.shapes.scene import things_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multispace.data.batches import Pairs
-from multispace.data.cache.vocabulary import Vocabulary
+from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.inference.decoding import caption_conditions

@@ -8,7 +8,7 @@ from support.paths import DATA
 from multispace.data.annotations import CaptionedImage, Collection, Problem, read_collection
 from multispace.data.annotations.builder import tidy
 from multispace.data.annotations.split_names import split_in_name
-from multispace.data.cache.keys import safe_key
+from multispace.data.cache.format.keys import safe_key
 from multispace.errors import AnnotationError
 
 

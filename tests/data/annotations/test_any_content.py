@@ -10,7 +10,7 @@ from support.hostile import altered, edited, edits
 
 from multispace.data.annotations import read_collection
 from multispace.data.annotations.collection import Collection
-from multispace.data.cache.keys import check_key
+from multispace.data.cache.format.keys import check_key
 from multispace.data.held_out import read_split_file
 from multispace.errors import AnnotationError
 

@@ -7,7 +7,7 @@ from support.rows import KEYS, SPEC, digests, vectors
 
 from multispace.data.cache import feature_rows
 from multispace.data.cache.feature_rows import non_finite_rows
-from multispace.data.cache.shard import open_shard, write_shard
+from multispace.data.cache.format.shard import open_shard, write_shard
 from multispace.errors import DamagedFileError
 
 

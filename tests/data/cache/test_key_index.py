@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multispace.data.cache import key_index
+from multispace.data.cache.format.keys import check_key_list, check_keys, format_key_list
 from multispace.data.cache.key_index import KeyIndex
-from multispace.data.cache.keys import check_key_list, check_keys, format_key_list
 
 keys = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=6)
 

@@ -15,7 +15,7 @@ from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, append, assert_whole, put_text, vectors
 from support.version_1 import to_version_1
 
-from multispace.data.cache.listed_file import read_entry
+from multispace.data.cache.format.listed_file import read_entry
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.verify import verify_cache

@@ -16,7 +16,7 @@ from support.version_1 import to_version_1
 
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
-from multispace.data.maintenance.vector_import import ImportOptions, import_features
+from multispace.data.external_vectors.vector_import import ImportOptions, import_features
 from multispace.model.backbone.resnet import load_backbone
 from multispace.model.backbone.torchvision_compat import models
 

@@ -29,10 +29,10 @@ from support.version_1 import to_version_1
 
 from multispace.data.cache import writer as writer_module
 from multispace.data.cache.conversion import with_keys
-from multispace.data.cache.listed_file import write_named
-from multispace.data.cache.manifest import write_manifest
+from multispace.data.cache.format.listed_file import write_named
+from multispace.data.cache.format.manifest import write_manifest
+from multispace.data.cache.format.shard import write_shard
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import write_shard
 from multispace.data.cache.writer import check_split_name, write_cache
 from multispace.data.maintenance.differences import compare_caches
 from multispace.data.maintenance.verify import verify_cache
@@ -368,19 +368,21 @@ def test_opening_names_a_damaged_shard_and_changes_nothing(root, damage):
     damage(bad)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     message = f"{bad}: .*; run `multispace cache repair {root}`"
-    reads = [lambda root: Cache.open(root).features(KEYS), lambda root: Cache.open(root).shards]
-    if damage is not flip:  # opening to write reads keys and no vectors
-        reads.append(settle)
-    else:
-        settle(root)
-    for act in reads:
+    for act in (
+        settle,
+        lambda root: Cache.open(root).features(KEYS),
+        lambda root: Cache.open(root).shards,
+    ):
         with pytest.raises(DamagedFileError, match=message):
             act(root)
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_opening_to_write_reads_no_vectors(root, monkeypatch):
-    make_cache(root)
+def test_opening_to_write_parses_no_vectors_and_hashes_only_small_caches(root, monkeypatch):
+    flip(root / make_cache(root).manifest.shards[1].file)
+    with pytest.raises(DamagedFileError):
+        settle(root)
+    monkeypatch.setattr("multispace.data.cache.unlisted.MAX_HASHED", 1000)
     monkeypatch.setattr(h5py, "File", lambda *_: pytest.fail("opened"))
     with write_cache(root) as writer:
         assert list(writer.digests) == KEYS
@@ -592,7 +594,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.differences import compare_caches
 from multispace.data.maintenance.merge import merge_caches
-from multispace.data.maintenance.vector_export import export_features
+from multispace.data.external_vectors.vector_export import export_features
 from multispace.data.maintenance.verify import verify_cache
 from multispace.pipeline.repair import repair
 

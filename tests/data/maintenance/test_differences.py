@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from support.rows import CAPTIONS, KEYS, SPEC, append, digests, make_cache, put_text, vectors
 
+from multispace.data.cache.format.spec import IMPORTED_UNSEEN
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.spec import IMPORTED_UNSEEN
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance import differences as compare
 from multispace.data.maintenance.differences import compare_caches

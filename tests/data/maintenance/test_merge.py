@@ -15,7 +15,7 @@ from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, digests, pu
 from support.rows import make_cache as make_whole_cache
 
 import multispace.data.cache.reader
-from multispace.data.cache.manifest import Manifest, write_manifest
+from multispace.data.cache.format.manifest import Manifest, write_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.merge import ConflictError, merge_caches

@@ -21,15 +21,15 @@ from support.rows import (
 )
 from support.version_1 import to_version_1
 
-from multispace.data.cache import listed_file
-from multispace.data.cache.encoded_captions import captions_bytes
 from multispace.data.cache.feature_rows import non_finite_rows
-from multispace.data.cache.listed_file import UNLINK_HINT, describe, write_named
-from multispace.data.cache.manifest import Manifest, write_manifest
-from multispace.data.cache.manifest_reader import is_other_version
+from multispace.data.cache.format import listed_file
+from multispace.data.cache.format.listed_file import UNLINK_HINT, describe, write_named
+from multispace.data.cache.format.manifest import Manifest, write_manifest
+from multispace.data.cache.format.manifest_reader import is_other_version
+from multispace.data.cache.format.shard import write_shard
 from multispace.data.cache.reader import Cache
-from multispace.data.cache.shard import write_shard
 from multispace.data.cache.writer import write_cache
+from multispace.data.captions.encoded_captions import captions_bytes
 from multispace.data.maintenance.verify import Fault, verify_cache
 from multispace.errors import CacheError, ShardError
 

@@ -20,10 +20,10 @@ from support.paths import ROOT
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
 from support.version_1 import to_version_1
 
-from multispace.data.cache import listed_file, manifest_reader
-from multispace.data.cache.listed_file import Entry, write_named
-from multispace.data.cache.manifest import write_manifest
-from multispace.data.cache.manifest_reader import read_manifest
+from multispace.data.cache.format import listed_file, manifest_reader
+from multispace.data.cache.format.listed_file import Entry, write_named
+from multispace.data.cache.format.manifest import write_manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
 from multispace.data.maintenance.verify import verify_cache

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 from support.rows import assert_whole, make_cache
 
-from multispace.data.cache.manifest_reader import read_manifest
+from multispace.data.cache.format.manifest_reader import read_manifest
 from multispace.data.remote import store as store_module
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push

@@ -7,7 +7,7 @@ from support.options import used_by
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from multispace.data.cache.vocabulary import UNK
+from multispace.data.captions.vocabulary import UNK
 from multispace.errors import ModelError, OptionError
 from multispace.model import options, systems
 from multispace.model.beam_search import Marks, beam

@@ -3,7 +3,7 @@ import pytest
 import torch
 from support.options import used_by
 
-from multispace.data.cache.vocabulary import build_vocabulary
+from multispace.data.captions.vocabulary import build_vocabulary
 from multispace.errors import OptionError
 from multispace.model.options import SystemOptions, check_single_caption
 from multispace.model.systems import build

@@ -133,7 +133,8 @@ def test_stopped_killed_and_resumed_it_is_the_same_run(cache, together, tmp_path
         return launch(script, "train", "multispace", "--config", config, "--run", chosen.run, *more)
 
     stopped = hit("SIGTERM", 7)  # one rank alone hears it: all stop at the same step
-    assert stopped.stderr.count("stopped by SIGTERM after step 8; go on with") == 1, stopped.stderr
+    message = "stopped by SIGTERM after step 8; the checkpoint is saved; continue with"
+    assert stopped.stderr.count(message) == 1, stopped.stderr
     assert step_of(chosen.run) == 8
     killed = hit("SIGKILL", 10, "--resume")
     (line,) = [line for line in killed.stderr.splitlines() if line.startswith("error: ")]

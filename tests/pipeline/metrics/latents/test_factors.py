@@ -9,9 +9,9 @@ from support.options import used_by
 
 from multispace.cli import main
 from multispace.data.annotations import CaptionedImage
-from multispace.data.cache.encoded_captions import encode_captions
-from multispace.data.cache.vocabulary import build_vocabulary
 from multispace.data.cache.writer import write_cache
+from multispace.data.captions.encoded_captions import encode_captions
+from multispace.data.captions.vocabulary import build_vocabulary
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.posterior import Posterior
 from multispace.pipeline.command_options.train_options import TrainOptions

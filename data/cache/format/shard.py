@@ -1,0 +1,220 @@
+"""A shard: one HDF5 file of pooled feature vectors, each with its image's key and digest.
+
+The layout is plain enough for any HDF5 reader (see docs/feature-cache.md): three contiguous,
+uncompressed datasets and four attributes. A shard is checked against its digest before the
+HDF5 library sees it, and its structure is checked before any array is read; all of that happens
+through one descriptor.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from multispace.data.cache.feature_rows import FeatureRows, non_finite_rows
+from multispace.data.cache.format.canonical_json import canonical_json
+from multispace.data.cache.format.hdf5 import (
+    attribute,
+    fixed_text,
+    open_hdf5,
+    plain_dataset,
+    read_text,
+    set_text_attribute,
+    text_attribute,
+)
+from multispace.data.cache.format.keys import check_keys
+from multispace.data.cache.format.listed_file import CheckedFile, Entry
+from multispace.data.cache.format.spec import FeatureSpec
+from multispace.data.files import atomic_write
+from multispace.errors import DamagedFileError, DataError, ShardError, brief
+from multispace.version import package_version
+
+FORMAT_VERSION = 2  # 1 has another fingerprint
+
+_NAMES = {"features", "key", "image_sha256"}
+_HINT = "fetch the cache again, or run `multispace cache repair` on it"
+
+
+@dataclass(frozen=True)
+class ShardEntry(Entry):
+    """A shard as the manifest lists it, with its key list and the type of its vectors.
+
+    Version 1 of the format lists neither.
+    """
+
+    rows: int
+    keys: Entry | None = None
+    dtype: str | None = None
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The entry as the manifest has it, canonical JSON."""
+        return canonical_json(asdict(self))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An opened shard: keys and digests in memory, vectors read from the file when used.
+
+    ``image_sha256`` is uint8 (N, 32); ``features`` is float16 or float32 (N, D).
+    """
+
+    path: Path
+    spec: FeatureSpec
+    keys: tuple[str, ...]
+    image_sha256: np.ndarray
+    features: FeatureRows
+
+
+def write_shard(
+    folder: Path,
+    number: int,
+    spec: FeatureSpec,
+    keys: Sequence[str],
+    image_sha256: np.ndarray,
+    features: np.ndarray,
+) -> ShardEntry:
+    """Write vectors as the shard ``number`` under ``folder`` and return its manifest entry.
+
+    :param image_sha256: uint8 (N, 32), digests of the images' bytes
+    :param features: (N, D) in any float type; stored in ``spec.dtype``
+    :raises ShardError: a vector is not finite or does not fit the storage type, or a key is not
+        one that can be stored.
+    """
+    shapes = (len(keys), spec.dimension), (len(keys), 32)
+    if not keys or (features.shape, image_sha256.shape) != shapes:
+        raise ShardError(
+            f"{len(keys)} keys, digests {image_sha256.shape} and features {features.shape} do not "
+            f"belong together; the spec says {spec.dimension} numbers a vector",
+            where=f"shard {number}",
+        )
+    try:
+        check_keys(keys)
+    except ValueError as error:
+        raise ShardError(str(error), where=f"shard {number}") from error
+    with np.errstate(over="ignore"):  # overflows are named below
+        rows = features.astype(spec.dtype)
+    if (bad := non_finite_rows(rows)).size:
+        raise ShardError(
+            f"its vector is not finite in {spec.dtype}",
+            where=keys[bad[0]],
+            hint="use --dtype float32, or check the weights",
+        )
+    content = _shard_bytes(spec, keys, image_sha256, rows)
+    digest = hashlib.sha256(content).hexdigest()
+    path = folder / f"{number:05d}-{digest[:8]}.h5"
+    with atomic_write(path) as out:
+        out.write(content)
+    return ShardEntry(
+        f"{folder.name}/{path.name}", digest, len(content), len(keys), None, spec.dtype
+    )
+
+
+def _shard_bytes(
+    spec: FeatureSpec, keys: Sequence[str], image_sha256: np.ndarray, rows: np.ndarray
+) -> bytes:
+    text = fixed_text(keys)
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.create_dataset("features", data=rows)
+        file.create_dataset("key", data=text, dtype=text.dtype)
+        file.create_dataset("image_sha256", data=image_sha256.astype(np.uint8))
+        file.attrs["format_version"] = FORMAT_VERSION
+        set_text_attribute(file, "spec", json.dumps(spec.to_json(), sort_keys=True))
+        set_text_attribute(file, "fingerprint", spec.fingerprint)
+        set_text_attribute(file, "package_version", package_version())
+    return memory.getvalue()
+
+
+def open_shard(root: Path, entry: ShardEntry) -> Shard:
+    """Open a listed shard: check its bytes, its structure, and what the manifest says of it.
+
+    :raises DamagedFileError: the bytes are not those that the manifest lists.
+    :raises ShardError: the file does not keep to the format.
+    """
+    shard = read_shard(root, entry)
+    if len(shard.keys) != entry.rows:
+        raise ShardError(
+            f"{len(shard.keys)} rows, the manifest says {entry.rows}", where=shard.path, hint=_HINT
+        )
+    if entry.dtype not in (None, shard.spec.dtype):
+        raise ShardError(
+            f"{shard.spec.dtype} vectors, the manifest says {entry.dtype}",
+            where=shard.path,
+            hint=_HINT,
+        )
+    return shard
+
+
+def read_shard(root: Path, entry: Entry) -> Shard:
+    """Open a shard whose number of rows is not known; see :func:`open_shard`.
+
+    :raises DamagedFileError: the bytes are not those of ``entry``.
+    :raises ShardError: the file does not keep to the format.
+    """
+    file = CheckedFile(root, entry)
+    try:
+        with file.open() as opened, open_hdf5(opened) as content:
+            return _read(content, file)
+    except DamagedFileError:
+        raise
+    except DataError as error:
+        raise ShardError(brief(error), where=file.path, hint=_HINT) from error
+
+
+def _read(file: h5py.File, source: CheckedFile) -> Shard:
+    """Check the structure of an opened shard and read all but its vectors.
+
+    :raises DataError: the file does not keep to the format.
+    """
+    size = source.entry.bytes
+    if set(file) != _NAMES:
+        raise DataError(f"holds {sorted(file)}, expected {sorted(_NAMES)}")
+    features, key, image_sha256 = (
+        plain_dataset(file, name, size) for name in ("features", "key", "image_sha256")
+    )
+    spec = _read_spec(file)
+    dtype = np.dtype(spec.dtype)
+    rows = key.size
+    if not rows or key.shape != (rows,):
+        raise DataError(f"key has shape {key.shape}, expected (N,)")
+    # By HDF5's own type: numpy has no name for every float that HDF5 knows.
+    if features.id.get_type() != h5py.h5t.py_create(dtype):
+        raise DataError(f"features are not the {dtype} that the spec says")
+    if features.shape != (rows, spec.dimension):
+        raise DataError(f"features are {features.shape}, not ({rows}, {spec.dimension})")
+    if image_sha256.dtype != np.uint8 or image_sha256.shape != (rows, 32):
+        raise DataError(
+            f"image_sha256 is {image_sha256.dtype} {image_sha256.shape}, not uint8 ({rows}, 32)"
+        )
+    keys = read_text(key, "key")
+    try:
+        check_keys(keys)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    held = FeatureRows(source, features.id.get_offset(), (rows, spec.dimension), dtype)
+    return Shard(source.path, spec, keys, image_sha256[()], held)
+
+
+def _read_spec(file: h5py.File) -> FeatureSpec:
+    version = int(attribute(file, "format_version", "iu"))
+    if version not in (1, FORMAT_VERSION):
+        raise DataError(
+            f"format version {version}, this software reads 1 and {FORMAT_VERSION}: update it"
+        )
+    try:
+        value: Any = json.loads(text_attribute(file, "spec"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"attribute spec is not JSON ({error})") from error
+    spec = FeatureSpec.from_json(value, "attribute spec")
+    fingerprint = spec.fingerprint_1 if version == 1 else spec.fingerprint
+    if text_attribute(file, "fingerprint") != fingerprint:
+        raise DataError("the fingerprint does not belong to the spec beside it")
+    return spec

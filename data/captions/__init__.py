@@ -1,0 +1,1 @@
+"""Captions as a cache stores them: the vocabulary and encoded captions."""

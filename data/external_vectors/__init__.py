@@ -1,0 +1,1 @@
+"""Feature vectors in the files of other software: import and export."""
