@@ -135,8 +135,8 @@ class Evaluation:
 def evaluate(options: EvaluateOptions) -> Evaluation:
     """Caption and score every image of a split that has a vector.
 
-    Writes a folder in ``RUN/evaluation/``, whole or not at all: ``SPLIT/`` with the default
-    options, ``SPLIT-last/`` for the last checkpoint, and another folder for other options; see
+    Writes a folder in ``RUN/evaluation/``, whole or not at all: ``SPLIT/``, or ``SPLIT-last/`` for
+    the last checkpoint, or another folder if that one has an evaluation with other options; see
     :mod:`multispace.pipeline.runs.evaluation_folder`.
 
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.

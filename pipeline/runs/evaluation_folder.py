@@ -1,9 +1,11 @@
 """The folder of one evaluation: its name, its files, and the record of how it was made.
 
-``RUN/evaluation/`` has a folder for each thing that was asked of ``evaluate``. The evaluation
-with the default options is ``SPLIT/``, that of the last checkpoint ``SPLIT-last/``; options with
-other values follow the name, as in ``test,beam=1,samples=20/``. A folder appears whole by a
-rename, and ``evaluation.json`` holds the SHA-256 of each of its files.
+``RUN/evaluation/`` has a folder for each thing that was asked of ``evaluate``. The first
+evaluation of a split is ``SPLIT/``, that of the last checkpoint ``SPLIT-last/``. One with other
+options gets a folder of its own, whose name lists them: ``test,beam=1,samples=20/``. The default
+options always get ``SPLIT/``; an evaluation with other options that is there moves to its own
+name. A folder appears whole by a rename, and ``evaluation.json`` holds the SHA-256 of each of its
+files.
 """
 
 import hashlib

@@ -18,6 +18,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     REPLACED,
     SCORES,
     Record,
+    base_name,
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.runs.run_lock import RunLock, check_no_link
@@ -64,7 +65,7 @@ def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -
         for name, content in {**contents, **last}.items():
             write_synced(partial / name, content)
         sync_folder(partial)
-        return _put(root, partial, record.folder_name)
+        return _put(root, partial, record)
 
 
 def _recover(root: Path) -> None:
@@ -79,17 +80,30 @@ def _recover(root: Path) -> None:
             os.rename(replaced, folder)
 
 
-def _put(root: Path, partial: Path, name: str) -> Path:
+def _place(root: Path, record: Record) -> Path:
+    """Return the folder of an evaluation: the plain one if it is free, or holds the same request.
+
+    An evaluation with the default options always gets the plain folder.
+    """
+    plain = root / base_name(record.split, record.checkpoint)
+    own = root / record.folder_name
+    if plain.is_dir():
+        return plain if _own_name(plain) == own.name else own
+    return own if os.path.lexists(plain) or own.exists() else plain
+
+
+def _put(root: Path, partial: Path, record: Record) -> Path:
     """Rename ``partial`` to its place; what was there moves or is removed after that."""
-    folder, replaced = root / name, root / f"{REPLACED}{name}"
+    folder = _place(root, record)
+    replaced = root / f"{REPLACED}{folder.name}"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise PipelineError(
             "is not a folder; the evaluation is not written", where=folder, hint="move it away"
         )
     if folder.is_dir():
         other = _own_name(folder)
-        if other != name and not (root / other).exists():
-            os.rename(folder, root / other)  # earlier versions wrote every request here
+        if other != record.folder_name and not (root / other).exists():
+            os.rename(folder, root / other)  # another request, which came first
         else:
             os.rename(folder, replaced)
     os.rename(partial, folder)

@@ -151,7 +151,7 @@ def test_what_is_missing_or_damaged_is_said_with_the_hint(tmp_path):
     with pytest.raises(PipelineError, match=r"scores\.json: not JSON .*; run `multispace evaluate"):
         compare(ask(run))
     sampled = write(tmp_path / "l", system="latent", record={"samples": 5})
-    add(sampled / "evaluation" / "test,samples=5", diversity={"captions": {}})
+    add(place(sampled), diversity={"captions": {}})
     with pytest.raises(PipelineError, match=r"diversity\.json: captions lacks .distinct_share"):
         compare(ask(sampled))
 
@@ -212,7 +212,7 @@ def test_an_evaluation_can_be_named_in_place_of_its_run(tmp_path):
 
 def test_evaluations_of_earlier_versions_are_read(tmp_path):
     run = write(tmp_path / "a", system="latent", record={"samples": 5})
-    old = (run / "evaluation" / "test,samples=5").rename(place(run))
+    old = place(run)
     record = json.loads((old / "evaluation.json").read_text())
     for name in ("files", "sample_meteor", "importance_samples"):
         del record[name]

@@ -39,7 +39,7 @@ def evaluated(tmp_path_factory):
     run = write(tmp_path_factory.mktemp("tampered") / "run", record={"samples": 3})
     said = dict.fromkeys(range(IMAGES), "a red bus")
     add(
-        run / "evaluation" / "test,samples=3",
+        run / "evaluation" / "test",
         captions=[{"image_id": i, "caption": text} for i, text in said.items()],
         samples=[{"image_id": i, "captions": [text] * 3} for i, text in said.items()],
         attributes=attribute_scores({i: [text] for i, text in said.items()}, said),
@@ -111,7 +111,7 @@ def test_the_page_is_made_where_nothing_is_tampered_with(evaluated, tmp_path):
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_value_of_another_type_is_refused_or_read(evaluated, tmp_path_factory, data):
-    folder = evaluated / "evaluation" / "test,samples=3"
+    folder = evaluated / "evaluation" / "test"
     name = data.draw(st.sampled_from((*NAMES, "evaluation")))
     kept = {file: (folder / file).read_bytes() for file in (f"{name}.json", "evaluation.json")}
     document = json.loads(kept[f"{name}.json"])
@@ -159,7 +159,7 @@ def test_text_in_place_of_a_number_of_the_log_is_refused(evaluated, tmp_path):
 
 @pytest.mark.parametrize("name", [*NAMES, "evaluation"])
 def test_a_document_that_is_too_deep_is_refused(evaluated, tmp_path, name):
-    folder = evaluated / "evaluation" / "test,samples=3"
+    folder = evaluated / "evaluation" / "test"
     kept = {file: (folder / file).read_bytes() for file in (f"{name}.json", "evaluation.json")}
     try:
         if name == "evaluation":

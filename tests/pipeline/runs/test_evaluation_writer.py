@@ -84,12 +84,15 @@ def test_the_same_request_replaces_an_evaluation_and_keeps_what_is_not_its_own(t
     assert {path.name for path in folder.parent.iterdir()} == {"test", ".lock"}
 
 
-def test_an_evaluation_of_an_earlier_version_moves_to_the_name_of_its_request(tmp_path):
-    folder = write(tmp_path, record={"samples": 9}) / "evaluation" / "test,samples=9"
-    old = folder.rename(place(tmp_path))
-    before = content(old)
+def test_the_first_evaluation_has_the_plain_folder_and_the_default_one_takes_it(tmp_path):
+    before = content(place(write(tmp_path, record={"samples": 9})))
+    write(tmp_path, noise=2, record={"beam": 1})
+    assert content(place(tmp_path)) == before
+    write(tmp_path, record={"samples": 9})
+    names = {path.name for path in (tmp_path / "evaluation").iterdir()}
+    assert names == {"test", "test,beam=1", ".lock"}
     write(tmp_path, noise=3)
-    assert content(folder) == before
+    assert content(tmp_path / "evaluation" / "test,samples=9") == before
     assert json.loads((place(tmp_path) / "evaluation.json").read_text())["samples"] == 0
 
 
