@@ -58,7 +58,7 @@ def read(run: Path, checkpoint: str = "best"):
 def test_evaluation_is_written_whole_and_scores_again_alike(folder):
     result = evaluate(ask(folder, "multispace", samples=3))
     written = result.folder
-    assert written.name == "test,samples=3,metrics=rouge+cider"
+    assert result.record.folder_name == "test,samples=3,metrics=rouge+cider"
     captions = json.loads((written / "captions.json").read_text())
     assert [entry["caption"] for entry in captions] == list(result.captions)
     assert len(captions) == SPLITS["test"] == len(result.scores.per_image)
@@ -362,7 +362,7 @@ def test_base_has_samples_of_words(folder):
     asked = ask(folder, samples=3, temperature=1.2, top_p=0.9, seed=2)
     found = evaluate(asked)
     name = "test,samples=3,temperature=1.2,top-p=0.9,metrics=rouge+cider,seed=2"
-    assert found.folder.name == name
+    assert found.record.folder_name == name
     record = json.loads((found.folder / "evaluation.json").read_text())
     assert (record["temperature"], record["top_p"], record["samples"]) == (1.2, 0.9, 3)
     assert read_evaluation(found.folder, "test", "best").record == found.record
@@ -383,7 +383,7 @@ def test_base_has_samples_of_words(folder):
 @pytest.mark.parametrize("way", ["consensus", "categories"])
 def test_a_consensus_can_be_the_single_caption(folder, way):
     found = evaluate(ask(folder, "multispace", single_caption=way, seed=4))
-    assert f"single-caption={way}" in found.folder.name
+    assert f"single-caption={way}" in found.record.folder_name
     assert f"beam 5, captions from {way}: " in found.render()
     assert (found.record.single_caption, found.record.captions_from) == (way, way)
     assert read_evaluation(found.folder, "test", "best").record == found.record
@@ -410,7 +410,7 @@ def test_a_run_records_how_its_single_captions_are_made(folder, tmp_path):
     assert json.loads((run / "config.json").read_text())["system"]["single_caption"] == "left-out"
     asked = EvaluateOptions(run, folder / "cache", "test", metrics=NO_JAVA)
     usual = evaluate(asked)
-    assert usual.folder.name == "test,metrics=rouge+cider"
+    assert usual.folder.name == "test"
     assert (usual.record.single_caption, usual.record.captions_from) == (None, "left-out")
     same = evaluate(replace(asked, single_caption="left-out"))
     assert (same.folder, same.captions) == (usual.folder, usual.captions)
