@@ -127,7 +127,7 @@ def test_evaluate_writes_and_prints_what_latents_tell_of_factors(tmp_path):
                  "--device", "cpu"]  # fmt: skip
         result = CliRunner().invoke(main, asked)
         assert result.exit_code == 0, result.output
-        written = run / "evaluation" / "test,metrics=cider" / "disentanglement.json"
+        written = run / "evaluation" / "test" / "disentanglement.json"
         assert written.exists() == (system == "multispace")
     assert "probe of z" in result.stdout
     assert "shuffling z costs" in result.stdout
