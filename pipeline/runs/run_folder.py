@@ -68,11 +68,7 @@ CONFIG_FORMAT = DocumentFormat(
     Object(
         {
             "options": MapOf(_VALUE, max_items=1000),
-            "system": Object(
-                optional={
-                    f.name: _SIZES.get(f.name) or _OF_TYPE[f.type] for f in fields(SystemOptions)
-                }
-            ),
+            "system": Object(optional=_SYSTEM),
             "feature_spec": Object(others=Kind()),  # FeatureSpec.from_json checks it
             "fingerprint": _DIGEST,
             "vocabulary_digest": _DIGEST,
