@@ -43,7 +43,7 @@ class SystemKind:
 # Parts of systems. An option that belongs to a part is refused for systems without the part.
 Z, C, CONDITIONAL, NOUNS = "z", "c", "conditional prior", "noun clusters"
 ANNEALED, CAPACITY_Z, CAPACITY_C = "annealed KL", "capacity of z", "capacity of c"
-LATENT_DROPOUT = "latent dropout"
+LATENT_DROPOUT, CAPTION_C = "latent dropout", "posterior of c that reads the caption"
 
 # A new system is one entry here, and one in the registry of `multispace.model.systems`.
 SYSTEM_KINDS = {
@@ -65,11 +65,11 @@ SYSTEM_KINDS = {
     ),
     "joint": SystemKind(
         "like multispace, but q(c) reads the caption and p(c) is learned",
-        frozenset({Z, C, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
+        frozenset({Z, C, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT, CAPTION_C}),
     ),
     "joint-cvae": SystemKind(
         "like joint, but q(z) also reads the caption and the decoder also reads the image",
-        frozenset({Z, C, CONDITIONAL, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT}),
+        frozenset({Z, C, CONDITIONAL, CAPACITY_Z, CAPACITY_C, LATENT_DROPOUT, CAPTION_C}),
     ),
 }
 SYSTEMS = tuple(SYSTEM_KINDS)
@@ -122,6 +122,14 @@ class ModelOptions:
     categories: tuple[int, ...] = option_by_system(
         "Sizes of the categorical latent variables: 128, 16x8 (eight of 16) or 10,4.", (128,),
         {"joint": (16,) * 8}, metavar="SIZES", users=users(C), group=SPACE, common=True,
+    )  # fmt: skip
+    prior_c: str = option(
+        "Prior of c: p(c | v), learned with the system, or uniform.", "learned",
+        choices=("learned", "uniform"), users=users(CAPTION_C), group=SPACE,
+    )  # fmt: skip
+    scale_c: float | None = option(
+        "Factor on the one-hot vectors of c that the decoder reads.", None, exclusive_min=0,
+        users=users(C), group=SPACE, default_text="square root of the number of categories",
     )  # fmt: skip
     latent_dropout: float = option(
         "Fraction of training captions for which c is replaced by zeros; in joint-cvae, z and c.",

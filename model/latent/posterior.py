@@ -19,14 +19,14 @@ class Posterior:
     z, for which the KL is the same; :meth:`condition` maps z back.
 
     :meth:`condition` multiplies the one-hot vector of a variable with K categories by sqrt(K).
-    Its entries then have a mean square of 1, like those of z. Without this factor the decoder
-    learns to read c so much later than z that it ignores c.
+    Its entries then have a mean square of 1, like those of z. ``scale_c`` replaces this factor.
 
     :param z: q(z), (B, D)
     :param c: q(c), (B, sum of sizes)
     :param center: mean of the prior of z, (B, D); None for 0
     :param std: std of the prior of z
     :param image: vector that the decoder reads in addition to the latents, (B, P)
+    :param scale_c: factor on the one-hot vectors; None for sqrt(K)
     """
 
     z: DiagonalGaussian | None = None
@@ -34,18 +34,20 @@ class Posterior:
     center: Tensor | None = None
     std: float = 1.0
     image: Tensor | None = None
+    scale_c: float | None = None
 
     def condition(self, latents: Tensor) -> Tensor:
         """Return the decoder's condition for given latents.
 
         :param latents: [z ; c], (B, L)
-        :returns: [z ; sqrt(K) c ; image], (B, C)
+        :returns: [z ; scale c ; image], (B, C)
         """
         sizes = self.c.sizes if self.c else []
         z, *variables = latents.split([latents.shape[-1] - sum(sizes), *sizes], dim=-1)
         if self.center is not None:
             z = self.center + self.std * z
-        parts = [z, *(size**0.5 * c for size, c in zip(sizes, variables, strict=True))]
+        scales = [size**0.5 if self.scale_c is None else self.scale_c for size in sizes]
+        parts = [z, *(scale * c for scale, c in zip(scales, variables, strict=True))]
         return torch.cat(parts if self.image is None else [*parts, self.image], dim=-1)
 
     def relaxed_latents(self, temperature: float, partition: Partition = WHOLE) -> Tensor:
@@ -106,6 +108,7 @@ class Posterior:
             center=None if self.center is None else self.center[rows],
             std=self.std,
             image=None if self.image is None else self.image[rows],
+            scale_c=self.scale_c,
         )
 
     @classmethod
@@ -125,6 +128,7 @@ class Posterior:
             joined([p.center for p in parts]),
             parts[0].std,
             joined([p.image for p in parts]),
+            parts[0].scale_c,
         )
 
 

@@ -12,31 +12,34 @@ from multispace.model.systems.layers import feature_layer, gaussian_layer
 
 
 class CaptionCategories(nn.Module):
-    """The posterior q(c | w) and the learnt prior p(c | v) of the categorical variables.
+    """The posterior q(c | w) and the prior p(c | v) of the categorical variables.
 
     The logits of q(c | w) are sums over the caption's words, BOS and EOS not included, of a
     learnt table. The table starts with entries from N(0, 1): captions are random, sharply
     separated cells at first, so that c carries information from the first step on. The logits of
-    p(c | v) are linear in the features.
+    p(c | v) are linear in the features; with ``--prior-c uniform`` the prior ignores the image.
     """
 
     def __init__(self, options: SystemOptions) -> None:
         super().__init__()
         self.sizes = options.categories
         self.table = nn.Embedding(options.words, sum(self.sizes))
-        self.prior = feature_layer(options, sum(self.sizes))
+        learned = options.prior_c == "learned"
+        self.prior = feature_layer(options, sum(self.sizes)) if learned else None
 
     def forward(self, standard: Tensor, words: Words | None = None) -> Categoricals:
         """Return q(c | w) with the prior p(c | v); without captions, p(c | v) for both.
 
         :param standard: standardised features, (B, D)
         """
-        prior = self.prior(standard).float()  # (B, sum of sizes)
+        prior = None if self.prior is None else self.prior(standard).float()  # (B, sum of sizes)
+        zeros = standard.new_zeros(len(standard), sum(self.sizes), dtype=torch.float32)
         if words is None:
-            return Categoricals.from_parameters(prior, self.sizes, prior)
+            logits = zeros if prior is None else prior
+            return Categoricals.from_parameters(logits, self.sizes, prior)
         captions = words.batch_sizes[0]
         of_words = self.table(words.inputs[captions:]).float()  # without BOS, (N - B, sizes)
-        logits = torch.zeros_like(prior).index_add(0, words.captions()[captions:], of_words)
+        logits = zeros.index_add(0, words.captions()[captions:], of_words)
         return Categoricals.from_parameters(logits, self.sizes, prior)
 
 
@@ -63,4 +66,5 @@ class Joint(CapacityControlled):
         return Posterior(
             z=DiagonalGaussian.from_parameters(self.z_parameters(standard)),
             c=self.categories(standard, words),
+            scale_c=self.options.scale_c,
         )

@@ -31,4 +31,5 @@ class JointCVAE(Conditional, CapacityControlled):
             z=self.gaussian(standard, words),
             c=self.categories(standard, words),
             image=self.embed(standard),
+            scale_c=self.options.scale_c,
         )

@@ -29,4 +29,5 @@ class Multispace(CapacityControlled):
         return Posterior(
             z=DiagonalGaussian.from_parameters(self.z_parameters(standard)),
             c=Categoricals.from_parameters(self.c_parameters(standard), self.options.categories),
+            scale_c=self.options.scale_c,
         )

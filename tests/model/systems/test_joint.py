@@ -199,3 +199,26 @@ def test_c_tells_which_of_the_captions_of_an_image_is_meant(name):
     assert swapped > 3
     assert left_out == pytest.approx(math.log(2), abs=0.15)
     assert posterior.kl_c().item() == pytest.approx(math.log(2), abs=0.2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_uniform_prior_of_c_ignores_the_image(name, features, words):
+    system = make(name, prior_c="uniform")
+    c = system.posterior(features).c
+    for log_p, size in zip(c.log_probabilities, SIZES, strict=True):
+        torch.testing.assert_close(log_p, torch.full((3, size), -math.log(size)))
+    read = system.posterior(features, words).c
+    entropy = [Categorical(logits=log_q).entropy() for log_q in read.log_probabilities]
+    expected = sum(math.log(size) - h for size, h in zip(SIZES, entropy, strict=True))
+    torch.testing.assert_close(read.kl().sum(-1), expected)
+    assert not [key for key in system.state_dict() if key.startswith("categories.prior")]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "multispace"])
+def test_the_decoder_reads_c_times_its_scale(name, features):
+    used, expected = make(name, scale_c=0.25), [0.25, 0.25]
+    usual, by_size = make(name), [size**0.5 for size in SIZES]
+    for system, scales in ((used, expected), (usual, by_size)):
+        c = system.condition(features)[:, Z : Z + C].split(SIZES, -1)
+        for part, scale in zip(c, scales, strict=True):
+            torch.testing.assert_close(part.amax(-1), torch.full((3,), scale))
