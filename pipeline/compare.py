@@ -13,6 +13,7 @@ from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
+from multispace.pipeline.metrics.content.attributes import OBJECTS_ROW
 from multispace.pipeline.metrics.samples import diversity
 from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS
@@ -30,6 +31,16 @@ CHECKPOINTS = {"best": ("best",), "last": ("last",), "both": ("best", "last")}
 INTERVALS = (
     "intervals: 95 %, percentiles of {resamples} resamples of {images} images, the same for "
     "all, and of the seeds of each system; BLEU and METEOR are recomputed from summed statistics"
+)
+CONTENT = "objects and attributes"
+CONTENT_COLUMNS = {  # the class whose counts are divided, and which two
+    f"{kind} {rate}": (kind, parts)
+    for kind in (OBJECTS_ROW, "colour", "number")
+    for rate, parts in (("precision", (1, 0)), ("recall", (3, 2)))
+}
+CONTENT_NOTE = (
+    "objects and attributes: precision is the fraction of those named in captions that are right, "
+    "the rest of the objects being hallucinated; recall that of those agreed on by the references"
 )
 ONE_SEED = "intervals of a system with one seed cover the choice of images, not of the seed"
 FEW_SEEDS = "a bootstrap over n seeds understates their variance by a factor of (n - 1)/n"
@@ -170,6 +181,14 @@ def compare_groups(
         sections.append(_section(title, diversity.COLUMNS, sampled, _diversity, options))
     elif counts:
         notes.append(f"samples per image are {sorted(counts)}: diversity does not compare")
+    stated = {
+        name: members
+        for name, members in groups.items()
+        if all(run.scored.facts is not None for run in members)
+    }
+    if stated:
+        sections.append(_section(CONTENT, tuple(CONTENT_COLUMNS), stated, _content, options))
+        notes.append(CONTENT_NOTE)
     return Comparison(
         split=options.split,
         images=images,
@@ -215,6 +234,19 @@ def _diversity(run: EvaluatedRun) -> Callable[[Floats], Floats]:
     values = run.scored.samples
     assert values is not None  # only runs with samples are asked
     return lambda weights: weights @ values / weights.sum(-1, keepdims=True)
+
+
+def _content(run: EvaluatedRun) -> Callable[[Floats], Floats]:
+    facts = run.scored.facts
+    assert facts is not None  # only runs with counts are asked
+    none = np.zeros((run.scored.record.images, 4))
+
+    def rates(weights: Floats) -> Floats:
+        sums = {kind: weights @ facts.get(kind, none) for kind, _ in CONTENT_COLUMNS.values()}
+        parts = [(sums[kind][:, a], sums[kind][:, b]) for kind, (a, b) in CONTENT_COLUMNS.values()]
+        return np.stack([part / np.maximum(whole, 1) for part, whole in parts], axis=-1)
+
+    return rates
 
 
 def _section(

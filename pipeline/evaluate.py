@@ -91,7 +91,7 @@ class Evaluation:
             "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
             "latents": self.latents,
             "disentanglement": self.disentanglement,
-            "attributes": self.attributes,
+            "attributes": {k: v for k, v in self.attributes.items() if k != "per_image"},
             "composition": self.composition,
             "folder": str(self.folder),
         }

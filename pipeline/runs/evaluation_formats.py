@@ -128,6 +128,7 @@ LATENTS_KIND = Object(
 )
 
 TALLY = Object({"mentioned": COUNT, "precision": FRACTION, "recall": FRACTION}, others=FRACTION)
+FACT_COUNTS = ListOf(Integer(min=0, max=10**6), min_items=4, max_items=4)
 ATTRIBUTES_KIND = Object(
     {
         "against": NAME,
@@ -136,6 +137,11 @@ ATTRIBUTES_KIND = Object(
         ),
         "attributes": MapOf(TALLY, max_items=100),
         "all": TALLY,
+    },
+    optional={
+        "per_image": ListOf(
+            Object({"image_id": IMAGE_ID, "counts": MapOf(FACT_COUNTS, max_items=100)})
+        )
     },
     others=ANY,
 )

@@ -14,6 +14,7 @@ from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.diversity import COLUMNS
 from multispace.pipeline.runs.evaluation_folder import (
+    ATTRIBUTES,
     DIVERSITY,
     EVALUATIONS,
     NAMES_ON_DISK,
@@ -90,6 +91,7 @@ class Scored:
     images: ImageScores
     captions: dict[str, float]  # CAPTION_COLUMNS of the single captions
     samples: Floats | None  # diversity.COLUMNS of each image's samples (P, 6), where there are any
+    facts: Mapping[str, Floats] | None  # counts of :class:`Tally` by class, (P, 4) each
 
     @property
     def folder(self) -> Path:
@@ -182,11 +184,13 @@ def read_evaluation(folder: Path, split: str, checkpoint: str) -> Scored:
     diversity = files.read(DIVERSITY)
     captions = {name: float(diversity["captions"][name]) for name in CAPTION_COLUMNS}
     samples = _samples(diversity.get("per_image", [])) if record.samples else None
+    facts = _facts(files)
     counts = {record.images, len(images.means), len(images.means if samples is None else samples)}
+    counts |= {len(table) for table in (facts or {}).values()}
     if len(counts) > 1:
         what = f"it says {record.images} images, the other files have {sorted(counts)}"
         raise files.damaged(RECORD, what)
-    return Scored(files, corpus, images, captions, samples)
+    return Scored(files, corpus, images, captions, samples, facts)
 
 
 def _scores(files: EvaluationFiles) -> tuple[ImageScores, dict[str, float]]:
@@ -210,3 +214,15 @@ def _samples(entries: Sequence[Mapping[str, Any]]) -> Floats:
     ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
     rows = [[entry[name] for name in COLUMNS] for entry in ordered]
     return np.array(rows, float).reshape(len(rows), len(COLUMNS))
+
+
+def _facts(files: EvaluationFiles) -> dict[str, Floats] | None:
+    """Return the counts of named objects and attributes; None if an earlier version wrote them."""
+    entries = files.read(ATTRIBUTES).get("per_image") if files.has(ATTRIBUTES) else None
+    if entries is None:
+        return None
+    ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
+    none = [0] * 4
+    kinds = dict.fromkeys(kind for entry in ordered for kind in entry["counts"])
+    rows = {kind: [entry["counts"].get(kind, none) for entry in ordered] for kind in kinds}
+    return {kind: np.array(table, float) for kind, table in rows.items()}

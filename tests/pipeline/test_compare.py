@@ -255,3 +255,52 @@ def test_the_command_prints_text_json_markdown_and_latex(tmp_path):
     assert r"Bleu\_4 & METEOR" in latex
     assert r" $\pm$ " in latex
     assert "choose one" in call("--latex", "--json", status=2).stderr
+
+
+def named(counts: dict[int, dict[str, list[int]]], images: int = 40) -> dict:
+    """Return the content of ``attributes.json`` with counts of some images."""
+    tally = {"mentioned": 0, "precision": None, "recall": None}
+    return {
+        "against": "references",
+        "objects": {**tally, "captions_with_hallucination": None},
+        "attributes": {},
+        "all": tally,
+        "per_image": [
+            {"image_id": image, "counts": counts.get(image, {})} for image in range(images)
+        ],
+    }
+
+
+def test_named_objects_are_compared_by_the_sums_of_their_counts(tmp_path):
+    # mentioned, right, agreed, found
+    few = {image: {"objects": [2, 1, 4, 1]} for image in range(40)}
+    many = {image: {"objects": [4, 3, 4, 2], "colour": [1, 1, 2, 1]} for image in range(40)}
+    runs = [write(tmp_path / "b"), write(tmp_path / "m", system="multispace")]
+    for run, counts in zip(runs, (few, many), strict=True):
+        add(place(run), attributes=named(counts))
+    *_, section = compare(ask(*runs)).sections
+    assert section.title == "objects and attributes"
+    ((_, _, difference),) = section.differences
+    expected = {"objects precision": (0.5, 0.75), "objects recall": (0.25, 0.5),
+                "colour precision": (0, 1), "colour recall": (0, 0.5)}  # fmt: skip
+    for column, (base, multi) in expected.items():
+        assert section.groups["base"][column].mean == base
+        assert section.groups["multispace"][column].mean == multi
+        cell = difference[column]  # the same in each image: no doubt is left
+        assert (cell.mean, cell.low, cell.high) == pytest.approx((multi - base,) * 3)
+
+
+def test_rates_of_named_objects_weight_images_by_their_counts(tmp_path):
+    run = write(tmp_path / "b")
+    counts = {0: {"objects": [9, 0, 0, 0]}, 1: {"objects": [1, 1, 0, 0]}}
+    add(place(run), attributes=named(counts))
+    *_, section = compare(ask(run)).sections
+    assert section.groups["base"]["objects precision"].mean == pytest.approx(0.1)
+
+
+def test_evaluations_without_counts_of_images_have_no_section_of_objects(tmp_path):
+    run = write(tmp_path / "b")
+    content = named({})
+    del content["per_image"]
+    add(place(run), attributes=content)
+    assert [section.title for section in compare(ask(run)).sections] == ["test, 40 images"]

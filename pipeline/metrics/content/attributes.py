@@ -6,7 +6,7 @@ without the instance annotations that CHAIR uses as well.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from multispace.data.language.nouns import OBJECT_OF, OBJECTS
@@ -17,6 +17,7 @@ from multispace.data.shapes.scene import things_of
 
 AGREEMENT = 2  # references that must name a pair for it to count in recall
 TRUE_CLASSES = ("colour", "size", "pattern")  # of generated images
+OBJECTS_ROW = "objects"  # the name of objects beside those of the classes of attributes
 
 ImageId = int | str
 Fact = tuple[str, str, str]  # class, value, thing: ("colour", "red", "bus"); ("", "", "bus")
@@ -30,6 +31,13 @@ class Tally:
     right: int = 0
     agreed: int = 0  # facts that enough references name, or that are true
     found: int = 0  # those of them that the caption mentions
+
+    def add(self, other: "Tally") -> None:
+        """Add the counts of another tally."""
+        self.mentioned += other.mentioned
+        self.right += other.right
+        self.agreed += other.agreed
+        self.found += other.found
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts with precision and recall; these are None for a count of 0."""
@@ -49,29 +57,28 @@ class _Counts:
     tallies: dict[str, Tally] = field(default_factory=dict)
     images: int = 0
     with_hallucination: int = 0
+    per_image: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tallies = {kind: Tally() for kind in ("", *self.classes)}
 
-    def add(self, named: set[Fact], known: set[Fact], agreed: set[Fact]) -> None:
+    def add(self, image_id: ImageId, named: set[Fact], known: set[Fact], agreed: set[Fact]) -> None:
+        counts = {}
         for kind, tally in self.tallies.items():
             mine = {fact for fact in named if fact[0] == kind}
-            tally.mentioned += len(mine)
-            tally.right += len(mine & known)
             theirs = {fact for fact in agreed if fact[0] == kind}
-            tally.agreed += len(theirs)
-            tally.found += len(mine & theirs)
+            own = Tally(len(mine), len(mine & known), len(theirs), len(mine & theirs))
+            tally.add(own)
+            if any(astuple(own)):
+                counts[kind or OBJECTS_ROW] = [*astuple(own)]
+        self.per_image.append({"image_id": image_id, "counts": counts})
         self.images += 1
         self.with_hallucination += any(not fact[0] and fact not in known for fact in named)
 
     def to_json(self) -> dict[str, Any]:
-        every = [self.tallies[kind] for kind in self.classes]
-        together = Tally(
-            sum(t.mentioned for t in every),
-            sum(t.right for t in every),
-            sum(t.agreed for t in every),
-            sum(t.found for t in every),
-        )
+        together = Tally()
+        for kind in self.classes:
+            together.add(self.tallies[kind])
         things = self.tallies[""]
         return {
             "pictures": self.images,
@@ -82,6 +89,7 @@ class _Counts:
             },
             "attributes": {kind: self.tallies[kind].to_json() for kind in self.classes},
             "all": together.to_json(),
+            "per_image": self.per_image,
         }
 
 
@@ -94,7 +102,8 @@ def attribute_scores(
 
     An attribute with its noun (synonyms and plurals folded) is right where a reference names the
     two together. It counts in recall where at least ``agreement`` references do. An object that
-    no reference names is a hallucination.
+    no reference names is a hallucination. ``per_image`` has the counts of each image: mentioned,
+    right, agreed and found, by class; a class without any is left out.
 
     :param references: of each image
     :param captions: the caption of each image
@@ -104,7 +113,7 @@ def attribute_scores(
         named = [_facts(reference) for reference in references[image_id]]
         known = set().union(*named)
         agreed = {fact for fact in known if sum(fact in each for each in named) >= agreement}
-        counts.add(_facts(caption), known, agreed)
+        counts.add(image_id, _facts(caption), known, agreed)
     return {"against": "references", "agreement": agreement, **counts.to_json()}
 
 
@@ -122,7 +131,7 @@ def true_attribute_scores(
     counts = _Counts(TRUE_CLASSES)
     for image_id, caption in captions.items():
         true = _facts_of_shapes(things_of(factors[image_id]) or ())
-        counts.add(_facts_of_shapes(mentions(caption)), true, true)
+        counts.add(image_id, _facts_of_shapes(mentions(caption)), true, true)
     keys = {str(image_id): image_id for image_id in captions}
     main = caption_accuracy(
         {key: captions[i] for key, i in keys.items()}, {key: factors[i] for key, i in keys.items()}

@@ -39,6 +39,10 @@ def test_planted_mistakes_are_counted_by_hand():
         "pattern": (1, 1, 0, 0),
         "material": (0, 0, 0, 0),
     }
+    by_image = {entry["image_id"]: entry["counts"] for entry in scores["per_image"]}
+    assert by_image[2] == {
+        "objects": [2, 2, 1, 1], "colour": [1, 0, 0, 0], "number": [1, 1, 1, 1]
+    }  # fmt: skip
     assert scores["attributes"]["pattern"]["recall"] is None
     assert scores["all"]["precision"] == pytest.approx(2 / 6)
     rows = {row[0]: row[1:] for row in attribute_table(scores)[1]}
