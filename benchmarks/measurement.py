@@ -132,7 +132,8 @@ def device_name(device: torch.device) -> str:
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    capabilities = torch.cpu.get_capabilities()
+    # Older releases of torch do not report capabilities.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     known = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
     present = [name for name in known if capabilities.get(name)]
     return f"{names[0] if names else platform.machine()} ({', '.join(present)})"

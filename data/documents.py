@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from multispace.data.files import read_file
 from multispace.errors import DataError, Error, brief, shown
 
@@ -287,7 +285,9 @@ class DocumentFormat:
         content = self._read(path, min(self.max_bytes, MAX_YAML_BYTES))
 
         def parse() -> Any:
-            return yaml.load(content.decode("utf-8-sig"), _PlainLoader)
+            from multispace.data.plain_yaml import parse_yaml
+
+            return parse_yaml(content.decode("utf-8-sig"))
 
         return self._parsed(parse, path, "YAML")
 
@@ -318,24 +318,13 @@ class DocumentFormat:
             value = parse()
         except RecursionError as error:
             raise self._error(where, "too deeply nested") from error
-        except (ValueError, yaml.YAMLError) as error:
+        except ValueError as error:
             raise self._error(where, f"not {language} ({brief(error, 200)})") from error
         self.check(value, where)
         return value
 
     def _error(self, where: object, what: object) -> Error:
         return self.error(brief(what), where=where, hint=self.hint)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML of plain values: an alias can make a small file expand without end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
 
 
 def _check_plain(value: Any, max_depth: int, max_integer: int) -> None:

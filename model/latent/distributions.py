@@ -165,6 +165,11 @@ class Categoricals:
         prior = None if self.log_prior is None else tuple(p[rows] for p in self.log_prior)
         return Categoricals(tuple(q[rows] for q in self.log_probabilities), prior)
 
+    def to(self, device: torch.device | str) -> "Categoricals":
+        """Return the distributions on a device."""
+        prior = None if self.log_prior is None else tuple(p.to(device) for p in self.log_prior)
+        return Categoricals(tuple(q.to(device) for q in self.log_probabilities), prior)
+
     @classmethod
     def stack(cls, parts: Sequence["Categoricals"]) -> "Categoricals":
         """Concatenate the rows of several groups."""

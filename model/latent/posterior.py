@@ -1,7 +1,7 @@
 """The posterior over the latents of images, and the decoder's condition made from latents."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -92,13 +92,30 @@ class Posterior:
             dropped |= columns >= size
         return latents.masked_fill(dropped if rows is None else dropped & rows, 0.0)
 
-    def kl_z(self) -> Tensor:
-        """Return the batch mean of the KL of z to its prior, in nats. ()"""
-        return batch_kl(self.z.kl()) if self.z else torch.zeros(())
+    def kl_z(self, device: torch.device | None = None) -> Tensor:
+        """Return the batch mean of the KL of z to its prior, in nats; 0 without z. ()
 
-    def kl_c(self) -> Tensor:
-        """Return the batch mean of the KL of c to its prior, in nats. ()"""
-        return batch_kl(self.c.kl()) if self.c else torch.zeros(())
+        :param device: of the 0
+        """
+        return batch_kl(self.z.kl()) if self.z else torch.zeros((), device=device)
+
+    def kl_c(self, device: torch.device | None = None) -> Tensor:
+        """Return the batch mean of the KL of c to its prior, in nats; 0 without c. ()
+
+        :param device: of the 0
+        """
+        return batch_kl(self.c.kl()) if self.c else torch.zeros((), device=device)
+
+    def to(self, device: torch.device | str) -> "Posterior":
+        """Return the posteriors on a device."""
+        z, c = self.z, self.c
+        return replace(
+            self,
+            z=DiagonalGaussian(z.mean.to(device), z.log_variance.to(device)) if z else None,
+            c=c.to(device) if c else None,
+            center=None if self.center is None else self.center.to(device),
+            image=None if self.image is None else self.image.to(device),
+        )
 
     def select(self, rows: Tensor) -> "Posterior":
         """Return the posteriors of ``rows``, int64 (n,); a row may occur more than once."""

@@ -51,8 +51,11 @@ class AGCVAE(CVAE):
     def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
         """Return -log c_k, averaged over the nouns k of a caption and over captions. ()"""
         cluster = self.cluster[words.inputs]  # (N,)
-        named = torch.zeros(len(features), len(self.places), device=features.device)
-        named[words.captions()[cluster >= 0], cluster[cluster >= 0]] = 1.0  # (B, clusters)
+        # Words without a cluster, -1, go to a last column, which is then cut off: to select the
+        # others would make the processor wait for a GPU.
+        named = torch.zeros(len(features), len(self.places) + 1, device=features.device)
+        named.index_put_((words.captions(), cluster), named.new_ones(()))
+        named = named[:, :-1]  # (B, clusters)
         named = named / named.sum(-1, keepdim=True).clamp(min=1)
         log_c = self.nouns(self.standardise(features)).float().log_softmax(-1)
         return -(named * log_c).sum(-1).mean()

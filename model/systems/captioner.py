@@ -145,8 +145,8 @@ class Captioner(nn.Module):
         entropy, nats, kl_z, kl_c, auxiliary = partition.means(
             entropy / captions,
             nats / captions,
-            posterior.kl_z(),
-            posterior.kl_c(),
+            posterior.kl_z(entropy.device),
+            posterior.kl_c(entropy.device),
             self.auxiliary_loss(features, words),
         )
         charged_z = kl_z

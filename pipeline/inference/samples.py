@@ -150,9 +150,10 @@ def _draw_conditions(system: Captioner, features: Tensor, streams: list[list[_St
     if system.options.system == "base":
         condition = torch.cat([system.condition(part) for part in parts])
         return condition.repeat(len(numbers), 1)
-    posteriors = [system.posterior(part) for part in parts]
+    # Draws on the CPU do not depend on the device, and cost no transfer for each image.
+    posteriors = [system.posterior(part).to("cpu") for part in parts]
     rows = [
-        posterior.select(torch.tensor([row], device=device))
+        posterior.select(torch.tensor([row]))
         for posterior, part in zip(posteriors, parts, strict=True)
         for row in range(len(part))
     ]
@@ -162,7 +163,7 @@ def _draw_conditions(system: Captioner, features: Tensor, streams: list[list[_St
             for row, stream in zip(rows, streams, strict=True):
                 torch.manual_seed(stream[number].latents)
                 drawn.append(row.sample())
-    return torch.cat(drawn)
+    return torch.cat(drawn).to(device)
 
 
 def _sample_words(

@@ -3,8 +3,6 @@
 import hashlib
 from typing import Any
 
-import rfc8785
-
 
 def canonical_json(value: Any) -> bytes:
     """Return the canonical JSON of a value, UTF-8.
@@ -13,6 +11,8 @@ def canonical_json(value: Any) -> bytes:
 
     :raises ValueError: JSON has no such value.
     """
+    import rfc8785  # imported late, so that models train and decode without it
+
     try:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError:
