@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from multispace.model.encoder import Words
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
+from multispace.model.latent.losses import batch_kl
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
 from multispace.model.systems.capacities import CapacityControlled
@@ -18,6 +19,9 @@ class CaptionCategories(nn.Module):
     learnt table. The table starts with entries from N(0, 1): captions are random, sharply
     separated cells at first, so that c carries information from the first step on. The logits of
     p(c | v) are linear in the features; with ``--prior-c uniform`` the prior ignores the image.
+
+    The capacity term trains the posterior alone: below its capacity, it would make the prior a
+    worse predictor. :meth:`prior_loss` trains the prior, at all times.
     """
 
     def __init__(self, options: SystemOptions) -> None:
@@ -30,17 +34,38 @@ class CaptionCategories(nn.Module):
     def forward(self, standard: Tensor, words: Words | None = None) -> Categoricals:
         """Return q(c | w) with the prior p(c | v); without captions, p(c | v) for both.
 
+        The prior has no gradient.
+
         :param standard: standardised features, (B, D)
         """
-        prior = None if self.prior is None else self.prior(standard).float()  # (B, sum of sizes)
-        zeros = standard.new_zeros(len(standard), sum(self.sizes), dtype=torch.float32)
+        prior = None
+        if self.prior is not None:
+            prior = self.prior(standard).float().detach()  # (B, sum of sizes)
         if words is None:
+            zeros = standard.new_zeros(len(standard), sum(self.sizes), dtype=torch.float32)
             logits = zeros if prior is None else prior
-            return Categoricals.from_parameters(logits, self.sizes, prior)
+        else:
+            logits = self.caption_logits(words)
+        return Categoricals.from_parameters(logits, self.sizes, prior)
+
+    def caption_logits(self, words: Words) -> Tensor:
+        """Return the logits of q(c | w). (B, sum of sizes)"""
         captions = words.batch_sizes[0]
         of_words = self.table(words.inputs[captions:]).float()  # without BOS, (N - B, sizes)
-        logits = zeros.index_add(0, words.captions()[captions:], of_words)
-        return Categoricals.from_parameters(logits, self.sizes, prior)
+        zeros = of_words.new_zeros(captions, sum(self.sizes))
+        return zeros.index_add(0, words.captions()[captions:], of_words)
+
+    def prior_loss(self, standard: Tensor, words: Words) -> Tensor:
+        """Return the batch mean of KL(q(c | w) || p(c | v)) in nats, with q held constant. ()
+
+        It is 0 with a uniform prior, which nothing trains.
+
+        :param standard: standardised features, (B, D)
+        """
+        if self.prior is None:
+            return standard.new_zeros((), dtype=torch.float32)
+        logits = self.caption_logits(words).detach()
+        return batch_kl(Categoricals.from_parameters(logits, self.sizes, self.prior(standard)).kl())
 
 
 class Joint(CapacityControlled):
@@ -68,3 +93,7 @@ class Joint(CapacityControlled):
             c=self.categories(standard, words),
             scale_c=self.options.scale_c,
         )
+
+    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+        """Return the loss that trains p(c | v), in nats. ()"""
+        return self.categories.prior_loss(self.standardise(features), words)

@@ -33,3 +33,7 @@ class JointCVAE(Conditional, CapacityControlled):
             image=self.embed(standard),
             scale_c=self.options.scale_c,
         )
+
+    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+        """Return the loss that trains p(c | v), in nats. ()"""
+        return self.categories.prior_loss(self.standardise(features), words)

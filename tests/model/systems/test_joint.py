@@ -7,6 +7,7 @@ from torch.distributions import Categorical, kl_divergence
 from multispace.errors import ModelError
 from multispace.model.batch_partition import WHOLE
 from multispace.model.encoder import Words
+from multispace.model.latent.distributions import Categoricals
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
 
@@ -77,7 +78,8 @@ def test_the_kl_of_c_is_the_one_to_the_prior_of_the_image(name, features, words)
         + (terms.kl_z - system.options.capacity_z_max).abs() * system.options.gamma_z
     )
     if system.options.capacity_c_max < math.log(math.prod(SIZES)):
-        torch.testing.assert_close(terms.total, terms.reconstruction + paid)
+        fit = system.auxiliary_loss(features, words)
+        torch.testing.assert_close(terms.total, terms.reconstruction + paid + fit)
 
 
 def test_z_of_joint_sees_the_image_alone(features, words):
@@ -180,6 +182,8 @@ def test_c_tells_which_of_the_captions_of_an_image_is_meant(name):
     targets = captions.T.flatten()
     quiet = {"gamma_z": 0.0} if name == "joint" else {"capacity_z_max": 0.0, "gamma_z": 5.0}
     system = make(name, hidden=16, categories=(4,), capacity_c_max=math.log(2), **quiet)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(system.categories.table.weight)  # the captions start in two categories
     optimizer = torch.optim.Adam(system.parameters(), lr=0.03)
     for step in range(200):
         loss = system.loss(features, inputs, targets, sizes, step).total
@@ -222,3 +226,30 @@ def test_the_decoder_reads_c_times_its_scale(name, features):
         c = system.condition(features)[:, Z : Z + C].split(SIZES, -1)
         for part, scale in zip(c, scales, strict=True):
             torch.testing.assert_close(part.amax(-1), torch.full((3,), scale))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("capacity", [0.0, 1.5])
+def test_the_prior_always_learns_to_predict_the_posterior(name, capacity, features, words):
+    # With a KL below its capacity too, where the posterior is paid for being hard to predict.
+    system = make(name, capacity_c_max=capacity)
+    standard = system.standardise(features)
+    own = system.categories.caption_logits(words).detach()
+    expected = torch.autograd.grad(
+        Categoricals.from_parameters(own, SIZES, system.categories.prior(standard))
+        .kl()
+        .sum(-1)
+        .mean(),
+        system.categories.prior.weight,
+    )[0]
+    terms = system.loss(features, words.inputs, words.inputs, words.batch_sizes, 0)
+    found = torch.autograd.grad(terms.total, system.categories.prior.weight)[0]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_prior_loss_does_not_train_the_posterior(name, features, words):
+    system = make(name)
+    system.auxiliary_loss(features, words).backward()
+    assert system.categories.table.weight.grad is None
+    assert system.categories.prior.weight.grad.abs().sum() > 0
