@@ -1,4 +1,4 @@
-"""Show what single latents do: captions while one latent changes and all others stay."""
+"""Show what single latents do: captions while one latent changes, and what categories mean."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,11 @@ from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.explore_options import ExploreOptions
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
+from multispace.pipeline.metrics.latents.category_report import (
+    category_lines,
+    category_report,
+    category_table,
+)
 from multispace.pipeline.runs.run_folder import Run, load_run
 
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a std of 1
@@ -67,11 +72,13 @@ class Exploration:
     images: int  # whose words are counted
     traversals: tuple[Traversal, ...]
     words: tuple[Words, ...]
+    meaning: dict[str, Any] | None  # of the categories; None for a system without c
+    dims: int  # categories of a variable that the text shows; the JSON has all
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         values = {**asdict(self), "folder": str(self.folder), "pictures": self.images}
-        del values["images"]  # the file says pictures
+        del values["images"], values["dims"]  # the file says pictures
         return values
 
     def render(self) -> str:
@@ -79,7 +86,7 @@ class Exploration:
         return "\n".join([*self.lines(), f"written to {self.folder}"])
 
     def lines(self) -> list[str]:
-        """Return the captions of each image, then the words of each latent."""
+        """Return the captions of each image, the words of each latent, and the categories."""
         lines = []
         for key in dict.fromkeys(t.key for t in self.traversals):
             own = [t for t in self.traversals if t.key == key]
@@ -96,6 +103,11 @@ class Exploration:
                 for side in (words.rise, words.fall)
             )
             lines.append(f"{words.latent:>8}  {words.weight:8.2f}  {rise}; {fall}")
+        if self.meaning is not None:
+            lines += ["", *category_lines(self.meaning)]
+            head, rows = category_table(self.meaning, self.dims)
+            for name, share, telling, example in (head, *rows):
+                lines.append(f"{name:>8}  {share:>13}  {telling:<48}  {example}".rstrip())
         return lines[1:]
 
 
@@ -104,6 +116,7 @@ def explore(options: ExploreOptions) -> Exploration:
     """Change the ``dims`` dimensions of z with the largest KL, and the commonest categories of c.
 
     The other latents stay at the posterior's mean (z) and arg max (c). Captions are greedy.
+    The words, shares and examples of all categories are those of :func:`.category_report`.
     Writes ``RUN/exploration/SPLIT/exploration.json`` and ``exploration.txt``.
 
     :raises OptionError: the system has no latents, or a key is not in the split.
@@ -133,6 +146,8 @@ def explore(options: ExploreOptions) -> Exploration:
         images=min(MAX_IMAGES, len(keys)),
         traversals=traverse(run, shown, wanted, latents),
         words=tuple(count_words(run, counted, latents)),
+        meaning=category_report(run.system, pairs, run.vocabulary),
+        dims=options.dims,
     )
     write_json(found.folder / "exploration.json", found.to_json())
     with atomic_write(found.folder / "exploration.txt") as file:

@@ -14,6 +14,7 @@ from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
 from multispace.pipeline.metrics.content.combinations import composition_rows
+from multispace.pipeline.metrics.latents.category_report import category_table
 from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
 from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
 from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
@@ -27,6 +28,7 @@ from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
 TEMPLATE = "templates/report.html.j2"
+MAX_CATEGORIES = 256  # whose words are shown
 NO_SAMPLES = "diversity of samples: no samples, or not the same number in all groups"
 
 
@@ -66,10 +68,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Part:
-    """A table, which may have no rows, and the lines below it."""
+    """A table, which may have no rows, the lines below it, and a table of categories."""
 
     table: Table
     lines: Sequence[str]
+    categories: Table | None = None
 
 
 def report(options: ReportOptions) -> Report:
@@ -152,7 +155,14 @@ def _render(content: Mapping[str, Any]) -> str:
 
 
 def _latents(found: Mapping[str, Any]) -> Part:
-    return Part(Table("", *latent_table(dict(found))), latent_lines(dict(found)))
+    table, lines = Table("", *latent_table(dict(found))), latent_lines(dict(found))
+    meaning = found.get("c", {}).get("meaning")  # of earlier versions there is none
+    if meaning is None:
+        return Part(table, lines)
+    head, rows = category_table(meaning)
+    shown = rows[:MAX_CATEGORIES]
+    title = f"{len(shown)} of {len(rows)} categories in use"
+    return Part(table, lines, Table(title, head, shown))
 
 
 def _attributes(found: Mapping[str, Any]) -> Part:

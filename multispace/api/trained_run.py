@@ -30,7 +30,10 @@ from multispace.pipeline.inference.samples import (
 )
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.inference.training_captions import training_captions
+from multispace.pipeline.metrics.latents.category_report import LABEL_WORDS, category_labels
 from multispace.pipeline.runs import run_folder
+from multispace.pipeline.runs.evaluation_folder import LATENTS
+from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
 
 CHECKPOINTS = (shared_options.BEST, shared_options.LAST)
 
@@ -238,6 +241,33 @@ class TrainedRun:
             std=((0.5 * z.log_variance).exp() if z else empty).cpu().numpy(),
             probabilities=tuple(p.exp().cpu().numpy() for p in c.log_probabilities) if c else (),
         )
+
+    def category_labels(self, split: str = "test", words: int = LABEL_WORDS) -> list[list[str]]:
+        """Return a label for each category of each variable of c, for example for a menu.
+
+        ``run.category_labels()[3][5]`` is ``"category 3.5: dog, running, grass"``, that of
+        category 5 of variable 3. The words are those that distinguish the captions of the
+        category in an evaluation of the run.
+
+        :param split: the split that was evaluated
+        :param words: maximum number of words in a label
+        :returns: a list for each variable; none for a system without c
+        :raises PipelineError: the run has no evaluation of the split, or an earlier version
+            wrote it.
+        """
+        _check_counts(words=words)
+        folder = find_evaluation(self.folder, split, self._run.checkpoint)
+        files = read_evaluation(folder, split, self._run.checkpoint).files
+        c = files.read(LATENTS).get("c") if files.has(LATENTS) else None
+        if c is None:
+            return []
+        if "meaning" not in c:
+            raise PipelineError(
+                "does not say what the categories mean: an earlier version wrote it",
+                where=folder / LATENTS,
+                hint=files.hint,
+            )
+        return category_labels(c["meaning"], words)
 
     def features(self, images: Iterable[ImageInput]) -> np.ndarray:
         """Return the feature vectors of images, as the run's cache would hold them.

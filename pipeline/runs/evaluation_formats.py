@@ -95,6 +95,40 @@ DIVERSITY_KIND = Object(
 INFORMATION = Object(
     dict.fromkeys(("mutual_information", "aggregate_kl", "sum"), NUMBER), others=NUMBER
 )
+CONCEPTS = MapOf(
+    Object(dict.fromkeys(("nmi", "chance", "adjusted"), NUMBER), others=NUMBER), max_items=100
+)
+CATEGORY = Object(
+    {
+        "category": COUNT,
+        "count": COUNT,
+        "share": NUMBER,
+        "words": ListOf(Object({"word": Text(), "z": NUMBER, "count": COUNT}), max_items=1000),
+        "examples": ListOf(Object({"image": Text(), "caption": Text()}), max_items=1000),
+    }
+)
+MEANING = Object(
+    {
+        "assigned": NAME,
+        "count": COUNT,
+        "captions": COUNT,
+        "variables": ListOf(
+            Object(
+                {
+                    "size": Integer(min=1, max=1 << 20),
+                    "in_use": COUNT,
+                    "fraction_in_use": NUMBER,
+                    "concepts": CONCEPTS,
+                    "categories": ListOf(CATEGORY, max_items=1 << 20),
+                }
+            ),
+            min_items=1,
+            max_items=1 << 10,
+        ),
+        "sentence": Text(max_length=10_000),
+    },
+    optional={"together": Object({"in_use": COUNT, "concepts": CONCEPTS})},
+)
 COSTS = MapOf(Object({"nats": NUMBER, "cider": NUMBER}), max_items=10)
 LATENTS_KIND = Object(
     {"verdict": Text(max_length=10_000)},
@@ -118,6 +152,7 @@ LATENTS_KIND = Object(
                 "usage_perplexity": ListOf(NUMBER, min_items=1),
                 "information": ListOf(INFORMATION),
             },
+            optional={"meaning": MEANING},
             others=ANY,
         ),
         "ablation": Object(

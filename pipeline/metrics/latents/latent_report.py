@@ -16,6 +16,7 @@ from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
 from multispace.pipeline.metrics.latents.ablation import from_prior, shuffled
+from multispace.pipeline.metrics.latents.category_report import category_lines, category_report
 from multispace.pipeline.metrics.latents.information import (
     categorical_information,
     gaussian_information,
@@ -35,18 +36,22 @@ def latent_report(
 ) -> dict[str, Any]:
     """Return the content of ``latents.json``, with a ``verdict`` in one sentence.
 
-    It is the result of :func:`latent_summary`, :func:`ablate` as ``ablation``, and
+    It is the result of :func:`latent_summary`, with that of :func:`.category_report` as
+    ``meaning`` of c, of :func:`ablate` as ``ablation``, and of
     :func:`likelihood.split_likelihood` as ``likelihood``; `base` has a verdict only.
 
     :param samples: draws per caption of the importance-weighted likelihood; 0 leaves it out
     """
     torch.manual_seed(seed)
-    pairs, posterior = posterior_of(system, pairs)
+    split = pairs
+    pairs, posterior = posterior_of(system, split)
     if posterior.z is None and posterior.c is None:
         return {"verdict": f"{system.options.system} has no latent space: nothing to measure"}
     if len(pairs.features) < 2:
         return {"verdict": "a latent space cannot be measured on one image: evaluate on more"}
     report = latent_summary(posterior)
+    if meaning := category_report(system, split, vocabulary, seed):
+        report["c"]["meaning"] = meaning
     report["ablation"] = ablate(system, pairs, posterior, vocabulary, MAX_CAPTIONS, seed)
     if samples:
         report["likelihood"] = split_likelihood(system, pairs, samples, MAX_CAPTIONS)
@@ -204,6 +209,8 @@ def latent_lines(report: dict[str, Any]) -> list[str]:
             f"the prior of c predicts {predicted:.2f} nats of c from the image: KL = I + KL of "
             "aggregate - this number"
         )
+    if meaning := report.get("c", {}).get("meaning"):  # earlier versions had none
+        lines += category_lines(meaning)
     if ablation := report.get("ablation"):
         lines.append(
             f"NLL of {ablation['captions']} captions, each given its image's latents: "

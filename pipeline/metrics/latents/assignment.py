@@ -1,0 +1,74 @@
+"""The categories that the captions of a split, or their images, are assigned to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from multispace.data.batches import Pairs
+from multispace.model.encoder import Words
+from multispace.model.latent.distributions import Categoricals
+from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.metrics.latents.likelihood import choose_captions
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The arg max of q(c) of U units: captions where q(c) reads the caption, else images.
+
+    :param captions: numbers of the M captions that are examined, (M,), in order
+    :param units: the unit of each of these captions, (M,)
+    :param first: number of the first caption of each unit, (U,)
+    :param categories: of each unit, for each of the C variables, (U, C)
+    :param probabilities: the probabilities of these categories, (U, C)
+    :param sizes: the number of categories of each variable
+    """
+
+    captions: Numbers
+    units: Numbers
+    first: Numbers
+    categories: Numbers
+    probabilities: npt.NDArray[np.float32]
+    sizes: tuple[int, ...]
+    of_captions: bool
+
+
+@torch.no_grad()
+def assign(system: Captioner, pairs: Pairs, limit: int) -> Assignment | None:
+    """Assign captions or images to the most probable category of each variable.
+
+    All images are assigned, but at most ``limit`` captions, evenly spaced over the split.
+
+    :returns: None for a system without c
+    """
+    device = system.feature_mean.device
+    batches = choose_captions(pairs, limit)
+    captions = np.sort(np.concatenate(batches))
+    if not system.reads_captions:
+        c = system.posterior(pairs.features.to(device)).c
+        if c is None:
+            return None
+        first = np.unique(pairs.rows, return_index=True)[1]
+        return Assignment(captions, pairs.rows[captions], first, *_modes(c), False)
+    parts = []
+    for numbers in batches:
+        batch = pairs.batch(numbers).to(device)
+        c = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes)).c
+        if c is None:
+            return None
+        parts.append(_modes(c))
+    order = np.argsort(np.concatenate(batches))
+    categories, probabilities = (np.concatenate([part[i] for part in parts])[order] for i in (0, 1))
+    units = np.arange(len(captions))
+    return Assignment(captions, units, captions, categories, probabilities, parts[0][2], True)
+
+
+def _modes(c: Categoricals) -> tuple[Numbers, npt.NDArray[np.float32], tuple[int, ...]]:
+    """Return the category of each row and variable, its probability, and the sizes."""
+    best = [log_p.max(-1) for log_p in c.log_probabilities]
+    categories = torch.stack([each.indices for each in best], -1).cpu().numpy()
+    probabilities = torch.stack([each.values for each in best], -1).exp().cpu().numpy()
+    return categories, probabilities, tuple(c.sizes)
