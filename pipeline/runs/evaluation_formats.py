@@ -95,9 +95,8 @@ DIVERSITY_KIND = Object(
 INFORMATION = Object(
     dict.fromkeys(("mutual_information", "aggregate_kl", "sum"), NUMBER), others=NUMBER
 )
-CONCEPTS = MapOf(
-    Object(dict.fromkeys(("nmi", "chance", "adjusted"), NUMBER), others=NUMBER), max_items=100
-)
+CONCEPT = Object(dict.fromkeys(("nmi", "nmi_by_chance", "explained"), NUMBER), others=NUMBER)
+CONCEPTS = MapOf(CONCEPT, max_items=100)
 CATEGORY = Object(
     {
         "category": COUNT,

@@ -23,7 +23,6 @@ class Assignment:
     :param units: the unit of each of these captions, (M,)
     :param first: number of the first caption of each unit, (U,)
     :param categories: of each unit, for each of the C variables, (U, C)
-    :param probabilities: the probabilities of these categories, (U, C)
     :param sizes: the number of categories of each variable
     """
 
@@ -31,7 +30,6 @@ class Assignment:
     units: Numbers
     first: Numbers
     categories: Numbers
-    probabilities: npt.NDArray[np.float32]
     sizes: tuple[int, ...]
     of_captions: bool
 
@@ -52,23 +50,19 @@ def assign(system: Captioner, pairs: Pairs, limit: int) -> Assignment | None:
         if c is None:
             return None
         first = np.unique(pairs.rows, return_index=True)[1]
-        return Assignment(captions, pairs.rows[captions], first, *_modes(c), False)
-    parts = []
+        return Assignment(captions, pairs.rows[captions], first, _modes(c), tuple(c.sizes), False)
+    modes = []
     for numbers in batches:
         batch = pairs.batch(numbers).to(device)
         c = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes)).c
         if c is None:
             return None
-        parts.append(_modes(c))
-    order = np.argsort(np.concatenate(batches))
-    categories, probabilities = (np.concatenate([part[i] for part in parts])[order] for i in (0, 1))
-    units = np.arange(len(captions))
-    return Assignment(captions, units, captions, categories, probabilities, parts[0][2], True)
+        modes.append(_modes(c))
+        sizes = tuple(c.sizes)
+    categories = np.concatenate(modes)[np.argsort(np.concatenate(batches))]
+    return Assignment(captions, np.arange(len(captions)), captions, categories, sizes, True)
 
 
-def _modes(c: Categoricals) -> tuple[Numbers, npt.NDArray[np.float32], tuple[int, ...]]:
-    """Return the category of each row and variable, its probability, and the sizes."""
-    best = [log_p.max(-1) for log_p in c.log_probabilities]
-    categories = torch.stack([each.indices for each in best], -1).cpu().numpy()
-    probabilities = torch.stack([each.values for each in best], -1).exp().cpu().numpy()
-    return categories, probabilities, tuple(c.sizes)
+def _modes(c: Categoricals) -> Numbers:
+    """Return the most probable category of each row and variable. (B, C)"""
+    return torch.stack([log_p.argmax(-1) for log_p in c.log_probabilities], -1).cpu().numpy()

@@ -15,7 +15,6 @@ from multispace.pipeline.metrics.latents.assignment import Assignment, Numbers, 
 from multispace.pipeline.metrics.latents.category_words import (
     TellingWord,
     caption_words,
-    is_first,
     telling_words,
 )
 from multispace.pipeline.metrics.latents.concept_information import (
@@ -28,7 +27,7 @@ MAX_CAPTIONS = 25_000  # of a split, that are examined
 WORDS = 10  # of a category
 EXAMPLES = 3  # of a category, each of another image
 MIN_UNITS = 5  # per combination of categories, for the information of all variables together
-MIN_ADJUSTED = 0.05  # adjusted NMI from which c is said to be about a class of concepts
+MIN_EXPLAINED = 0.05  # fraction of the entropy of concepts that c is said to be about
 PLURALS = {NOUN: "nouns", "number": "counts", "colour": "colours", "size": "sizes",
            "pattern": "patterns", "material": "materials"}  # fmt: skip
 SUMMARIZED = (NOUN, "number", "colour")  # in the line of the summary
@@ -46,12 +45,13 @@ def category_report(
     """Return what the categories of c mean on a split; None for a system without c.
 
     Captions, or images where q(c) reads only the image, are assigned to the arg max of q(c).
-    ``variables`` holds, for each variable, the number of its categories (``size``) and of those
+    ``variables`` has an entry for each variable: the number of its categories (``size``), of those
     that something is assigned to (``in_use``), the ``concepts`` (see
     :class:`.concept_information.ConceptInformation`), and the ``categories`` in use, the most
-    frequent first, with number and fraction of captions or images, telling words, and examples of
-    the highest q(c). ``together`` has the concepts of all variables as one, if there are several
-    and at least five captions or images per combination. ``sentence`` says what c is about.
+    frequent first, with the number and fraction of captions or images, telling words, and
+    examples, evenly spaced over the split. ``together`` has the concepts of all variables as one,
+    if there are several and at least five captions or images per combination. ``sentence`` says
+    what c is about.
 
     :param seed: of the shuffled categories
     """
@@ -89,30 +89,31 @@ def category_report(
     combined = np.unique(found.categories, axis=0, return_inverse=True)[1].reshape(-1)
     in_use = int(combined.max()) + 1
     if len(variables) > 1 and len(combined) >= MIN_UNITS * in_use:
-        informations.append(_informations(combined, found, classes, seed))
-        report["together"] = {"in_use": in_use, "concepts": _to_json(informations[-1])}
+        informations = [_informations(combined, found, classes, seed)]
+        report["together"] = {"in_use": in_use, "concepts": _to_json(informations[0])}
     return {**report, "sentence": about(informations)}
 
 
 def about(informations: Sequence[Informations]) -> str:
-    """Return one sentence on what c is about, by the adjusted NMI of each class of concepts.
+    """Return one sentence on what c is about, by the entropy of concepts that it explains.
 
-    :param informations: of each variable, and of all together; the highest of a class counts
+    :param informations: of each variable, of which the best counts, or of all together
     """
     best: dict[str, float] = {}
     for kind, information in (item for each in informations for item in each.items()):
-        best[kind] = max(best.get(kind, information.adjusted), information.adjusted)
+        best[kind] = max(best.get(kind, 0.0), information.explained)
     ranked = sorted(best, key=lambda kind: -best[kind])
-    if not ranked or best[ranked[0]] < MIN_ADJUSTED:
+    subject = "it" if len(informations) == 1 else "its best variable"
+    if not ranked or best[ranked[0]] < MIN_EXPLAINED:
         return (
-            "c is not about the nouns, counts or attributes that captions name: no NMI, adjusted "
-            f"for chance, reaches {_decimal(MIN_ADJUSTED)}"
+            "c is not about the nouns, counts or attributes that captions name: beyond chance, "
+            f"{subject} explains less than {MIN_EXPLAINED:.0%} of the entropy of each"
         )
-    first, *others = (f"{PLURALS[kind]} {_decimal(best[kind])}" for kind in ranked)
-    rest = f"; {', '.join(others)}" if others else ""
+    first, *others = ranked
+    rest = "".join(f", {best[kind]:.0%} of {PLURALS[kind]}" for kind in others)
     return (
-        f"c is about {PLURALS[ranked[0]]} more than other concepts: NMI adjusted for chance, "
-        f"{first}{rest}"
+        f"c is about {PLURALS[first]} first: beyond chance, {subject} explains {best[first]:.0%} "
+        f"of the entropy of the {PLURALS[first]} that captions name{rest}"
     )
 
 
@@ -129,9 +130,9 @@ def category_lines(report: Mapping[str, Any]) -> list[str]:
             if kind in variable["concepts"]
         ]
         if known:
-            number, best = max(known, key=lambda item: item[1]["adjusted"])
+            number, best = max(known, key=lambda item: item[1]["explained"])
             where = f"c{number}, " if several else ""
-            nmi, chance = (_decimal(best[name]) for name in ("nmi", "chance"))
+            nmi, chance = (_decimal(best[name]) for name in ("nmi", "nmi_by_chance"))
             parts.append(f"{PLURALS[kind]} {nmi} ({where}chance {chance})")
     what = "highest NMI of a variable" if several else "NMI"
     numbers = f"; {what} with {', '.join(parts)}" if parts else ""
@@ -226,18 +227,19 @@ def _entries(
 def _examples(
     found: Assignment, variable: int, pairs: Pairs, texts: Sequence[str]
 ) -> dict[int, list[dict[str, str]]]:
-    """Return the most probable captions of each category, each of another image."""
+    """Return captions of each category, of different images, evenly spaced over the split."""
     categories, images = found.categories[:, variable], pairs.rows[found.first]
-    order = np.lexsort((-found.probabilities[:, variable], categories))
-    pair = categories[order] * len(pairs.features) + images[order]
-    order = order[np.sort(np.unique(pair, return_index=True)[1])]
-    order = order[is_first(categories[order], EXAMPLES)]
+    in_pair = categories * len(pairs.features) + images
+    units = np.unique(in_pair, return_index=True)[1]  # by category, one of each image
+    in_use, starts = np.unique(categories[units], return_index=True)
     keys = pairs.keys
-    examples: dict[int, list[dict[str, str]]] = {}
-    for unit in order.tolist():
-        examples.setdefault(int(categories[unit]), []).append(
+    examples = {}
+    for k, group in zip(in_use.tolist(), np.split(units, starts[1:]), strict=True):
+        count = min(EXAMPLES, len(group))
+        examples[k] = [
             {"image": keys[images[unit]], "caption": texts[found.first[unit]]}
-        )
+            for unit in group[(2 * np.arange(count) + 1) * len(group) // (2 * count)].tolist()
+        ]
     return examples
 
 

@@ -1,6 +1,7 @@
 """The words that distinguish the captions of a category from all other captions."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,16 @@ def caption_words(pairs: Pairs, vocabulary: Vocabulary, captions: Numbers) -> Ca
     return CaptionWords(of_token[kept], words[kept], tuple(names.tolist()))
 
 
-def log_odds(groups: Numbers, words: Numbers) -> tuple[Numbers, Numbers, Numbers, np.ndarray]:
+class LogOdds(NamedTuple):
+    """The pairs of a group and a word that occur, by group and word, and their z-scores."""
+
+    groups: Numbers  # (E,)
+    words: Numbers  # (E,)
+    counts: Numbers  # (E,)
+    z: npt.NDArray[np.float64]  # (E,)
+
+
+def log_odds(groups: Numbers, words: Numbers) -> LogOdds:
     """Compare the frequency of each word in a group with that in all other groups.
 
     The score is z = delta / sigma, the difference of log odds with an informative Dirichlet prior
@@ -61,8 +71,7 @@ def log_odds(groups: Numbers, words: Numbers) -> tuple[Numbers, Numbers, Numbers
 
     :param groups: the group of each of N words, (N,)
     :param words: (N,)
-    :returns: groups, words, counts and z-scores of all pairs that occur, by group and word, each
-        (E,); empty if there is only one word or one group
+    :returns: nothing if there is only one group or one word
     """
     size = int(words.max(initial=0)) + 1
     pairs, counts = np.unique(groups * size + words, return_counts=True)
@@ -70,13 +79,13 @@ def log_odds(groups: Numbers, words: Numbers) -> tuple[Numbers, Numbers, Numbers
     of_word, of_group = np.bincount(words, minlength=size), np.bincount(groups)
     total, in_use = len(words), np.count_nonzero(of_group)
     if in_use < 2 or np.count_nonzero(of_word) < 2:
-        return *(np.empty(0, np.int64) for _ in range(3)), np.empty(0)
+        return LogOdds(group[:0], word[:0], counts[:0], np.empty(0))
     prior_size = total / in_use
     prior = prior_size * of_word[word] / total
     here, there = counts + prior, of_word[word] - counts + prior
     all_here, all_there = of_group[group] + prior_size, total - of_group[group] + prior_size
     delta = np.log(here / (all_here - here)) - np.log(there / (all_there - there))
-    return group, word, counts, delta / np.sqrt(1 / here + 1 / there)
+    return LogOdds(group, word, counts, delta / np.sqrt(1 / here + 1 / there))
 
 
 def telling_words(
@@ -91,18 +100,11 @@ def telling_words(
     group, word, counts, z = log_odds(categories[found.captions], found.words)
     order = np.lexsort((word, -z, group))
     order = order[z[order] >= MIN_Z]
-    order = order[is_first(group[order], count)]
+    rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+    order = order[rank < count]
     telling: dict[int, list[TellingWord]] = {}
     for i in order.tolist():
         telling.setdefault(int(group[i]), []).append(
             TellingWord(found.names[word[i]], float(z[i]), int(counts[i]))
         )
     return telling
-
-
-def is_first(groups: Numbers, count: int) -> npt.NDArray[np.bool_]:
-    """Return whether each entry is one of the first ``count`` of its group.
-
-    :param groups: sorted, (N,)
-    """
-    return np.arange(len(groups)) - np.searchsorted(groups, groups) < count

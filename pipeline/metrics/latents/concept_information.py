@@ -47,27 +47,31 @@ class NamedConcepts:
 
 @dataclass(frozen=True)
 class ConceptInformation:
-    """The mutual information of a variable and a class of concepts; entropies in nats.
+    """The mutual information I of a variable of c and a class of concepts, in nats.
 
-    ``nmi`` is 2 I / (H(c) + H(concept)), ``chance`` the mean of the same after the categories were
-    shuffled. ``entropy`` is H(concept), so that I / H(concept) is the fraction of it that c
-    explains.
+    ``nmi`` is 2 I / (H(c) + H(concept)). ``by_chance`` and ``nmi_by_chance`` are the means of I
+    and of the NMI after the categories were shuffled. ``entropy`` is H(concept).
     """
 
     nmi: float
-    chance: float
+    nmi_by_chance: float
     mutual_information: float
+    by_chance: float
     entropy: float
 
     @property
-    def adjusted(self) -> float:
-        """The NMI adjusted for chance: 0 for chance, 1 for identity (after Vinh et al. 2010)."""
-        room = 1 - self.chance
-        return (self.nmi - self.chance) / room if room > 1e-9 else 0.0
+    def explained(self) -> float:
+        """The fraction of H(concept) that c explains, adjusted for chance.
+
+        (I - I by chance) / (H(concept) - I by chance): 0 for chance, 1 if c determines the concept
+        (the adjustment of Vinh et al. 2010).
+        """
+        room = self.entropy - self.by_chance
+        return (self.mutual_information - self.by_chance) / room if room > 1e-9 else 0.0
 
     def to_json(self) -> dict[str, float]:
-        """Return the numbers with ``adjusted``."""
-        return {**asdict(self), "adjusted": self.adjusted}
+        """Return the numbers with ``explained``."""
+        return {**asdict(self), "explained": self.explained}
 
 
 def concept_information(
@@ -77,7 +81,7 @@ def concept_information(
 
     The pair of variables is that of a caption drawn at random: its category, and one of its
     concepts drawn at random. Estimates from counts are too high with many categories and few
-    captions; ``chance`` shows by how much.
+    captions; what chance gives shows by how much.
 
     :param categories: of U units, (U,)
     :param units: the unit of each of the M captions, (M,)
@@ -97,9 +101,10 @@ def concept_information(
         return 2 * information / (c + concept), information, concept
 
     random = np.random.default_rng(seed)
-    chance = np.mean([shared(random.permutation(groups))[0] for _ in range(SHUFFLES)])
+    shuffled = [shared(random.permutation(groups)) for _ in range(SHUFFLES)]
+    nmi_by_chance, by_chance, _ = np.mean(shuffled, axis=0).tolist()
     nmi, information, entropy = shared(groups)
-    return ConceptInformation(nmi, float(chance), information, entropy)
+    return ConceptInformation(nmi, nmi_by_chance, information, by_chance, entropy)
 
 
 def _entropy(probabilities: Weights) -> float:
