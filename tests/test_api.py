@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.evaluations import add
 from support.paths import ROOT
 from support.tiny import make_collection
 from torch.utils.data import DataLoader
@@ -27,6 +28,7 @@ from multispace.errors import (
 from multispace.pipeline.caption import caption
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.command_options.compare_options import CompareOptions
+from multispace.pipeline.metrics.latents.category_report import category_labels
 
 HEAVY = ("torch", "numpy", "h5py", "PIL", "click", "yaml")
 NO_JAVA = ["bleu", "rouge", "cider"]
@@ -216,6 +218,29 @@ def test_encodings_are_the_posterior(run, cache, files):
     assert (encoding.mean.shape, probabilities.shape) == ((20, 8), (20, 6))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert run.encode([]).mean.shape == (0, 8)
+
+
+def test_categories_have_labels_from_the_evaluation(run_copy, tiny_cache):
+    run = ms.load_run(run_copy, device="cpu")
+    with pytest.raises(PipelineError, match="is not there; run `multispace evaluate"):
+        run.category_labels("val")
+    found = ms.evaluate(run_copy, cache=tiny_cache, split="val", metrics=["rouge"])
+    meaning = found.latents["c"]["meaning"]
+    assert run.category_labels("val", 2) == category_labels(meaning, 2)
+    (labels,) = run.category_labels("val")
+    assert len(labels) == meaning["variables"][0]["size"] == 6
+    assert all(label.startswith(f"category {k}: ") for k, label in enumerate(labels))
+    assert sum("not in use" in label for label in labels) == 6 - meaning["variables"][0]["in_use"]
+    with pytest.raises(OptionError, match="words is 0"):
+        run.category_labels("val", 0)
+    earlier = {**found.latents, "c": {**found.latents["c"]}}
+    del earlier["c"]["meaning"]
+    add(found.folder, latents=earlier)
+    with pytest.raises(PipelineError, match=r"latents.json: does not say what .* run `multispace"):
+        run.category_labels("val")
+    del earlier["c"]
+    add(found.folder, latents=earlier)
+    assert run.category_labels("val") == []
 
 
 def test_a_run_says_what_it_is(run, tiny_run):

@@ -102,6 +102,7 @@ def test_the_text_has_all_that_was_measured(folder):
     assert scores.split() == ["multispace", *(f"{s:.3f}" for s in result.scores.corpus.values())]
     for part in ("2 samples per image", "best of 2 (oracle)", "mBLEU-4 (sentence)",
                  "mBLEU-4 (corpus)", "against references", "shuffled",
+                 "c: images are assigned to", result.latents["c"]["meaning"]["sentence"],
                  result.latents["verdict"], f"written to {result.folder}"):  # fmt: skip
         assert part in text
     assert set(result.diversity["notes"]) <= set(result.notes)

@@ -112,6 +112,13 @@ def test_explore_writes_text_and_json(folder):
     names = [words["latent"] for words in found["words"]]
     assert [name.split("=")[0].rstrip("012") for name in names[:2]] == ["z", "z"]
     assert [name.split("=")[0] for name in names[2:]] == ["c0", "c0", "c1", "c1"]
+    first, second = found["meaning"]["variables"]
+    assert (first["size"], second["size"]) == (4, 2)
+    assert found["meaning"]["assigned"] == "images"
+    assert sum(entry["count"] for entry in first["categories"]) == 3
+    assert "c: images are assigned to " in printed
+    assert found["meaning"]["sentence"] in printed
+    assert f"\n    c0={first['categories'][0]['category']}  " in printed
     one = json.loads(call(*asked, "--key", "sub/é.jpg", "--json").stdout)
     assert {t["key"] for t in one["traversals"]} == {"sub/é.jpg"}
 

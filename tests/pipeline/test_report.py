@@ -39,6 +39,24 @@ LATENTS = {
 }  # fmt: skip
 
 
+def meaning(*words: str, count: int = 1) -> dict:
+    """Return what ``count`` categories mean that have the same words."""
+    entry = {
+        "count": 5, "share": 0.125, "words": [{"word": w, "z": 2.5, "count": 5} for w in words],
+        "examples": [{"image": "a.jpg", "caption": f"a {words[0]} runs"}],
+    }  # fmt: skip
+    concept = {"nmi": 0.31, "nmi_by_chance": 0.1, "explained": 0.2}
+    return {
+        "assigned": "captions", "count": 40, "captions": 40,
+        "variables": [{
+            "size": 1000, "in_use": count, "fraction_in_use": count / 1000,
+            "concepts": {"noun": concept},
+            "categories": [{"category": k, **entry} for k in range(count)],
+        }],
+        "sentence": "c is about nouns first",
+    }  # fmt: skip
+
+
 class Page(HTMLParser):
     """Tables as rows of text, all text, and attributes; refuses tags that do not close."""
 
@@ -182,6 +200,27 @@ def test_all_seeds_have_their_verdict(tmp_path):
     page = Page(report(ask(tmp_path, second, first)).out)
     assert VERDICT in page.text
     assert "seed 1: nothing is left of it" in page.text
+
+
+def test_the_categories_of_c_are_a_table(tmp_path):
+    told = {**LATENTS, "c": {**LATENTS["c"], "meaning": meaning("<i>dog", "grass", count=300)}}
+    runs = [
+        say(write(tmp_path / system, system=system), latents=latents)
+        for system, latents in (("joint", told), ("multispace", LATENTS))  # of an earlier version
+    ]
+    page = Page(report(ask(tmp_path, *runs)).out)
+    (table,) = [table for table in page.tables if table[0][0] == "category"]
+    assert table[0] == ["category", "captions", "words", "example"]
+    assert table[-1] == ["c0=255", "5 (12.5%)", "<i>dog, grass", "a <i>dog runs (a.jpg)"]
+    assert len(table) == 257
+    assert "i" not in page.tags
+    assert "256 of 300 categories in use" in page.text
+    assert (
+        "c: captions are assigned to 300 of 1000 categories; NMI with nouns .31 (chance .10)"
+        in (page.text)
+    )
+    assert "c is about nouns first" in page.text
+    assert page.text.count(VERDICT) == 2
 
 
 def test_a_damaged_file_is_named_and_the_old_page_stays(tmp_path):

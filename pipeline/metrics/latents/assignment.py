@@ -49,8 +49,9 @@ def assign(system: Captioner, pairs: Pairs, limit: int) -> Assignment | None:
         c = system.posterior(pairs.features.to(device)).c
         if c is None:
             return None
-        first = np.unique(pairs.rows, return_index=True)[1]
-        return Assignment(captions, pairs.rows[captions], first, _modes(c), tuple(c.sizes), False)
+        images, first = np.unique(pairs.rows, return_index=True)
+        units = np.searchsorted(images, pairs.rows[captions])
+        return Assignment(captions, units, first, _modes(c)[images], tuple(c.sizes), False)
     modes = []
     for numbers in batches:
         batch = pairs.batch(numbers).to(device)

@@ -58,9 +58,7 @@ def category_report(
     found = assign(system, pairs, MAX_CAPTIONS)
     if found is None:
         return None
-    texts = [
-        pairs.captions.texts[i] for i in np.flatnonzero(np.isin(pairs.captions.image, pairs.images))
-    ]
+    texts = _texts(pairs)
     named = concepts_of(pairs, [texts[i] for i in found.captions])
     classes = {kind: NamedConcepts.of([each[kind] for each in named]) for kind in CONCEPT_CLASSES}
     words = caption_words(pairs, vocabulary, found.captions)
@@ -187,6 +185,14 @@ def category_labels(report: Mapping[str, Any], words: int = LABEL_WORDS) -> list
         }
         labels.append([f"{name}{k}: {telling.get(k, UNUSED)}" for k in range(variable["size"])])
     return labels
+
+
+def _texts(pairs: Pairs) -> list[str]:
+    """Return the raw text of each caption."""
+    captions = pairs.captions
+    # ``tokens`` has all captions of the split, each between BOS and EOS.
+    starts = captions.offsets[:-1] + 2 * np.arange(len(captions.texts))
+    return [captions.texts[i] for i in np.searchsorted(starts, pairs.starts).tolist()]
 
 
 def _informations(

@@ -50,7 +50,19 @@ def evaluated(tmp_path_factory):
                                 "log_pictures": 3.0},
             },
             "c": {"sizes": [8], "kl": 1.5, "usage_perplexity": [4.0], "information": [
-                {"mutual_information": 1.25, "aggregate_kl": 0.25, "sum": 1.5}]},
+                {"mutual_information": 1.25, "aggregate_kl": 0.25, "sum": 1.5}],
+                "meaning": {
+                    "assigned": "captions", "count": 80, "captions": 80, "sentence": "about nouns",
+                    "variables": [{
+                        "size": 8, "in_use": 1, "fraction_in_use": 0.125,
+                        "concepts": {"noun": {"nmi": 0.5, "nmi_by_chance": 0.1, "explained": 0.4}},
+                        "categories": [{
+                            "category": 3, "count": 80, "share": 1.0,
+                            "words": [{"word": "bus", "z": 3.0, "count": 80}],
+                            "examples": [{"image": "a.jpg", "caption": "a red bus"}],
+                        }],
+                    }],
+                }},
             "ablation": {"captions": 80, "nll": 30.5, "cider": 0.5,
                          "shuffled": {"z": {"nats": 1.0, "cider": 0.0}},
                          "prior": {"z": {"nats": 1.0, "cider": 0.0}}},
