@@ -217,7 +217,7 @@ def test_the_categories_of_c_are_a_table(tmp_path):
     assert "256 of 300 categories in use" in page.text
     assert (
         "c: captions are assigned to 300 of 1000 categories; NMI with nouns .31 (chance .10)"
-        in (page.text)
+        in page.text
     )
     assert "c is about nouns first" in page.text
     assert page.text.count(VERDICT) == 2
