@@ -108,6 +108,16 @@ def test_the_text_has_all_that_was_measured(folder):
     assert set(result.diversity["notes"]) <= set(result.notes)
 
 
+def test_captions_are_assigned_to_categories_where_the_posterior_reads_them(folder):
+    train_tiny("joint", folder / "cache", folder / "joint", epochs=1)
+    result = evaluate(ask(folder, "joint", metrics=("rouge",)))
+    meaning = json.loads((result.folder / "latents.json").read_text())["c"]["meaning"]
+    assert meaning == result.latents["c"]["meaning"]
+    assert (meaning["assigned"], meaning["count"]) == ("captions", 2 * SPLITS["test"])
+    assert sum(entry["count"] for entry in meaning["variables"][0]["categories"]) == 8
+    assert "c: captions are assigned to" in result.render()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, JavaError("no memory")])
 @pytest.mark.parametrize("step", ["score_captions", "latent_report"])
 def test_an_evaluation_that_fails_leaves_the_earlier_one(folder, monkeypatch, step, error):
