@@ -60,7 +60,8 @@ class Option:
     :param path: what a path leads to: ``dir``, ``file`` or ``any``
     :param flag: the name on the command line, where it is not the field's
     :param argument: whether it is given by position, without a flag
-    :param commas: whether the value is a list whose parts are separated by commas
+    :param commas: whether the value is a list whose parts are separated by commas: of choices,
+        or of numbers where there are no choices
     :param negatable: whether ``--no-NAME`` exists beside ``--NAME``
     :param group: the heading that it stands under
     :param common: whether a help that is split shows it on its first page
@@ -221,19 +222,24 @@ def check_values(options: Any) -> None:
         where = f"{flag(known)} {shown_value(value)}"
         if (wanted := TYPES.get(value_type(known))) and not wanted.holds(value):
             raise OptionError(f"it must be {wanted.words}", where=where)
-        if isinstance(value, Real) and not math.isfinite(value):
-            raise OptionError("it must be a finite number", where=where)
         for part in _parts(value, declared):
-            if declared.choices and part not in declared.choices:
-                raise OptionError(f"use one of {', '.join(declared.choices)}", where=where)
-        for name, bound in BOUNDS.items():
-            limit = getattr(declared, name)
-            if limit is not None and not bound.holds(value, limit):
-                raise OptionError(f"it must be {bound.words} {limit}", where=where)
+            _check_part(part, declared, where)
+
+
+def _check_part(value: Any, declared: Option, where: str) -> None:
+    """Check a value, or one of the values of a list: its choices and its range."""
+    if isinstance(value, Real) and not math.isfinite(value):
+        raise OptionError("it must be a finite number", where=where)
+    if declared.choices and value not in declared.choices:
+        raise OptionError(f"use one of {', '.join(declared.choices)}", where=where)
+    for name, bound in BOUNDS.items():
+        limit = getattr(declared, name)
+        if limit is not None and not bound.holds(value, limit):
+            raise OptionError(f"it must be {bound.words} {limit}", where=where)
 
 
 def _parts(value: Any, declared: Option) -> Sequence[Any]:
-    """Return the values that the choices of an option are about."""
+    """Return the values that the choices and the range of an option are about."""
     if declared.commas and isinstance(value, str):
         return value.split(",")
     return value if isinstance(value, list | tuple) else (value,)

@@ -32,6 +32,8 @@ from multispace.pipeline.metrics.latents.latent_report import (
     latent_report,
     latent_table,
 )
+from multispace.pipeline.metrics.samples.diversity_curve import NOTE as CURVE_NOTE
+from multispace.pipeline.metrics.samples.diversity_curve import DiversityCurve, diversity_curve
 from multispace.pipeline.metrics.samples.diversity_report import (
     Diversity,
     diversity_of,
@@ -42,15 +44,22 @@ from multispace.pipeline.runs.evaluation_folder import (
     CAPTIONS,
     COMPOSITION,
     CONSENSUS,
+    CURVE,
     DIVERSITY,
     FACTORS,
     LATENTS,
+    SAMPLE_SCORES,
     SAMPLES,
     Record,
     Request,
     digest_references,
 )
-from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
+from multispace.pipeline.runs.evaluation_writer import (
+    curve_content,
+    entries_content,
+    scores_content,
+    write_evaluation,
+)
 from multispace.pipeline.runs.run_folder import Run
 from multispace.version import package_version
 
@@ -69,6 +78,7 @@ class Evaluation:
     captions: tuple[str, ...]
     scores: Scores
     diversity: dict[str, Any]
+    curve: DiversityCurve | None  # None where no temperatures are given
     latents: dict[str, Any]
     disentanglement: dict[str, Any] | None  # None where the split states no factors
     attributes: dict[str, Any]
@@ -89,6 +99,7 @@ class Evaluation:
             "scores": self.scores.corpus,
             "notes": list(self.scores.notes),
             "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
+            "curve": self.curve and self.curve.to_json(),
             "latents": self.latents,
             "disentanglement": self.disentanglement,
             "attributes": {k: v for k, v in self.attributes.items() if k != "per_image"},
@@ -105,8 +116,9 @@ class Evaluation:
         """What a reader of the tables should know, one line each."""
         sampled = self.diversity["notes"] if "samples" in self.diversity else ()
         left = self.record.without_vector
+        drawn = [CURVE_NOTE] if self.curve else []
         missing = [f"{left} images without a vector were left out"] if left else []
-        return (*self.scores.notes, *sampled, *missing)
+        return (*self.scores.notes, *sampled, *drawn, *missing)
 
     def _lines(self) -> Iterator[str]:
         record = self.record
@@ -118,6 +130,8 @@ class Evaluation:
         )
         yield scores_table({record.system: self.scores.corpus})
         yield diversity_text(self.diversity)
+        if self.curve:
+            yield self.curve.render()
         yield text_table(*attribute_table(self.attributes))
         if (found := self.composition) is not None:
             yield f"held-out pairs, recall over {found['k']} {found['captions']}:"
@@ -150,6 +164,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     captions = inputs.captions(samples)
     scores = score_captions(inputs.references, captions, options.metrics)
     diversity = _diversity(inputs, captions, samples, options)
+    curve = _curve(inputs, samples, options)
     latents = latent_report(
         run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
     )
@@ -161,6 +176,8 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     contents = _contents(
         inputs, captions, samples, diversity, latents, factors, attributes, composition
     )
+    if curve:
+        contents[CURVE] = curve_content(curve)
     folder = write_evaluation(options.run, record, {**contents, **scores_content(scores)})
     return Evaluation(
         run=str(options.run),
@@ -170,6 +187,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
         captions=tuple(captions.values()),
         scores=scores,
         diversity=diversity.report,
+        curve=curve,
         latents=latents,
         disentanglement=factors,
         attributes=attributes,
@@ -185,6 +203,22 @@ def _diversity(
 ) -> Diversity:
     metrics = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
     return diversity_of(captions, samples, inputs.references, inputs.training, metrics)
+
+
+def _curve(
+    inputs: EvaluationInputs, samples: dict[ImageId, list[str]], options: EvaluateOptions
+) -> DiversityCurve | None:
+    """Return the curve over the temperatures that are asked for, if there are any.
+
+    :param samples: at the temperature of the evaluation itself
+    """
+    if not options.curve:
+        return None
+    others = [t for t in options.curve if t != options.temperature]
+    draws = inputs.samples_by_temperature(others)
+    if options.temperature in options.curve:
+        draws[options.temperature] = samples
+    return diversity_curve(draws, inputs.references, inputs.training)
 
 
 @torch.no_grad()
@@ -242,7 +276,10 @@ def _contents(
         ATTRIBUTES: attributes,
         COMPOSITION: composition,
     }
-    return {name: _json(name, value) for name, value in values.items() if value is not None}
+    contents = {name: _json(name, value) for name, value in values.items() if value is not None}
+    if diversity.sample_scores:
+        contents[SAMPLE_SCORES] = entries_content(diversity.sample_scores)
+    return contents
 
 
 def _json(name: str, value: Any) -> bytes:

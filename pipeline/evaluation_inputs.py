@@ -10,7 +10,13 @@ from multispace.model.options import check_single_caption
 from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
-from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
+from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.inference.samples import (
+    Sampling,
+    caption_samples,
+    captions_by_temperature,
+    check_sampling,
+)
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.runs.run_folder import Run, load_run
@@ -39,9 +45,11 @@ class EvaluationInputs:
         run = load_run(options.run, choose_device(options.device), options.checkpoint)
         way = options.single_caption or run.system.options.single_caption
         check_single_caption(run.system.options, way)
-        shared_options.check_words(options, way)
+        shared_options.check_words(options, way, options.curve)
         if options.samples or way == "consensus":
             check_sampling(run.system, options.temperature)
+        for temperature in options.curve:
+            check_sampling(run.system, temperature)
         cache = Cache.open(local_cache(options.cache))
         run.check_cache(cache)
         pairs = load_pairs(cache, options.split)
@@ -73,6 +81,20 @@ class EvaluationInputs:
         run, features = self.run, self.pairs.features
         samples = caption_samples(run.system, features, run.vocabulary, self.sampling)
         return dict(zip(self.ids, samples, strict=True))
+
+    def samples_by_temperature(
+        self, temperatures: Sequence[float]
+    ) -> dict[float, dict[ImageId, list[str]]]:
+        """Return the samples of each image at each temperature."""
+        draws = captions_by_temperature(
+            self.run.system, self.pairs.features, self.run.vocabulary, self.sampling, temperatures
+        )
+        found = {}
+        with Progress(len(temperatures), "temperatures", "sampling captions") as progress:
+            for temperature, samples in zip(temperatures, draws, strict=True):
+                found[temperature] = dict(zip(self.ids, samples, strict=True))
+                progress.advance()
+        return found
 
     def captions(self, samples: dict[ImageId, list[str]]) -> dict[ImageId, str]:
         """Return the single caption of each image.

@@ -36,6 +36,8 @@ class CompareOptions(Options):
     checkpoint: str = shared_options.checkpoints()
     resamples: int = shared_options.resamples()
     seed: int = shared_options.resampling_seed()
+    reference: str = shared_options.reference()
+    reference_temperature: float = shared_options.reference_temperature()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.errors import OptionError
-from multispace.fields import Options, argument, option
+from multispace.fields import Options, argument, option, shown_value
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.metrics.captions.metric_names import METRICS
 
@@ -27,6 +27,10 @@ class EvaluateOptions(Options):
     )  # fmt: skip
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
+    curve: tuple[float, ...] = option(
+        "Also draw the samples at each of these temperatures, separated by commas, and measure "
+        "quality against diversity.", (), min=0, commas=True, metavar="T,...",
+    )  # fmt: skip
     sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
@@ -39,11 +43,25 @@ class EvaluateOptions(Options):
     seed: int = option("Seed of all random draws.", 0, min=0)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "curve", self._temperatures())
         super().__post_init__()
         if self.samples == 1:
             raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
-        shared_options.check_words(self, self.single_caption or "consensus")
+        shared_options.check_words(self, self.single_caption or "consensus", self.curve)
         if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
             raise OptionError(
                 "it needs --samples, and meteor in --metrics", where="--sample-meteor"
             )
+        if self.curve and not self.samples:
+            raise OptionError("it needs --samples", where=f"--curve {shown_value(self.curve)}")
+
+    def _temperatures(self) -> tuple[float, ...]:
+        """Return the temperatures of the curve in ascending order."""
+        where = f"--curve {shown_value(self.curve)}"
+        try:
+            temperatures = sorted(map(float, self.curve))
+        except (TypeError, ValueError) as error:
+            raise OptionError("it must be a list of numbers", where=where) from error
+        if len(set(temperatures)) < len(temperatures):
+            raise OptionError("give each temperature once", where=where)
+        return tuple(temperatures)

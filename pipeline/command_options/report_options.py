@@ -26,6 +26,8 @@ class ReportOptions(Options):
     image_count: int = option("Number of example images.", 8, min=0, flag="--pictures")
     resamples: int = shared_options.resamples()
     seed: int = shared_options.resampling_seed()
+    reference: str = shared_options.reference()
+    reference_temperature: float = shared_options.reference_temperature()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,6 @@
 """Declarations of options that several commands have."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from multispace.errors import OptionError
@@ -61,10 +62,11 @@ def top_p() -> Any:
     )  # fmt: skip
 
 
-def check_words(options: Any, single_caption: str) -> None:
+def check_words(options: Any, single_caption: str, curve: Sequence[float] = ()) -> None:
     """Check that the options of sampled words have an effect.
 
     :param single_caption: how single captions are made; a consensus needs samples
+    :param curve: further temperatures at which samples are drawn
     :raises OptionError: they have none.
     """
     if options.temperature and not (options.samples or single_caption == "consensus"):
@@ -72,7 +74,7 @@ def check_words(options: Any, single_caption: str) -> None:
             "it needs --samples, or --single-caption consensus",
             where=f"--temperature {options.temperature:g}",
         )
-    if options.top_p < 1 and not options.temperature:
+    if options.top_p < 1 and not (options.temperature or any(curve)):
         raise OptionError("it needs --temperature", where=f"--top-p {options.top_p}")
 
 
@@ -89,6 +91,19 @@ def resamples() -> Any:
 def resampling_seed() -> Any:
     """Declare the seed of the bootstrap."""
     return option("Random seed of the resamples.", 0, min=0)
+
+
+def reference() -> Any:
+    """Declare the group of runs that others are compared with at equal diversity."""
+    return option(
+        "Compare quality at the diversity of this system, or group of runs, sampled at "
+        "--reference-temperature.", "base",
+    )  # fmt: skip
+
+
+def reference_temperature() -> Any:
+    """Declare the temperature of the samples whose diversity is the reference."""
+    return option("Temperature of the samples of --reference.", 0.4, min=0)
 
 
 def threads() -> Any:

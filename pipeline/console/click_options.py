@@ -55,6 +55,20 @@ class CommaList(click.ParamType):
         ]
 
 
+class NumberList(click.ParamType):
+    """Numbers in one value, separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> tuple[float, ...]:
+        """Return the numbers of a value."""
+        parts = value.split(",")
+        try:
+            return tuple(map(float, parts))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers, such as 0.2,0.4.", param, ctx)
+
+
 class DeclaredOption(click.Option):
     """An option on the command line, with its declaration.
 
@@ -155,7 +169,7 @@ def _presence(required: bool) -> dict[str, Any]:
 def _type(known: Field[Any], declared: Option) -> click.ParamType:
     kind = value_type(known)
     if declared.commas:
-        return CommaList(declared.choices, whole=kind is str)
+        return CommaList(declared.choices, kind is str) if declared.choices else NumberList()
     if declared.choices:
         return click.Choice(declared.choices)
     if declared.path:

@@ -1,9 +1,9 @@
 """Several captions of an image, reproducible from a seed."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,22 +55,46 @@ def caption_samples(
     :raises OptionError: neither latents nor words are to be drawn.
     :raises PipelineError: a condition is not finite.
     """
-    check_sampling(system, sampling.temperature)
-    if not len(features):
-        return []
+    (captions,) = captions_by_temperature(
+        system, features, vocabulary, sampling, [sampling.temperature]
+    )
+    return captions
+
+
+@torch.inference_mode()
+def captions_by_temperature(
+    system: Captioner,
+    features: Tensor,
+    vocabulary: Vocabulary,
+    sampling: Sampling,
+    temperatures: Sequence[float],
+) -> Iterator[list[list[str]]]:
+    """Yield the captions of :func:`caption_samples` at each temperature.
+
+    The latents are drawn once, for all temperatures.
+
+    :param sampling: its temperature is not used
+    """
+    for temperature in temperatures:
+        check_sampling(system, temperature)
+    if not (len(features) and len(temperatures)):
+        yield from ([] for _ in temperatures)
+        return
     streams = [_streams(row, sampling) for row in features.float().cpu().numpy()]
     conditions = _draw_conditions(system, features, streams)  # (count * N, C)
-    if sampling.temperature:
-        texts = _sample_words(system, conditions, vocabulary, sampling, streams)
-    else:
-        texts = caption_conditions(
-            system,
-            conditions,
-            vocabulary,
-            width=sampling.width,
-            length_penalty=sampling.length_penalty,
-        )
-    return [texts[image :: len(features)] for image in range(len(features))]
+    for temperature in temperatures:
+        if temperature:
+            asked = replace(sampling, temperature=temperature)
+            texts = _sample_words(system, conditions, vocabulary, asked, streams)
+        else:
+            texts = caption_conditions(
+                system,
+                conditions,
+                vocabulary,
+                width=sampling.width,
+                length_penalty=sampling.length_penalty,
+            )
+        yield [texts[image :: len(features)] for image in range(len(features))]
 
 
 def check_sampling(system: Captioner, temperature: float) -> None:

@@ -26,13 +26,15 @@ CONSENSUS = "consensus.json"
 SCORES = "scores.json"
 PER_IMAGE = "per_image.json"
 DIVERSITY = "diversity.json"
+SAMPLE_SCORES = "sample_scores.json"
+CURVE = "diversity_curve.json"
 LATENTS = "latents.json"
 FACTORS = "disentanglement.json"
 ATTRIBUTES = "attributes.json"
 COMPOSITION = "composition.json"
 FILES = (
-    RECORD, CAPTIONS, SAMPLES, CONSENSUS, SCORES, PER_IMAGE, DIVERSITY, LATENTS, FACTORS,
-    ATTRIBUTES, COMPOSITION,
+    RECORD, CAPTIONS, SAMPLES, CONSENSUS, SCORES, PER_IMAGE, DIVERSITY, SAMPLE_SCORES, CURVE,
+    LATENTS, FACTORS, ATTRIBUTES, COMPOSITION,
 )  # fmt: skip
 
 REPLACED = ".replaced-"  # before the name of a folder that another is about to replace
@@ -47,6 +49,7 @@ class Request:
     :param samples: captions per image from draws of the latent
     :param temperature: of the words of samples; 0 searches with the beam
     :param top_p: probability of the words that samples are drawn from
+    :param curve: further temperatures of samples, in ascending order
     :param importance_samples: draws per caption of the importance-weighted likelihood
     :param seed: of all draws
     """
@@ -59,6 +62,7 @@ class Request:
     samples: int = EvaluateOptions.samples
     temperature: float = EvaluateOptions.temperature
     top_p: float = EvaluateOptions.top_p
+    curve: tuple[float, ...] = EvaluateOptions.curve
     sample_meteor: bool = EvaluateOptions.sample_meteor
     importance_samples: int = EvaluateOptions.importance_samples
     metrics: tuple[str, ...] = EvaluateOptions.metrics

@@ -15,16 +15,21 @@ from multispace.data.documents import (
     Text,
 )
 from multispace.errors import PipelineError
-from multispace.pipeline.metrics.samples.diversity import COLUMNS
+from multispace.pipeline.metrics.captions.bleu import BleuMetric
+from multispace.pipeline.metrics.samples.diversity import COLUMNS, CORPUS_MBLEU
+from multispace.pipeline.metrics.samples.diversity_curve import MEANS
+from multispace.pipeline.metrics.samples.diversity_report import CIDER, SIBLINGS
 from multispace.pipeline.runs.evaluation_folder import (
     ATTRIBUTES,
     CAPTIONS,
     COMPOSITION,
+    CURVE,
     DIVERSITY,
     FACTORS,
     LATENTS,
     PER_IMAGE,
     RECORD,
+    SAMPLE_SCORES,
     SAMPLES,
     SCORES,
 )
@@ -65,6 +70,7 @@ RECORD_KIND = Object(
         "captions_from": NAME,
         "temperature": Number(min=0, max=MAX_SCORE),
         "top_p": Number(min=0, max=1),
+        "curve": ListOf(Number(min=0, max=MAX_SCORE), max_items=1000),
         "sample_meteor": Boolean(),
         "importance_samples": COUNT,
         "files": MapOf(Text(pattern="[0-9a-f]{64}"), max_items=100),
@@ -90,6 +96,52 @@ DIVERSITY_KIND = Object(
         )
     },
     others=ANY,
+)
+
+SUMMAND = Integer(min=0, max=int(MAX_SCORE))
+STATISTICS = BleuMetric.statistics
+SAMPLE_SCORES_KIND = ListOf(
+    Object(
+        {
+            "image_id": IMAGE_ID,
+            SIBLINGS: ListOf(
+                ListOf(SUMMAND, min_items=STATISTICS, max_items=STATISTICS),
+                min_items=2,
+                max_items=10_000,
+            ),
+        },
+        optional={CIDER: ListOf(NUMBER, min_items=2, max_items=10_000)},
+    ),
+    min_items=1,
+)
+
+CURVE_KIND = Object(
+    {
+        "n": Integer(min=2, max=10_000),
+        "points": ListOf(
+            Object(
+                {
+                    "temperature": Number(min=0, max=MAX_SCORE),
+                    **dict.fromkeys((CORPUS_MBLEU, *MEANS), NUMBER),
+                }
+            ),
+            min_items=1,
+            max_items=1000,
+        ),
+        "per_image": ListOf(
+            Object(
+                {
+                    "image_id": IMAGE_ID,
+                    "values": ListOf(
+                        ListOf(NUMBER, min_items=len(MEANS), max_items=len(MEANS)),
+                        min_items=1,
+                        max_items=1000,
+                    ),
+                }
+            ),
+            min_items=1,
+        ),
+    }
 )
 
 INFORMATION = Object(
@@ -220,6 +272,8 @@ KINDS: dict[str, Kind] = {
     SCORES: MapOf(NUMBER, max_items=100),
     PER_IMAGE: PER_IMAGE_KIND,
     DIVERSITY: DIVERSITY_KIND,
+    SAMPLE_SCORES: SAMPLE_SCORES_KIND,
+    CURVE: CURVE_KIND,
     CAPTIONS: ListOf(Object({"image_id": IMAGE_ID, "caption": Text()}, others=ANY)),
     SAMPLES: ListOf(
         Object({"image_id": IMAGE_ID, "captions": ListOf(Text(), max_items=10_000)}, others=ANY)
@@ -230,11 +284,13 @@ KINDS: dict[str, Kind] = {
     FACTORS: FACTORS_KIND,
 }
 
+WITH_IMAGES = (PER_IMAGE, SAMPLES, DIVERSITY, SAMPLE_SCORES, CURVE)
+
 
 def evaluation_format(name: str, hint: str) -> DocumentFormat:
     """Return the format of a file of an evaluation.
 
     :param hint: what to do about a file that does not fit
     """
-    size = PER_IMAGE_BYTES if name in (PER_IMAGE, SAMPLES, DIVERSITY) else MAX_BYTES
+    size = PER_IMAGE_BYTES if name in WITH_IMAGES else MAX_BYTES
     return DocumentFormat(KINDS[name], error=PipelineError, hint=hint, max_bytes=size, max_depth=12)

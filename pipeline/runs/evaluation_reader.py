@@ -1,7 +1,7 @@
 """Read evaluations back and choose among those of a run."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 
 from multispace.data.files import read_file
-from multispace.errors import DataError, OptionError, PipelineError
+from multispace.errors import DataError, OptionError, PipelineError, shown
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.captions.metric import Floats
-from multispace.pipeline.metrics.samples.diversity import COLUMNS
+from multispace.pipeline.metrics.samples.diversity import COLUMNS, CORPUS_MBLEU
+from multispace.pipeline.metrics.samples.diversity_curve import MEANS, CurvePoint, DiversityCurve
+from multispace.pipeline.metrics.samples.diversity_report import CIDER, SIBLINGS
 from multispace.pipeline.runs.evaluation_folder import (
     ATTRIBUTES,
+    CURVE,
     DIVERSITY,
     EVALUATIONS,
     NAMES_ON_DISK,
     PER_IMAGE,
     RECORD,
     REPLACED,
+    SAMPLE_SCORES,
     SCORES,
     Record,
     base_name,
@@ -52,7 +56,8 @@ class EvaluationFiles:
         digests = values.pop("files", None)
         on_disk = {name: field for field, name in NAMES_ON_DISK.items()}
         found = {on_disk.get(name, name): value for name, value in values.items()}
-        return cls(folder, Record(**{**found, "metrics": tuple(found["metrics"])}), digests, hint)
+        lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+        return cls(folder, Record(**{**found, **lists}), digests, hint)
 
     def has(self, name: str) -> bool:
         """Return whether the evaluation has the file ``name``."""
@@ -83,15 +88,36 @@ class EvaluationFiles:
 
 
 @dataclass(frozen=True)
+class SampleScores:
+    """What each of N samples of P images adds to the scores.
+
+    :param siblings: BLEU's statistics against the other samples of the image, (P, N, 6)
+    :param cider: CIDEr-D, (P, N), if it was computed
+    """
+
+    siblings: Floats
+    cider: Floats | None
+
+
+@dataclass(frozen=True)
 class Scored:
-    """An evaluation as it was read back, its images in the order of their image ids as text."""
+    """An evaluation as it was read back, its images in the order of their image ids as text.
+
+    :param captions: CAPTION_COLUMNS of the single captions
+    :param samples: diversity.COLUMNS of each image's samples, (P, 6), where there are any
+    :param sample_scores: None where there are no samples, or an earlier version wrote them
+    :param curve: None where the evaluation has none
+    :param facts: counts of :class:`Tally` by class, (P, 4) each
+    """
 
     files: EvaluationFiles
     corpus: dict[str, float]
     images: ImageScores
-    captions: dict[str, float]  # CAPTION_COLUMNS of the single captions
-    samples: Floats | None  # diversity.COLUMNS of each image's samples (P, 6), where there are any
-    facts: Mapping[str, Floats] | None  # counts of :class:`Tally` by class, (P, 4) each
+    captions: dict[str, float]
+    samples: Floats | None
+    sample_scores: SampleScores | None
+    curve: DiversityCurve | None
+    facts: Mapping[str, Floats] | None
 
     @property
     def folder(self) -> Path:
@@ -113,7 +139,7 @@ def find_evaluation(run: Path, split: str, checkpoint: str) -> Path:
     """Return the folder of the fullest evaluation of a checkpoint on a split.
 
     One with the default beam and length penalty comes first, then one with more metrics, then one
-    with more samples.
+    with more samples, then one with a curve of more temperatures.
 
     :raises PipelineError: there is none, or several of different searches, none of the default.
     """
@@ -160,7 +186,8 @@ def _has_default_search(record: Record) -> bool:
 def _fullness(record: Record) -> tuple[Any, ...]:
     return (
         _has_default_search(record), len(record.metrics), record.samples,
-        not {"temperature", "top_p"} & record.changes().keys(), record.sample_meteor,
+        not {"temperature", "top_p"} & record.changes().keys(), len(record.curve),
+        record.sample_meteor,
         record.importance_samples, "seed" not in record.changes(), -record.seed,
     )  # fmt: skip
 
@@ -190,12 +217,14 @@ def read_evaluation(folder: Path, split: str, checkpoint: str) -> Scored:
     if len(counts) > 1:
         what = f"it says {record.images} images, the other files have {sorted(counts)}"
         raise files.damaged(RECORD, what)
-    return Scored(files, corpus, images, captions, samples, facts)
+    scores = _sample_scores(files) if samples is not None and files.has(SAMPLE_SCORES) else None
+    curve = _curve(files) if record.curve else None
+    return Scored(files, corpus, images, captions, samples, scores, curve, facts)
 
 
 def _scores(files: EvaluationFiles) -> tuple[ImageScores, dict[str, float]]:
     """Return the scores of images and of the whole set, which must agree."""
-    entries = sorted(files.read(PER_IMAGE), key=lambda entry: str(entry["image_id"]))
+    entries = _ordered(files.read(PER_IMAGE))
     try:
         images = ImageScores.from_entries(entries)
     except (ValueError, KeyError, TypeError) as error:
@@ -210,9 +239,8 @@ def _scores(files: EvaluationFiles) -> tuple[ImageScores, dict[str, float]]:
     return images, corpus
 
 
-def _samples(entries: Sequence[Mapping[str, Any]]) -> Floats:
-    ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
-    rows = [[entry[name] for name in COLUMNS] for entry in ordered]
+def _samples(entries: list[dict[str, Any]]) -> Floats:
+    rows = [[entry[name] for name in COLUMNS] for entry in _ordered(entries)]
     return np.array(rows, float).reshape(len(rows), len(COLUMNS))
 
 
@@ -221,8 +249,66 @@ def _facts(files: EvaluationFiles) -> dict[str, Floats] | None:
     entries = files.read(ATTRIBUTES).get("per_image") if files.has(ATTRIBUTES) else None
     if entries is None:
         return None
-    ordered = sorted(entries, key=lambda entry: str(entry["image_id"]))
+    ordered = _ordered(entries)
     none = [0] * 4
     kinds = dict.fromkeys(kind for entry in ordered for kind in entry["counts"])
     rows = {kind: [entry["counts"].get(kind, none) for entry in ordered] for kind in kinds}
     return {kind: np.array(table, float) for kind, table in rows.items()}
+
+
+def _sample_scores(files: EvaluationFiles) -> SampleScores:
+    """Return the scores of each sample.
+
+    :raises PipelineError: their numbers of images or of samples are not those of the evaluation.
+    """
+    record = files.record
+    entries = _ordered(files.read(SAMPLE_SCORES))
+    siblings = [entry[SIBLINGS] for entry in entries]
+    cider = [entry[CIDER] for entry in entries if CIDER in entry]
+    counts = {len(rows) for rows in (*siblings, *cider)}
+    if len(entries) != record.images or len(cider) not in (0, len(entries)):
+        what = f"it has {len(entries)} images, {len(cider)} with CIDEr, expected {record.images}"
+        raise files.damaged(SAMPLE_SCORES, what)
+    if counts != {record.samples}:
+        what = f"it has {sorted(counts)} samples per image, expected {record.samples}"
+        raise files.damaged(SAMPLE_SCORES, what)
+    return SampleScores(np.array(siblings, float), np.array(cider, float) if cider else None)
+
+
+def _curve(files: EvaluationFiles) -> DiversityCurve:
+    """Return the curve of an evaluation.
+
+    :raises PipelineError: its values of images do not fit its points, or those the evaluation.
+    """
+    record, found = files.record, files.read(CURVE)
+    entries = _ordered(found["per_image"])
+    points = found["points"]
+    temperatures = tuple(point["temperature"] for point in points)
+    counts = {len(entry["values"]) for entry in entries}
+    if (temperatures, found["n"], len(entries), counts) != (
+        record.curve, record.samples, record.images, {len(points)},
+    ):  # fmt: skip
+        what = f"it has {found['n']} samples of {len(entries)} images at {sorted(counts)} of "
+        what += f"the temperatures {shown(temperatures)}, which is not what {RECORD} says"
+        raise files.damaged(CURVE, what)
+    values = np.array([entry["values"] for entry in entries], float)  # (P, K, 4)
+    curve = DiversityCurve(
+        found["n"],
+        tuple(entry["image_id"] for entry in entries),
+        tuple(
+            CurvePoint(point["temperature"], point[CORPUS_MBLEU], values[:, place])
+            for place, point in enumerate(points)
+        ),
+    )
+    for read, point in zip(curve.to_json()["points"], points, strict=True):
+        for name in MEANS:
+            # `not ... <= ...` also refuses NaN, which no comparison holds for.
+            if not abs(read[name] - point[name]) <= TOLERANCE:
+                what = f"{name} is {point[name]}, but {read[name]} by its images"
+                raise files.damaged(CURVE, what)
+    return curve
+
+
+def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return entries of images in the order of their image ids as text."""
+    return sorted(entries, key=lambda entry: str(entry["image_id"]))

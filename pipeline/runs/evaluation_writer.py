@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from multispace.data.files import json_bytes, sync_folder, write_synced
 from multispace.errors import PipelineError
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
+from multispace.pipeline.metrics.samples.diversity_curve import DiversityCurve
 from multispace.pipeline.runs.evaluation_folder import (
     EVALUATIONS,
     FILES,
@@ -32,15 +34,24 @@ def scores_content(scores: Scores) -> dict[str, bytes]:
     ``per_image.json`` is a list like pycocoevalcap's ``evalImgs``, which keeps the type of the
     image ids, with an image per line; ``statistics`` are those of :class:`Scores`.
     """
-    lines = []
+    entries = []
     for image_id, values in scores.per_image.items():
         statistics = scores.statistics.get(image_id)
         kept = {"statistics": statistics} if statistics else {}
-        lines.append(json.dumps({"image_id": image_id, **values, **kept}, allow_nan=False))
-    return {
-        PER_IMAGE: ("[\n" + ",\n".join(lines) + "\n]\n").encode(),
-        SCORES: json_bytes(scores.corpus),
-    }
+        entries.append({"image_id": image_id, **values, **kept})
+    return {PER_IMAGE: entries_content(entries), SCORES: json_bytes(scores.corpus)}
+
+
+def curve_content(curve: DiversityCurve) -> bytes:
+    """Return ``diversity_curve.json``, with an image per line."""
+    head = json.dumps(curve.to_json(), allow_nan=False).removesuffix("}").encode()
+    return head + b', "per_image": ' + entries_content(curve.per_image()).rstrip() + b"}\n"
+
+
+def entries_content(entries: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return a JSON list with an entry per line."""
+    lines = (json.dumps(entry, allow_nan=False) for entry in entries)
+    return ("[\n" + ",\n".join(lines) + "\n]\n").encode()
 
 
 def write_evaluation(run: Path, record: Record, contents: Mapping[str, bytes]) -> Path:

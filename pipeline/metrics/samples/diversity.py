@@ -57,15 +57,18 @@ def caption_summary(captions: Sequence[str], training: AbstractSet[str]) -> dict
 
 
 def sample_summary(
-    samples: Sequence[Sequence[str]], kernels: Sequence[Floats], training: AbstractSet[str]
+    samples: Sequence[Sequence[str]],
+    siblings: Floats,
+    kernels: Sequence[Floats],
+    training: AbstractSet[str],
 ) -> tuple[dict[str, Any], Floats]:
     """Describe the N samples of each of P images.
 
+    :param siblings: by :func:`sibling_statistics` of each image, (P, N, 6)
     :param kernels: CIDEr between the samples of each image, by :meth:`TfIdf.kernel`
     :returns: each of COLUMNS averaged over images, mBLEU-4 of the corpus, and the number of
         different words; COLUMNS of each image (P, 6)
     """
-    siblings = np.array([sibling_statistics(captions) for captions in samples])  # (P, N, 6)
     each = np.array(
         [
             (
@@ -108,17 +111,28 @@ def sibling_bleu(statistics: Floats) -> Floats:
     return bleu(rows)[:, 3].reshape(statistics.shape[:-1])
 
 
-def corpus_mbleu(statistics: Floats) -> float:
-    """Return corpus BLEU-4 of the i-th samples of all images, averaged over i.
+class CorpusMBleu:
+    """Corpus BLEU-4 of the i-th samples of all images, averaged over i.
 
     The references of a sample are the other samples of its image. This is the mBLEU-4 of the
     literature on diverse captions (Wang 2016; Luo 2020).
 
     :param statistics: of :func:`sibling_statistics` for each image, (P, N, 6)
     """
-    images, count, columns = statistics.shape
-    rows = with_totals(statistics.reshape(-1, columns)).reshape(images, count, -1)
-    return float(bleu(rows.sum(0))[:, 3].mean())
+
+    def __init__(self, statistics: Floats) -> None:
+        images, self._count, columns = statistics.shape
+        self._rows = with_totals(statistics.reshape(-1, columns)).reshape(images, -1)
+
+    def of(self, weights: Floats) -> Floats:
+        """Return mBLEU-4 of the images taken ``weights`` times. (..., P) -> (...)"""
+        sums = (weights @ self._rows).reshape(*weights.shape[:-1], self._count, -1)
+        return bleu(sums)[..., 3].mean(-1)
+
+
+def corpus_mbleu(statistics: Floats) -> float:
+    """Return mBLEU-4 of :class:`CorpusMBleu` of the images, each taken once."""
+    return float(CorpusMBleu(statistics).of(np.ones(len(statistics))))
 
 
 def sibling_statistics(captions: Sequence[str]) -> Floats:

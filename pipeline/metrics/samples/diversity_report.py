@@ -14,13 +14,21 @@ from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.samples import diversity, oracle
 from multispace.pipeline.metrics.samples.consensus import consensus
 
+# Names in sample_scores.json: BLEU's statistics of each sample against the others; CIDEr-D.
+SIBLINGS, CIDER = "siblings", "CIDEr"
+
 
 @dataclass(frozen=True)
 class Diversity:
-    """Content of ``diversity.json``, and the sample of each image that the consensus chose."""
+    """Content of ``diversity.json`` and of ``sample_scores.json``, and the consensus captions.
+
+    :param consensus: the sample of each image that the consensus chose
+    :param sample_scores: an entry per image with what each of its samples adds to the scores
+    """
 
     report: dict[str, Any]
     consensus: dict[ImageId, str]
+    sample_scores: list[dict[str, Any]]
 
 
 def diversity_of(
@@ -46,11 +54,12 @@ def diversity_of(
     seen = frozenset(trained)
     report: dict[str, Any] = {"captions": diversity.caption_summary(own, seen)}
     if not samples:
-        return Diversity({**report, "notes": list(diversity.NOTES)}, {})
+        return Diversity({**report, "notes": list(diversity.NOTES)}, {}, [])
 
     known, drawn = rest[: len(samples)], rest[len(samples) :]
+    siblings = np.array([diversity.sibling_statistics(texts) for texts in drawn])  # (P, N, 6)
     kernels = diversity.kernels(drawn, known)
-    summary, each = diversity.sample_summary(drawn, kernels, seen)
+    summary, each = diversity.sample_summary(drawn, siblings, kernels, seen)
     single = oracle.score_samples(known, drawn, metrics)
     places = consensus([*samples.values()], training)
     chosen = {
@@ -64,12 +73,40 @@ def diversity_of(
         "oracle": {
             "best": {name: float(scores.max(1).mean()) for name, scores in single.items()},
             "mean": {name: float(scores.mean()) for name, scores in single.items()},
+            "best_of": _best_of(single),
         },
         "consensus": score_captions(references, chosen, metrics).corpus if metrics else {},
         "notes": list(notes),
         "per_image": _per_image(list(samples), each, best),
     }
-    return Diversity(report, chosen)
+    return Diversity(report, chosen, _sample_scores(list(samples), siblings, single.get("CIDEr")))
+
+
+def _best_of(single: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+    """Return the mean score of the best of n samples, by n and by the name of the score."""
+    found: dict[str, dict[str, float]] = {}
+    for name, scores in single.items():
+        for n, best in oracle.best_of(scores).items():
+            found.setdefault(str(n), {})[name] = float(best.mean())
+    return found
+
+
+def _sample_scores(
+    images: Sequence[ImageId], siblings: Floats, cider: Floats | None
+) -> list[dict[str, Any]]:
+    """Return an entry per image.
+
+    :param siblings: (P, N, 6)
+    :param cider: (P, N), if it was computed
+    """
+    entries: list[dict[str, Any]] = [
+        {"image_id": image_id, SIBLINGS: rows}
+        for image_id, rows in zip(images, siblings.astype(int).tolist(), strict=True)
+    ]
+    if cider is not None:
+        for entry, scores in zip(entries, cider.tolist(), strict=True):
+            entry[CIDER] = scores
+    return entries
 
 
 def _per_image(
@@ -98,7 +135,7 @@ def diversity_text(report: Mapping[str, Any]) -> str:
         lines.append(text_table(head, [["mean", *cells]]))
         if report["consensus"]:
             best = report["oracle"]
-            chosen = {f"best of {count} (oracle)": best["best"], "mean": best["mean"]}
-            lines.append(scores_table(chosen))
+            chosen = {f"best of {n} (oracle)": scores for n, scores in best["best_of"].items()}
+            lines.append(scores_table({**chosen, "mean": best["mean"]}))
             lines.append(scores_table({"consensus": report["consensus"]}))
     return "\n".join(lines)

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, Floats
 from multispace.pipeline.metrics.captions.registry import REGISTRY
 
+BEST_OF = (1, 5, 10, 20, 50, 100)  # samples from which the oracle chooses
+
 NOTES = (
     "best: for each metric, the sample of an image that scores best against its references, "
     "averaged over images; no system can choose so. mean: averaged over the samples of an image, "
     "then over images",
+    "best of n: the best of the first n samples of each image",
     "BLEU of best and mean is that of single captions, and does not compare with that of a set",
 )
 CONSENSUS_NOTE = (
@@ -37,3 +40,15 @@ def score_samples(
         if name in metrics:
             scores |= metric.score_samples(references, samples, time_limit)
     return scores
+
+
+def best_of(scores: Floats) -> dict[int, Floats]:
+    """Return the best score among the first n samples of each image, (P,) for each n.
+
+    The values of n are those of BEST_OF that are not above N, and N.
+
+    :param scores: of each sample, (P, N)
+    """
+    count = scores.shape[1]
+    sizes = sorted({count, *(n for n in BEST_OF if n < count)})
+    return {n: scores[:, :n].max(1) for n in sizes}
