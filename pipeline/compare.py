@@ -1,21 +1,26 @@
 """Compare evaluated runs over their seeds, with intervals of all differences."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.command_options.compare_options import CompareOptions
+from multispace.pipeline.comparison.equal_diversity import CurveComparison, compare_curves
+from multispace.pipeline.comparison.sample_sections import sample_sections
+from multispace.pipeline.comparison.sections import (
+    Section,
+    bootstrap_section,
+    spread,
+    std_over,
+)
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
 from multispace.pipeline.metrics.content.attributes import OBJECTS_ROW
-from multispace.pipeline.metrics.samples import diversity
-from multispace.pipeline.reporting.export_tables import Table
+from multispace.pipeline.reporting.export_tables import Table, escape_markdown, latex_comment
 from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS
 from multispace.pipeline.runs.groups import (
     EvaluatedRun,
@@ -47,51 +52,6 @@ FEW_SEEDS = "a bootstrap over n seeds understates their variance by a factor of 
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, its std over seeds (None for one seed), and its 95 % interval."""
-
-    mean: float
-    std: float | None
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Section:
-    """Scores of one kind: of each group by name, and differences of two groups.
-
-    A difference is (first group, second group, second minus first).
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    groups: dict[str, dict[str, Estimate]]
-    differences: tuple[tuple[str, str, dict[str, Estimate]], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "title": self.title,
-            "groups": {name: _plain(cells) for name, cells in self.groups.items()},
-            "differences": [
-                {"from": a, "to": b, "scores": _plain(cells)} for a, b, cells in self.differences
-            ],
-        }
-
-    def tables(self) -> list[Table]:
-        """Return the scores and, where there are two groups or more, the differences."""
-        rows = [[name, *map(_cell, cells.values())] for name, cells in self.groups.items()]
-        head = ("", *(diversity.SHOWN.get(column, column) for column in self.columns))
-        tables = [Table(self.title, head, rows)]
-        if self.differences:
-            rows = [
-                [f"{b} minus {a}", *map(_range, cells.values())] for a, b, cells in self.differences
-            ]
-            tables.append(Table(f"{self.title}: differences", head, rows))
-        return tables
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Result of `compare`: scores of runs on one split, by the groups of the runs."""
 
@@ -99,32 +59,37 @@ class Comparison:
     images: int
     runs: dict[str, dict[str, int]]  # group -> run -> seed
     sections: tuple[Section, ...]
+    has_samples: bool  # whether a section is about samples
+    curves: CurveComparison
     captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and std over seeds
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "sections": [section.to_json() for section in self.sections]}
+        sections = [section.to_json() for section in self.sections]
+        return {**asdict(self), "sections": sections, "curves": self.curves.to_json()}
 
     def render(self, form: str = "text") -> str:
-        """Return all tables as ``text``, ``markdown`` or ``latex``."""
+        """Return all tables as ``text``, ``markdown`` or ``latex``, and the verdicts."""
+        tables, verdicts = self.tables(), self.curves.verdicts
         if form == "text":
-            shown = [text_table([t.title, *t.head[1:]], t.rows) for t in self.tables()]
-            return "\n".join(shown)
-        tables = self.tables()
-        return "\n".join(
-            (table.markdown() if form == "markdown" else table.latex()) + "\n" for table in tables
-        )
+            shown = [text_table([t.title, *t.head[1:]], t.rows) for t in tables]
+            return "\n".join([*shown, *verdicts])
+        if form == "markdown":
+            shown = [table.markdown() for table in tables]
+            return "\n".join(f"{part}\n" for part in (*shown, *map(escape_markdown, verdicts)))
+        shown = [table.latex() for table in tables]
+        return "\n".join(f"{part}\n" for part in (*shown, *map(latex_comment, verdicts)))
 
     def tables(self) -> list[Table]:
-        """Return all tables: scores, their differences, diversity, single captions."""
+        """Return all tables: scores, their differences, samples, curves, single captions."""
         rows = [
-            [name, str(len(self.runs[name])), *(_spread(*cell) for cell in cells.values())]
+            [name, str(len(self.runs[name])), *(spread(*cell) for cell in cells.values())]
             for name, cells in self.captions.items()
         ]
         single = Table("one caption per image", ("", "seeds", *CAPTION_COLUMNS), rows)
-        first, *rest = (table for section in self.sections for table in section.tables())
-        return [first, *rest, single]
+        shown = [table for section in self.sections for table in section.tables()]
+        return [*shown, *self.curves.tables(), single]
 
 
 def compare(options: CompareOptions) -> Comparison:
@@ -169,31 +134,28 @@ def compare_groups(
     if left_out:
         notes.append(f"not scored for all runs, and left out: {', '.join(left_out)}")
     title = f"{options.split}, {images} images"
-    sections = [_section(title, columns, groups, _scores(columns), options)]
-    sampled = {
-        name: members
-        for name, members in groups.items()
-        if all(run.scored.samples is not None for run in members)
-    }
-    counts = {run.scored.record.samples for members in sampled.values() for run in members}
-    if len(counts) == 1:
-        title = f"diversity of {counts.pop()} samples per image"
-        sections.append(_section(title, diversity.COLUMNS, sampled, _diversity, options))
-    elif counts:
-        notes.append(f"samples per image are {sorted(counts)}: diversity does not compare")
+    asked = options.resamples, options.seed
+    scores = bootstrap_section(title, columns, groups, _scores(columns), *asked)
+    samples, sample_notes = sample_sections(groups, *asked)
+    sections, notes = [scores, *samples], [*notes, *sample_notes]
     stated = {
         name: members
         for name, members in groups.items()
         if all(run.scored.facts is not None for run in members)
     }
     if stated:
-        sections.append(_section(CONTENT, tuple(CONTENT_COLUMNS), stated, _content, options))
+        sections.append(
+            bootstrap_section(CONTENT, tuple(CONTENT_COLUMNS), stated, _content, *asked)
+        )
         notes.append(CONTENT_NOTE)
+    curves = compare_curves(groups, options.reference, options.reference_temperature, *asked)
     return Comparison(
         split=options.split,
         images=images,
         runs={name: {str(r.folder): r.seed for r in runs} for name, runs in groups.items()},
         sections=tuple(sections),
+        has_samples=bool(samples),
+        curves=curves,
         captions={
             name: {
                 column: _mean([run.scored.captions[column] for run in members])
@@ -201,7 +163,7 @@ def compare_groups(
             }
             for name, members in groups.items()
         },
-        notes=tuple(notes),
+        notes=(*notes, *curves.notes),
     )
 
 
@@ -230,12 +192,6 @@ def _scores(columns: Sequence[str]) -> Callable[[EvaluatedRun], Callable[[Floats
     return of
 
 
-def _diversity(run: EvaluatedRun) -> Callable[[Floats], Floats]:
-    values = run.scored.samples
-    assert values is not None  # only runs with samples are asked
-    return lambda weights: weights @ values / weights.sum(-1, keepdims=True)
-
-
 def _content(run: EvaluatedRun) -> Callable[[Floats], Floats]:
     facts = run.scored.facts
     assert facts is not None  # only runs with counts are asked
@@ -249,70 +205,5 @@ def _content(run: EvaluatedRun) -> Callable[[Floats], Floats]:
     return rates
 
 
-def _section(
-    title: str,
-    columns: tuple[str, ...],
-    groups: Mapping[str, Sequence[EvaluatedRun]],
-    scorer: Callable[[EvaluatedRun], Callable[[Floats], Floats]],
-    options: CompareOptions,
-) -> Section:
-    scorers = {name: tuple(map(scorer, runs)) for name, runs in groups.items()}
-    resampled = [
-        Group(tuple(run.seed for run in runs), scorers[name]) for name, runs in groups.items()
-    ]
-    images = next(iter(groups.values()))[0].scored.record.images
-    draws = bootstrap(resampled, images, options.resamples, options.seed)
-    whole = np.ones((1, images))
-    runs = {n: np.concatenate([score(whole) for score in each]) for n, each in scorers.items()}
-    names = list(groups)
-    return Section(
-        title,
-        columns,
-        {
-            name: _estimates(columns, runs[name], draws[:, place])
-            for place, name in enumerate(names)
-        },
-        tuple(
-            (
-                names[a],
-                names[b],
-                _estimates(
-                    columns,
-                    (runs[names[b]].mean(0) - runs[names[a]].mean(0))[None],
-                    draws[:, b] - draws[:, a],
-                ),
-            )
-            for a, b in combinations(range(len(names)), 2)
-        ),
-    )
-
-
-def _estimates(columns: Iterable[str], values: Floats, draws: Floats) -> dict[str, Estimate]:
-    """Return an estimate per column of the values of S runs and of B resamples. (S, M), (B, M)"""
-    return {
-        column: Estimate(*_mean(values[:, k].tolist()), *interval(draws[:, k]))
-        for k, column in enumerate(columns)
-    }
-
-
 def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return float(np.mean(values)), std
-
-
-def _plain(cells: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {column: asdict(estimate) for column, estimate in cells.items()}
-
-
-def _cell(estimate: Estimate) -> str:
-    return _spread(estimate.mean, estimate.std)
-
-
-def _spread(mean: float, std: float | None) -> str:
-    digits = 3 if abs(mean) < 10 else 0
-    around = "" if std is None else f" ± {std:.{digits}f}"
-    return f"{mean:.{digits}f}{around}"
-
-
-def _range(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    return float(np.mean(values)), std_over(np.array(values))

@@ -18,6 +18,8 @@ from multispace.pipeline.metrics.latents.category_report import category_table
 from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
 from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
 from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
+from multispace.pipeline.reporting.diversity_plot import READING as DIVERSITY_READING
+from multispace.pipeline.reporting.diversity_plot import draw_diversity
 from multispace.pipeline.reporting.examples import Examples, read_examples
 from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
@@ -82,7 +84,13 @@ def report(options: ReportOptions) -> Report:
         is damaged.
     """
     asked = CompareOptions(
-        options.runs, options.split, options.checkpoint, options.resamples, options.seed
+        options.runs,
+        options.split,
+        options.checkpoint,
+        options.resamples,
+        options.seed,
+        options.reference,
+        options.reference_temperature,
     )
     groups = read_groups(asked)
     comparison = compare_groups(groups, asked)
@@ -90,7 +98,7 @@ def report(options: ReportOptions) -> Report:
     parts, without_parts = _parts(first)
     colours, svg, without_curves = _curves(groups)
     examples, skipped, without_examples = _examples(options, first)
-    sampled = len(comparison.sections) > 1
+    sampled = comparison.has_samples
     left_out = [
         *([] if sampled else [NO_SAMPLES]), *without_parts, *without_curves, *without_examples
     ]  # fmt: skip
@@ -98,6 +106,8 @@ def report(options: ReportOptions) -> Report:
         "comparison": comparison,
         "first": first,
         "parts": parts,
+        "diversity": draw_diversity(comparison.curves.curves, colours),
+        "diversity_reading": DIVERSITY_READING,
         "verdicts": {name: _verdicts(groups[name], run) for name, run in first.items()},
         "colours": colours,
         "curves": svg,
@@ -116,19 +126,24 @@ def report(options: ReportOptions) -> Report:
         out=options.out,
         bytes=len(page),
         groups={name: [str(run.folder) for run in runs] for name, runs in groups.items()},
-        included=_included(sampled, parts, bool(svg), examples),
+        included=_included(sampled, bool(comparison.curves.curves), parts, bool(svg), examples),
         left_out=tuple(left_out),
         skipped=tuple(skipped),
     )
 
 
 def _included(
-    sampled: bool, parts: Mapping[str, Mapping[str, Part]], curves: bool, examples: Examples
+    sampled: bool,
+    compared: bool,
+    parts: Mapping[str, Mapping[str, Part]],
+    curves: bool,
+    examples: Examples,
 ) -> tuple[str, ...]:
     shown = examples.shown.values()
     included = {
         "scores": True,
         "diversity of samples": sampled,
+        "quality against diversity": compared,
         **{title: any(title in held for held in parts.values()) for title in PARTS},
         "learning curves": curves,
         "examples": bool(shown),
@@ -142,6 +157,8 @@ def _included(
 def _compare_words(asked: CompareOptions) -> list[str]:
     words = ["multispace", "compare", *map(str, asked.runs), "--split", asked.split]
     words += ["--checkpoint", asked.checkpoint, "--resamples", str(asked.resamples)]
+    words += ["--reference", asked.reference]
+    words += ["--reference-temperature", str(asked.reference_temperature)]
     return [*words, "--seed", str(asked.seed)]
 
 

@@ -60,8 +60,14 @@ def bootstrap(groups: Sequence[Group], images: int, resamples: int, seed: int) -
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the resampled values. (B,)"""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    """Return the 95 % percentile interval of the resampled values. (B,)
+
+    A value that is NaN is unknown: it counts as lower than all others for the lower end, and as
+    higher for the upper end.
+    """
+    unknown = np.isnan(values)
+    low = np.quantile(np.where(unknown, -np.inf, values), (1 - LEVEL) / 2)
+    high = np.quantile(np.where(unknown, np.inf, values), (1 + LEVEL) / 2)
     return float(low), float(high)
 
 

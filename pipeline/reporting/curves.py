@@ -1,16 +1,13 @@
-"""Learning curves of runs as one SVG image that takes its text colour from the page."""
+"""Learning curves of runs as one SVG image."""
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from multispace.pipeline.reporting.svg_figure import INK, style_axis, svg_figure
 
 PANELS = {  # quantity in the log: title, and the quantity that is its target
     "cider": ("CIDEr of greedy captions, validation", ""),
@@ -25,9 +22,6 @@ READING = (
 # Okabe & Ito's colours for the colour-blind, without those that are faint on white or black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MAX_VALUE = 1e30  # larger numbers are gaps, as NaN is: the axes would overflow
-INK = "#010203"  # no colour of a curve; replaced by the colour of the page's text
-TEXT_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 9}
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True)
@@ -59,18 +53,15 @@ def draw_curves(curves: Sequence[Curve]) -> str:
     if not panels:
         return ""
     rows = -(-len(panels) // 2)
-    with matplotlib.rc_context(TEXT_STYLE):
-        figure = Figure(
-            figsize=(9, 2.9 * rows), layout=ConstrainedLayoutEngine(h_pad=0.15), facecolor="none"
-        )
+
+    def draw(figure: Figure) -> None:
         axes = list(figure.subplots(rows, 2, squeeze=False).flat)
         for axis in axes[len(panels) :]:
             axis.remove()
         for axis, name in zip(axes, panels, strict=False):
             _draw(axis, name, [curve for curve in curves if curve.has(name)])
-        file = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata=NO_METADATA)
-    return _inline(file.getvalue())
+
+    return svg_figure(draw, "learning curves", height=2.9 * rows)
 
 
 def _draw(axis: Any, name: str, curves: Sequence[Curve]) -> None:
@@ -81,18 +72,4 @@ def _draw(axis: Any, name: str, curves: Sequence[Curve]) -> None:
         axis.plot(*curve.points("val", name), color=colour, marker="o", markersize=3, linewidth=1.6)
         axis.plot(*curve.points("train", target), color=colour, linestyle="--", linewidth=1.1)
     axis.set_title(title, color=INK, loc="left", fontsize=10)
-    axis.set_xlabel("optimizer steps", color=INK)
-    axis.set_facecolor("none")
-    axis.tick_params(colors=INK)
-    axis.grid(color=INK, alpha=0.15, linewidth=0.6)
-    for side, spine in axis.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
-
-
-def _inline(svg: str) -> str:
-    """Return the element for an HTML page: without prologue, namespaces and size."""
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    head, rest = svg.split(">", 1)
-    head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="learning curves">{rest}'
+    style_axis(axis, "optimizer steps")

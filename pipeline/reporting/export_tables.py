@@ -27,15 +27,25 @@ class Table:
         rule = ["---", *(["---:"] * (len(self.head) - 1))]
         cells = [[_escape(cell, MARKDOWN) for cell in row] for row in (self.head, *self.rows)]
         lines = [" | ".join(["", *row, ""]).strip() for row in (cells[0], rule, *cells[1:])]
-        return f"{_escape(self.title, MARKDOWN)}\n\n" + "\n".join(lines)
+        return f"{escape_markdown(self.title)}\n\n" + "\n".join(lines)
 
     def latex(self) -> str:
         """Return a ``tabular`` of plain LaTeX, with the title in a comment."""
         body = [_latex_row(row) for row in (self.head, *self.rows)]
         columns = "l" + "r" * (len(self.head) - 1)
-        title = f"% {_escape(self.title, LATEX)}"
+        title = latex_comment(self.title)
         lines = [title, rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0]]
         return "\n".join([*lines, r"\hline", *body[1:], r"\hline", r"\end{tabular}"])
+
+
+def escape_markdown(text: str) -> str:
+    """Return text on one line for GitHub and pandoc."""
+    return _escape(text, MARKDOWN)
+
+
+def latex_comment(text: str) -> str:
+    """Return text on one line as a comment of LaTeX."""
+    return f"% {_escape(text, LATEX)}"
 
 
 def _latex_row(row: Sequence[str]) -> str:

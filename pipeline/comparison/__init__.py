@@ -1,0 +1,1 @@
+"""Groups of evaluated runs side by side, with intervals."""
