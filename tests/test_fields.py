@@ -29,6 +29,7 @@ class Example(Options):
     kind: str = option("A kind.", "a", choices=("a", "b"), users=("latent",))
     names: Sequence[str] = option("Names.", ("x",), choices=("x", "y"), commas=True)
     text: str | None = option("Names in one text.", None, choices=("x", "y"), commas=True)
+    rates: tuple[float, ...] = option("Rates.", (), min=0, commas=True)
     fall: int = option("Only with b.", 3, requires=("kind", "b"))
     switch: bool = option("On or off.", False)
     many: int = option("Count.", 3, flag="--how-many")
@@ -55,6 +56,8 @@ def make(**values) -> Example:
         ({"kind": "c"}, "--kind c: use one of a, b"),
         ({"names": ("x", "z")}, "--names x,z: use one of x, y"),
         ({"text": "x,z"}, "--text x,z: use one of x, y"),
+        ({"rates": (1.0, -0.5)}, "--rates 1.0,-0.5: it must be at least 0"),
+        ({"rates": (1.0, math.nan)}, "--rates 1.0,nan: it must be a finite number"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_flag_value_and_bound(values, message):

@@ -85,7 +85,7 @@ class _Reference:
     system: str
 
     def __str__(self) -> str:
-        return f"{self.group} at temperature {self.temperature:g}"
+        return f"{self.group} sampled at temperature {self.temperature:g}"
 
 
 def compare_curves(

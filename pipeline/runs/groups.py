@@ -25,6 +25,7 @@ SAME = {  # what all runs of a table must share: fields of the record, and their
 }
 # Options that make no difference to what a run is: its place, its device, how often it reports.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
+WORDS = "words"  # the option of a run that tells how the words of its samples were drawn
 SEARCH = {name: getattr(Request, name) for name in ("checkpoint", "beam", "length_penalty")}
 
 
@@ -61,11 +62,11 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
         if name not in INCIDENTAL and is_used(name, record.system)
     }
     search["single_caption"] = record.captions_from
-    made = {**kept, **search, "words": _sampled(record), "features": record.fingerprint[:12]}
+    made = {**kept, **search, WORDS: sampled_words(record), "features": record.fingerprint[:12]}
     return EvaluatedRun(folder, _seed(options, folder), record.system, made, scored)
 
 
-def _sampled(record: Record) -> str | None:
+def sampled_words(record: Record) -> str | None:
     """Return how the words of samples were drawn, or None where the beam searched for them.
 
     ``temperature`` alone would be the option of the latents' Gumbel-softmax.
@@ -117,7 +118,8 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Return the runs by the name of their group.
 
     The name is the system, followed by the options that differ among the runs of that system and
-    those that differ both among all runs and from their default.
+    those that differ both among all runs and from their default. How the words of samples were
+    drawn is left out for a run with a curve, which has samples at several temperatures.
 
     :raises PipelineError: two runs have the same options and the same seed.
     """
@@ -130,7 +132,12 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
         named = [
             _words(option, value)
             for option, value in run.options.items()
-            if option in differing or (option not in shared and value != defaults.get(option))
+            if option in differing
+            or (
+                option not in shared
+                and value != defaults.get(option)
+                and not (option == WORDS and run.scored.curve)
+            )
         ]
         groups.setdefault(" ".join([run.system, *filter(None, named)]), []).append(run)
     for name, members in groups.items():
@@ -161,6 +168,6 @@ def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> s
 def _words(option: str, value: Any) -> str:
     if value is None:
         return ""
-    if option == "words":
+    if option == WORDS:
         return f"words {value}"
     return f"features {value}" if option == "features" else " ".join(option_words(option, value))

@@ -20,6 +20,7 @@ from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.explore import ExploreOptions, explore
 from multispace.pipeline.metrics.java import JavaError
 from multispace.pipeline.metrics.latents.latent_report import latent_summary
+from multispace.pipeline.metrics.samples.diversity import corpus_mbleu
 from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.evaluation_folder import digest_references
 from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
@@ -389,6 +390,65 @@ def test_base_has_samples_of_words(folder):
         files, samples=3, temperature=1.2, top_p=0.9, seed=2
     )
     assert again == [*said.samples.values()]
+
+
+def test_a_curve_has_the_samples_at_each_temperature(folder):
+    asked = ask(folder, "multispace", samples=3, curve=(0.8, 0), seed=3)
+    found = evaluate(asked)
+    assert found.folder.name == "test,samples=3,curve=0.0+0.8,metrics=rouge+cider,seed=3"
+    scored = read_evaluation(found.folder, "test", "best")
+    assert scored.record == found.record
+    assert scored.curve.to_json()["points"] == pytest.approx(found.curve.to_json()["points"])
+    single, words = (point.to_json() for point in found.curve.points)
+    assert (single["temperature"], words["temperature"]) == (0, 0.8)
+    # The first point is the evaluation's own samples, the second those of another evaluation.
+    drawn = evaluate(ask(folder, "multispace", samples=3, temperature=0.8, seed=3)).diversity
+    for point, diversity in ((single, found.diversity), (words, drawn)):
+        assert point["self-CIDEr"] == pytest.approx(diversity["samples"]["self-CIDEr"])
+        assert point["mBLEU-4 (corpus)"] == pytest.approx(diversity["samples"]["mBLEU-4 (corpus)"])
+        assert point["oracle CIDEr"] == pytest.approx(diversity["oracle"]["best"]["CIDEr"])
+        assert point["mean CIDEr"] == pytest.approx(diversity["oracle"]["mean"]["CIDEr"])
+        assert point["consensus CIDEr"] == pytest.approx(diversity["consensus"]["CIDEr"])
+    assert "curve of 3 samples" in found.render()
+    assert found.to_json()["curve"]["n"] == 3
+    with pytest.raises(OptionError, match="base has no latent space to sample from"):
+        evaluate(ask(folder, samples=3, temperature=0.5, curve=(0.0, 0.5)))
+
+
+def test_what_each_sample_adds_to_the_scores_is_kept(folder):
+    found = evaluate(ask(folder, "multispace", samples=6, seed=8))
+    best = found.diversity["oracle"]["best_of"]
+    assert list(best) == ["1", "5", "6"]
+    assert best["6"] == found.diversity["oracle"]["best"]
+    assert "best of 5 (oracle)" in found.render()
+    scores = read_evaluation(found.folder, "test", "best").sample_scores
+    assert scores.cider.shape == (SPLITS["test"], 6)
+    assert scores.cider[:, :5].max(1).mean() == pytest.approx(best["5"]["CIDEr"])
+    mbleu = found.diversity["samples"]["mBLEU-4 (corpus)"]
+    assert corpus_mbleu(scores.siblings) == pytest.approx(mbleu)
+
+
+def test_a_split_can_be_a_list_of_images_of_another(folder, tmp_path):
+    """As m-RNN's lists of val2014 (coco_test_mRNN.txt): one file name per line."""
+    cache = shutil.copytree(folder / "cache", tmp_path / "cache")
+    entries = json.loads((folder / "collection" / "test.json").read_text())["images"]
+    names = [entry["file_name"] for entry in entries][1:3]
+    (tmp_path / "coco_test_mRNN.txt").write_text("".join(f"{name}\n" for name in names))
+    summary = preprocess(
+        preprocess_options(
+            cache, folder / "collection", "test", split=None, images=None, captions_only=True,
+            backbone=None, weights=None, resize=None, crop=None, workers=None,
+            split_list=[f"mrnn-test={tmp_path / 'coco_test_mRNN.txt'}"],
+        )
+    )  # fmt: skip
+    assert {split: found.images for split, found in summary.splits.items()} == {"mrnn-test": 2}
+    found = evaluate(ask(folder, cache=cache, split="mrnn-test"))
+    assert found.folder.name.startswith("mrnn-test")
+    assert list(found.keys) == names
+    whole = evaluate(ask(folder, cache=cache))
+    assert set(zip(found.keys, found.captions, strict=True)) < set(
+        zip(whole.keys, whole.captions, strict=True)
+    )
 
 
 @pytest.mark.parametrize("way", ["consensus", "categories"])

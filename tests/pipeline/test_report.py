@@ -173,6 +173,25 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     assert again.out.read_bytes() == made.out.read_bytes()
 
 
+def test_quality_against_diversity_is_drawn(tmp_path):
+    record = {"samples": 4}
+    points = {0.2: [0.3, 4, 4, 4], 0.4: [0.7, 6, 2, 3], 0.875: [0.9, 6, 1, 2]}
+    base = write(tmp_path / "b", curve=points, record={**record, "temperature": 0.4})
+    better = {t: [x, *(value + 1 for value in values)] for t, (x, *values) in points.items()}
+    joint = write(tmp_path / "j", system="joint", curve=better, record=record)
+    made = report(ask(tmp_path, base, joint))
+    page = Page(made.out)
+    assert "quality against diversity" in made.included
+    assert page.text.count("0.875") == 8  # a point of two curves in six panels, less the tables
+    assert [page.text.count(f"\n{name}\n") for name in ("oracle CIDEr", "mean CIDEr")] == [2, 2]
+    assert "joint beats temperature sampling: at the self-CIDEr of base sampled" in page.text
+    assert "--reference base --reference-temperature 0.4" in page.text
+    ids = page.values("id")
+    assert {name for name in ids if name.startswith("m") and ids.count(name) > 1} == set()
+    other = report(ask(tmp_path, base, joint, reference="joint", reference_temperature=0.2))
+    assert "base does not beat joint: at the self-CIDEr of joint" in Page(other.out).text
+
+
 def test_what_comes_from_data_is_escaped(tmp_path):
     hostile = "<script>alert('x')</script> & <b title=\"y\">"
     run = log(say(write(tmp_path / "a<i>&\"'b", train_split="<u>"), hostile), "base")

@@ -12,8 +12,21 @@ from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.metrics.captions.coco_metrics import Scores
 from multispace.pipeline.metrics.captions.image_scores import ImageScores
 from multispace.pipeline.metrics.samples import diversity
-from multispace.pipeline.runs.evaluation_folder import DIVERSITY, RECORD, Record, base_name
-from multispace.pipeline.runs.evaluation_writer import scores_content, write_evaluation
+from multispace.pipeline.metrics.samples.diversity_curve import CurvePoint, DiversityCurve
+from multispace.pipeline.runs.evaluation_folder import (
+    CURVE,
+    DIVERSITY,
+    RECORD,
+    SAMPLE_SCORES,
+    Record,
+    base_name,
+)
+from multispace.pipeline.runs.evaluation_writer import (
+    curve_content,
+    entries_content,
+    scores_content,
+    write_evaluation,
+)
 from support.options import used_by
 
 IMAGES = 40
@@ -27,8 +40,16 @@ MADE = Record(
 )  # fmt: skip
 
 
-def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, **options) -> Path:
-    """Write a run evaluated on 40 images; ``good`` is added to its ROUGE-L and CIDEr."""
+def write(
+    run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, curve=None, siblings=None,
+    **options,
+) -> Path:  # fmt: skip
+    """Write a run evaluated on 40 images; ``good`` is added to its ROUGE-L and CIDEr.
+
+    :param curve: by temperature, self-CIDEr and the three qualities; the images differ from these
+        by noise that is the same at all temperatures and in all runs
+    :param siblings: BLEU's statistics of the samples of each image
+    """
     used = used_by(system, **options)
     asked = TrainOptions(system=system, cache=run / "c", run=run, seed=seed, **used)
     write_json(run / "config.json", {
@@ -48,7 +69,7 @@ def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, *
         )
     rows = [{**scores, "statistics": statistics} for scores, statistics in entries.values()]
     corpus = ImageScores.from_entries(rows).totals()
-    record = replace(MADE, system=system, **(record or {}))
+    record = replace(MADE, system=system, curve=tuple(curve or ()), **(record or {}))
     found: dict = {"captions": {"distinct_share": 0.5, "novel_share": 0.25, "words": 90}}
     if record.samples:
         names = dict.fromkeys(diversity.COLUMNS, good + 0.25)
@@ -56,7 +77,19 @@ def write(run: Path, *, system="base", seed=0, good=0.0, noise=0, record=None, *
     scores = Scores(
         corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
     )  # fmt: skip
-    write_evaluation(run, record, {**scores_content(scores), DIVERSITY: json_bytes(found)})
+    contents = {**scores_content(scores), DIVERSITY: json_bytes(found)}
+    if curve:
+        shared = np.random.default_rng(5).normal(0, 0.1, (IMAGES, 1))
+        shared -= shared.mean()
+        points = [CurvePoint(t, 0.5, values + shared) for t, values in curve.items()]
+        made = DiversityCurve(record.samples, tuple(range(IMAGES)), tuple(points))
+        contents[CURVE] = curve_content(made)
+    if siblings:
+        contents[SAMPLE_SCORES] = entries_content(
+            {"image_id": i, "siblings": siblings, "CIDEr": [0.25 * n for n in range(len(siblings))]}
+            for i in range(IMAGES)
+        )
+    write_evaluation(run, record, contents)
     return run
 
 

@@ -60,6 +60,19 @@ def test_defaults_are_within_their_range_and_choices(name):
     [
         (lambda: EvaluateOptions(Path("r"), "c", samples=1), "--samples 1: it must be 0, or 2"),
         (lambda: EvaluateOptions(Path("r"), "c", metrics=("spice",)), "--metrics spice: use one"),
+        (lambda: EvaluateOptions(Path("r"), "c", curve=(0.5,)), "--curve 0.5: it needs --samples"),
+        (
+            lambda: EvaluateOptions(Path("r"), "c", samples=2, curve=(0.5, 0.5)),
+            "--curve 0.5,0.5: give each temperature once",
+        ),
+        (
+            lambda: EvaluateOptions(Path("r"), "c", samples=2, curve=("a",)),
+            "--curve a: it must be a list of numbers",
+        ),
+        (
+            lambda: EvaluateOptions(Path("r"), "c", samples=2, curve=(0.0,), top_p=0.5),
+            "--top-p 0.5: it needs --temperature",
+        ),
         (lambda: CompareRequest(markdown=True, latex=True), "--markdown and --latex"),
         (lambda: CompareOptions([Path("r"), Path("r")]), "r: is given twice"),
         (lambda: RepairOptions(Path("c"), weights="w"), "--weights w: it needs --images"),

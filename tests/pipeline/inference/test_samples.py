@@ -5,7 +5,7 @@ import torch
 
 from multispace.errors import OptionError
 from multispace.pipeline.inference.decoding import caption_features
-from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.inference.samples import Sampling, caption_samples, captions_by_temperature
 from multispace.pipeline.runs.run_folder import load_run
 
 WORDS = Sampling(count=4, seed=3, temperature=1.5)
@@ -67,6 +67,31 @@ def test_a_low_temperature_is_greedy_search(tiny_base_run):
         replace(WORDS, temperature=1.0, top_p=1e-6),
     ):
         assert sampled(run, features, sampling) == [[text] * 4 for text in greedy]
+
+
+def test_temperature_0_is_greedy_search_from_the_same_latents(tiny_run):
+    run = load_run(tiny_run, torch.device("cpu"))
+    features = vectors(run, 6)
+    drawn = [replace(WORDS, temperature=temperature) for temperature in (0.0, 1e-4)]
+    greedy, cold = (sampled(run, features, sampling) for sampling in drawn)
+    assert greedy == cold
+    assert any(len(set(texts)) > 1 for texts in greedy)
+
+
+def test_samples_at_several_temperatures_are_those_at_each(run):
+    features, temperatures = vectors(run, 5), (1.2, 0.6)
+    found = captions_by_temperature(run.system, features, run.vocabulary, WORDS, temperatures)
+    assert list(found) == [sampled(run, features, replace(WORDS, temperature=t))
+                           for t in temperatures]  # fmt: skip
+    none = captions_by_temperature(run.system, features, run.vocabulary, WORDS, ())
+    assert list(none) == []
+
+
+def test_every_temperature_of_base_is_above_0(tiny_base_run):
+    run = load_run(tiny_base_run, torch.device("cpu"))
+    drawn = captions_by_temperature(run.system, vectors(run, 2), run.vocabulary, WORDS, (0.5, 0.0))
+    with pytest.raises(OptionError, match="base has no latent space to sample from"):
+        next(drawn)
 
 
 def test_base_needs_a_temperature(tiny_base_run):

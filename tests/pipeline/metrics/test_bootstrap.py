@@ -78,3 +78,11 @@ def test_draws_follow_from_the_seed_alone_and_not_from_memory(monkeypatch):
 def test_a_seed_counts_once():
     with pytest.raises(ValueError, match="one is repeated"):
         Group((1, 1), (mean_of(np.ones(2)),) * 2)
+
+
+def test_what_is_unknown_widens_an_interval_on_both_sides():
+    values = np.arange(1000.0)
+    low, high = interval(values)
+    assert (low, high) == pytest.approx((0.025 * 999, 0.975 * 999))
+    values[500:510] = np.nan
+    assert interval(values) == pytest.approx((low - 10, high + 10))

@@ -6,6 +6,7 @@ from multispace.pipeline.metrics.captions.tfidf import TfIdf
 from multispace.pipeline.metrics.samples.diversity import (
     COLUMNS,
     CORPUS_MBLEU,
+    CorpusMBleu,
     caption_summary,
     corpus_mbleu,
     div,
@@ -64,6 +65,31 @@ def test_mbleu_of_the_corpus_by_hand():
     assert sibling_bleu(statistics).ravel() == pytest.approx(sentences, rel=1e-6)
 
 
+def test_mbleu_of_three_samples_by_hand():
+    samples = ["a b c d e", "a b c d f", "a b c x y"]
+    # Each of the first two has 4 words, 3 pairs, 2 triples and 1 group of four in common with the
+    # other; the third has 3, 2 and 1, and no group of four.
+    alike = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    unlike = (3 / 5 * 2 / 4 * 1 / 3 * 0 / 2) ** 0.25
+    statistics = np.array([sibling_statistics(samples)])
+    assert statistics[0].tolist() == [[5, 5, 4, 3, 2, 1]] * 2 + [[5, 5, 3, 2, 1, 0]]
+    assert corpus_mbleu(statistics) == pytest.approx((2 * alike + unlike) / 3, abs=1e-4)
+
+
+def test_mbleu_of_weighted_images_is_that_of_repeated_ones():
+    random = np.random.default_rng(2)
+    samples = [
+        [" ".join(random.choice(list("abcd"), size=n)) for n in random.integers(3, 10, 4)]
+        for _ in range(3)
+    ]
+    statistics = np.array([sibling_statistics(captions) for captions in samples])
+    weights = np.array([[2, 0, 1], [1, 1, 1]], float)
+    found = CorpusMBleu(statistics).of(weights)
+    assert found[0] == pytest.approx(corpus_mbleu(statistics[[0, 0, 2]]), rel=1e-12)
+    assert found[1] == pytest.approx(corpus_mbleu(statistics), rel=1e-12)
+    assert found[0] != pytest.approx(found[1])
+
+
 def test_mbleu_of_the_corpus_is_pycocoevalcaps():
     random = np.random.default_rng(1)
     samples = [
@@ -100,7 +126,8 @@ def test_self_cider_by_hand():
 def test_summary_of_samples():
     samples = [["a dog runs on grass"] * 2, ["a red bus stops", "two cats sleep here"]]
     known = REFERENCES[:2]
-    summary, each = sample_summary(samples, kernels(samples, known), {"a red bus stops"})
+    siblings = np.array([sibling_statistics(captions) for captions in samples])
+    summary, each = sample_summary(samples, siblings, kernels(samples, known), {"a red bus stops"})
     assert list(summary) == [*COLUMNS, CORPUS_MBLEU, "words"]
     # Of 9 words, 7 pairs, 5 triples and 3 groups of four, those of the equal samples match.
     matched = (5 / 9 * 4 / 7 * 3 / 5 * 2 / 3) ** 0.25

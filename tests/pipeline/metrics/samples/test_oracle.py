@@ -5,7 +5,7 @@ from pycocoevalcap.cider.cider import Cider as TheirCider
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
 from multispace.pipeline.metrics.captions.rouge import rouge
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
-from multispace.pipeline.metrics.samples.oracle import score_samples
+from multispace.pipeline.metrics.samples.oracle import best_of, score_samples
 
 REFERENCES = [
     ["a dog runs on the grass", "the brown dog is running on a lawn", "a dog"],
@@ -66,3 +66,14 @@ def test_the_likeness_of_captions_is_cider_without_its_penalty_on_lengths():
     assert kernel == pytest.approx(kernel.T)
     assert np.diag(kernel) == pytest.approx([1, 0.5, 0.75])  # a caption of two words has no triples
     assert np.linalg.eigvalsh(kernel).min() > -1e-12
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(2, [1, 2]), (5, [1, 5]), (7, [1, 5, 7]), (20, [1, 5, 10, 20])]
+)
+def test_the_best_of_n_is_among_the_first_n(count, sizes):
+    rising = np.arange(count, dtype=float)
+    found = best_of(np.stack([rising, -rising]))
+    assert list(found) == sizes
+    for n, best in found.items():
+        assert best.tolist() == [n - 1, 0]
