@@ -62,15 +62,18 @@ def next_words(logits: Tensor, uniforms: Tensor, temperature: float, top_p: floa
     """
     if temperature == 0:
         return logits.argmax(-1)
-    # Sums in float64: in float32 a sum over many words differs from 1 in the sixth digit.
-    probabilities = (logits.double() / temperature).softmax(-1)
+    weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp_()
     if top_p < 1:
-        probabilities, ids = probabilities.sort(dim=-1, descending=True, stable=True)
-        before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= top_p, 0.0)
-    sums = probabilities.cumsum(-1)
-    # The last sum is 1, above every number. The first sum above the number is that of a word
-    # whose probability is above 0.
-    sums = sums / sums[:, -1:]
-    drawn = torch.searchsorted(sums, uniforms[:, None].double(), right=True)
+        weights, ids = weights.sort(dim=-1, descending=True, stable=True)
+        sums = _sums(weights)
+        weights = weights.masked_fill(sums - weights >= top_p * sums[:, -1:], 0.0)
+    # A number below 1 times the last sum is below that sum. The first sum above the product is
+    # that of a word whose weight is above 0.
+    sums = _sums(weights)
+    drawn = torch.searchsorted(sums, uniforms[:, None].double() * sums[:, -1:], right=True)
     return ids.gather(-1, drawn)[:, 0] if top_p < 1 else drawn[:, 0]
+
+
+def _sums(weights: Tensor) -> Tensor:
+    """Return cumulative sums in float64: in float32 they are wrong in the sixth digit. (n, V)"""
+    return weights.cumsum(-1, dtype=torch.float64)

@@ -398,7 +398,8 @@ def test_a_curve_has_the_samples_at_each_temperature(folder):
     assert found.folder.name == "test,samples=3,curve=0.0+0.8,metrics=rouge+cider,seed=3"
     scored = read_evaluation(found.folder, "test", "best")
     assert scored.record == found.record
-    assert scored.curve.to_json()["points"] == pytest.approx(found.curve.to_json()["points"])
+    for read, point in zip(scored.curve.points, found.curve.points, strict=True):
+        assert read.to_json() == pytest.approx(point.to_json(), abs=1e-8)
     single, words = (point.to_json() for point in found.curve.points)
     assert (single["temperature"], words["temperature"]) == (0, 0.8)
     # The first point is the evaluation's own samples, the second those of another evaluation.
@@ -436,11 +437,15 @@ def test_a_split_can_be_a_list_of_images_of_another(folder, tmp_path):
     (tmp_path / "coco_test_mRNN.txt").write_text("".join(f"{name}\n" for name in names))
     summary = preprocess(
         preprocess_options(
-            cache, folder / "collection", "test", split=None, images=None, captions_only=True,
-            backbone=None, weights=None, resize=None, crop=None, workers=None,
+            cache,
+            folder / "collection",
+            split=None,
+            annotations=folder / "collection" / "test.json",
             split_list=[f"mrnn-test={tmp_path / 'coco_test_mRNN.txt'}"],
+            images=None,
+            captions_only=True,
         )
-    )  # fmt: skip
+    )
     assert {split: found.images for split, found in summary.splits.items()} == {"mrnn-test": 2}
     found = evaluate(ask(folder, cache=cache, split="mrnn-test"))
     assert found.folder.name.startswith("mrnn-test")

@@ -175,15 +175,16 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
 
 def test_quality_against_diversity_is_drawn(tmp_path):
     record = {"samples": 4}
-    points = {0.2: [0.3, 4, 4, 4], 0.4: [0.7, 6, 2, 3], 0.875: [0.9, 6, 1, 2]}
+    points = {0.2: [0.3, 4, 4, 4], 0.4: [0.7, 6, 2, 3], 0.8765: [0.9, 6, 1, 2]}
     base = write(tmp_path / "b", curve=points, record={**record, "temperature": 0.4})
     better = {t: [x, *(value + 1 for value in values)] for t, (x, *values) in points.items()}
     joint = write(tmp_path / "j", system="joint", curve=better, record=record)
     made = report(ask(tmp_path, base, joint))
     page = Page(made.out)
     assert "quality against diversity" in made.included
-    assert page.text.count("0.875") == 8  # a point of two curves in six panels, less the tables
-    assert [page.text.count(f"\n{name}\n") for name in ("oracle CIDEr", "mean CIDEr")] == [2, 2]
+    # Of each curve: a label in six panels, a row of a table, and an option of a command.
+    assert page.text.count("0.8765") == 2 * (6 + 1 + 1)
+    assert page.source.count(">oracle CIDEr</text>") == 2
     assert "joint beats temperature sampling: at the self-CIDEr of base sampled" in page.text
     assert "--reference base --reference-temperature 0.4" in page.text
     ids = page.values("id")

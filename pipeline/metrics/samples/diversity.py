@@ -6,6 +6,7 @@ Captions are tokens joined by single spaces, as :func:`ptb.tokenize` returns the
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,9 @@ def sibling_statistics(captions: Sequence[str]) -> Floats:
     They are the length, the length of the nearest other caption, and the matched n-grams of 1 to
     4 words, as in :class:`BleuMetric`.
     """
-    counts = [sum(ngrams(caption), Counter[Ngram]()) for caption in captions]
+    counts = [
+        dict(chain.from_iterable(map(Counter.items, ngrams(caption)))) for caption in captions
+    ]
     lengths = [len(caption.split()) for caption in captions]
     # The highest count among the others is one of the two highest counts among all.
     first: Counter[Ngram] = Counter()
