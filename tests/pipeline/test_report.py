@@ -147,7 +147,8 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
     found = compare(CompareOptions((*base, multi), resamples=50))
     for shown, table in zip(page.tables, found.tables(), strict=False):
         assert shown == [list(table.head), *map(list, table.rows)]
-    assert len(found.tables()) == 4  # scores, differences, samples, single captions
+    # Scores, samples, contents and single captions; differences of scores and of contents.
+    assert len(found.tables()) == 6
     assert all(note in page.text for note in found.notes)
 
     assert VERDICT in page.text
