@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from multispace.model.device import autocast_type, without_autocast
+
 ROWS = 256  # tokens whose logits exist at the same time
 COLUMNS = 1024  # words per matrix product; with wider rows it runs at two thirds of the speed
 ALIGN = 64  # numbers; unaligned rows cost a fifth of the speed
@@ -35,11 +37,9 @@ def linear_cross_entropy(
     :param smoothing: label smoothing, in [0, 1)
     :returns: two float32 scalars
     """
-    kind = hidden.device.type
-    if torch.is_autocast_enabled(kind):
-        hidden = hidden.to(torch.get_autocast_dtype(kind))
+    hidden = hidden.to(autocast_type(hidden.device) or hidden.dtype)
     needs_gradient = torch.is_grad_enabled()
-    with torch.autocast(kind, enabled=False):
+    with without_autocast(hidden.device):
         return _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing, needs_gradient)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multispace.model.device import is_gpu
+from multispace.model.encoder import Words
 from multispace.model.recurrent import CELLS, States
 
 
@@ -102,6 +104,13 @@ class Decoder(nn.Module):
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
             dropped[: batch_sizes[0]] = False
             inputs = inputs.masked_fill(dropped, self.unknown)
+        if is_gpu(inputs.device):
+            outputs = self._first_outputs_fused(condition, inputs, batch_sizes)
+            for read, recurrent in self._upper():
+                outputs = self.cell.run_fused(
+                    self.dropout(outputs), batch_sizes, read.weight, read.bias, recurrent
+                )
+            return self.dropout(outputs)
         # A batch repeats words, so each distinct word is multiplied once. Dropout is then the
         # same for all occurrences of a word in the batch, as in Gal & Ghahramani 2016.
         distinct, index = inputs.unique(return_inverse=True)
@@ -112,6 +121,23 @@ class Decoder(nn.Module):
         for read, recurrent in self._upper():
             outputs = self.dropout(self.cell.run(read(outputs), batch_sizes, recurrent))
         return outputs
+
+    def _first_outputs_fused(
+        self, condition: Tensor, inputs: Tensor, batch_sizes: Sequence[int]
+    ) -> Tensor:
+        """Return the outputs of the first layer in one operation, (N, H)."""
+        # Dropout is the same for all occurrences of a word, as in the other way. The gradient of
+        # an embedding, unlike that of an index, is summed in the same order each time.
+        vectors = F.embedding(inputs, self.dropout(self.embedding.weight))  # (N, E)
+        conditions = F.embedding(Words(inputs, batch_sizes).captions(), condition)  # (N, C)
+        weight = torch.cat((self.word_gates.weight, self.condition_gates.weight), dim=1)
+        return self.cell.run_fused(
+            torch.cat((vectors, conditions), dim=1),
+            batch_sizes,
+            weight,
+            self.word_gates.bias,
+            self.recurrent_gates,
+        )
 
     def start(self, condition: Tensor) -> State:
         """Return the state before the first word.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -55,6 +56,31 @@ def native_bfloat16(device: torch.device) -> bool:
         capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
+
+
+def autocast_type(device: torch.device) -> torch.dtype | None:
+    """Return the type of products on a device under autocast; None without autocast."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context without autocast on a device."""
+    if autocast_type(device) is None:
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Return whether a device starts operations and computes them later.
+
+    On such a device many small operations are slow, and so is any operation whose result decides
+    what the CPU does next. ``meta``, which has shapes and no numbers, counts as one: it refuses
+    the latter, so that tests find them without a GPU.
+    """
+    return device.type != "cpu"
 
 
 def cores() -> int:

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from multispace.model.device import is_gpu
 from multispace.model.recurrent import CELLS
 
 
@@ -47,6 +49,12 @@ class Encoder(nn.Module):
         :param embedding: word vectors, those of the decoder
         :returns: one vector per caption, (B, H)
         """
+        if is_gpu(words.inputs.device):
+            vectors = embedding(words.inputs)  # (N, E)
+            outputs = self.cell.run_fused(
+                vectors, words.batch_sizes, self.gates.weight, self.gates.bias, self.recurrent_gates
+            )
+            return F.embedding(words.ends(), outputs)
         distinct, index = words.inputs.unique(return_inverse=True)
         gates = self.gates(embedding(distinct)).index_select(0, index)  # (N, gates * H)
         return self.cell.run(gates, words.batch_sizes, self.recurrent_gates)[words.ends()]
