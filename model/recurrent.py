@@ -88,7 +88,7 @@ class Cell(ABC):
     ) -> Tensor:
         """Return the outputs of :meth:`run` for the gates ``F.linear(inputs, weight, bias)``.
 
-        It computes in float32, under autocast as well. On a GPU, products have the precision of
+        It computes in the type of the weights, under autocast as well. On a GPU, products have the precision of
         ``torch.backends.cudnn.allow_tf32``. cuDNN does not multiply bfloat16, and torch would
         take float16 in its place, in which small gradients become 0.
 
@@ -96,18 +96,18 @@ class Cell(ABC):
         :param batch_sizes: number of captions that have a token at each step, never increasing
         :param weight: (gates * H, D)
         :param bias: (gates * H,)
-        :returns: (N, H), float32
+        :returns: (N, H)
         """
         own = torch.zeros_like(bias) if recurrent.bias is None else recurrent.bias
         with without_autocast(inputs.device), warnings.catch_warnings():
             warnings.filterwarnings("ignore", COPIED_WEIGHTS)
-            inputs, weight = inputs.float(), weight.float()
+            inputs = inputs.to(weight.dtype)
             zeros = inputs.new_zeros(1, batch_sizes[0], recurrent.in_features)  # (1, B, H)
             outputs, *_ = self.fused(
                 inputs,
                 torch.tensor(batch_sizes),
                 (zeros,) * self.states if self.states > 1 else zeros,
-                [weight, recurrent.weight, bias.float(), own],
+                [weight, recurrent.weight, bias, own],
                 has_biases=True,
                 num_layers=1,
                 dropout=0.0,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from multispace.model.decoder import Decoder
+from multispace.model.recurrent import CELLS
 
 WORDS, CONDITION, EMBEDDING, HIDDEN = 11, 4, 3, 5
 LENGTHS = [6, 6, 4, 1]
@@ -199,3 +200,35 @@ def test_logits_have_the_type_of_the_weights(dtype):
     logits = make().to(dtype)(condition.to(dtype), packed.data, packed.batch_sizes.tolist())
     assert logits.dtype == dtype
     assert logits.shape == (sum(LENGTHS), WORDS)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_gpus_way_to_the_outputs_gives_the_same(cell, layers, precision, monkeypatch):
+    torch.manual_seed(0)
+    decoder = Decoder(words=11, condition=3, embedding=4, hidden=6, cell=cell, layers=layers)
+    condition = torch.randn(4, 3, requires_grad=True)
+    batch_sizes = (4, 4, 2, 1)
+    inputs = torch.randint(11, (sum(batch_sizes),))
+    factors = torch.randn(sum(batch_sizes), 6)
+    leaves = [condition, *(p for n, p in decoder.named_parameters() if not n.startswith("output"))]
+    found = []
+    for on_gpu in (False, True):
+        monkeypatch.setattr("multispace.model.decoder.is_gpu", lambda device, it=on_gpu: it)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            outputs = decoder.outputs(condition, inputs, batch_sizes)
+        gradients = torch.autograd.grad((outputs * factors).sum(), leaves)
+        found.append((outputs, *gradients))
+    tolerance = 1e-5 if precision == torch.float32 else 0.05
+    torch.testing.assert_close(*found, rtol=tolerance, atol=tolerance)
+
+
+def test_a_gpus_dropout_is_the_same_for_each_occurrence_of_a_word(monkeypatch):
+    monkeypatch.setattr("multispace.model.decoder.is_gpu", lambda device: True)
+    torch.manual_seed(0)
+    decoder = Decoder(words=11, condition=3, embedding=4, hidden=6, dropout=0.5)
+    monkeypatch.setattr(decoder.cell, "run_fused", lambda inputs, *rest: inputs)
+    outputs = decoder._first_outputs_fused(torch.ones(4, 3), torch.tensor([1, 5, 5, 5]), (4,))
+    torch.testing.assert_close(outputs[2:], outputs[1:2].expand(2, -1))
+    assert (outputs[:, :4] == 0).any()

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from multispace.model.encoder import Encoder, Words
+from multispace.model.recurrent import CELLS
 
 BATCH_SIZES = (3, 2, 2, 1)  # captions of 4, 3 and 1 tokens
 
@@ -38,3 +39,17 @@ def test_the_gru_reads_too(words):
     read = encoder(nn.Embedding(10, 4), words)
     assert read.shape == (3, 5)
     assert len(set(read[:, 0].tolist())) == 3
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_gpus_way_to_the_vectors_gives_the_same(cell, monkeypatch):
+    torch.manual_seed(0)
+    embedding, encoder = nn.Embedding(11, 4), Encoder(embedding=4, hidden=6, cell=cell)
+    words = Words(torch.randint(11, (10,)), (4, 3, 2, 1))
+    found = []
+    for on_gpu in (False, True):
+        monkeypatch.setattr("multispace.model.encoder.is_gpu", lambda device, it=on_gpu: it)
+        vectors = encoder(embedding, words)
+        leaves = [*embedding.parameters(), *encoder.parameters()]
+        found.append((vectors, *torch.autograd.grad(vectors.square().sum(), leaves)))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)

@@ -51,3 +51,38 @@ def test_a_run_is_its_steps_with_the_constant_part_in_each(name):
     without = cell.run(inputs, batch_sizes, recurrent)
     zeros = cell.run(inputs, batch_sizes, recurrent, torch.zeros_like(constant))
     torch.testing.assert_close(without, zeros)
+
+
+def run_both(name, batch_sizes, precision=torch.float32):
+    """Return the outputs and all gradients of `run`, and those of `run_fused`."""
+    torch.manual_seed(0)
+    cell = CELLS[name]
+    read = nn.Linear(READ, cell.gates * HIDDEN)
+    recurrent = nn.Linear(HIDDEN, cell.gates * HIDDEN, bias=cell.recurrent_bias)
+    inputs = torch.randn(sum(batch_sizes), READ, requires_grad=True)
+    factors = torch.randn(sum(batch_sizes), HIDDEN)
+    leaves = [inputs, *read.parameters(), *recurrent.parameters()]
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        both = (
+            cell.run(read(inputs), batch_sizes, recurrent),
+            cell.run_fused(inputs, batch_sizes, read.weight, read.bias, recurrent),
+        )
+    return [(out, *torch.autograd.grad((out * factors).sum(), leaves)) for out in both]
+
+
+@pytest.mark.parametrize("batch_sizes", [[4], [4, 4, 4], [4, 3, 3, 1], [1, 1], [5] * 3 + [2] * 17])
+@pytest.mark.parametrize("name", CELLS)
+def test_the_fused_run_is_that_of_the_steps(name, batch_sizes):
+    steps, fused = run_both(name, batch_sizes)
+    torch.testing.assert_close(fused, steps, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_under_autocast_the_fused_run_is_float32(name):
+    batch_sizes = [4, 3, 3, 1]
+    exact, _ = run_both(name, batch_sizes)
+    steps, fused = run_both(name, batch_sizes, torch.bfloat16)
+    assert fused[0].dtype == torch.float32
+    torch.testing.assert_close(fused, exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fused, steps, rtol=0.05, atol=0.05)
+    assert not torch.equal(fused[0], steps[0])
