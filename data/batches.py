@@ -6,7 +6,7 @@ The order of batches depends only on the seed and the epoch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from multispace.data.captions.vocabulary import BOS, EOS
 from multispace.errors import CaptionsError, MissingFeatureError
 
 CHUNK = 512  # images whose moments are computed together
+MAX_OF_GPU = 0.25  # of a GPU's free memory, for the features of a split
 BUCKET = 50  # batches whose captions are sorted by length together
 
 
@@ -46,13 +47,11 @@ class Batch:
         return len(self.targets)
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on ``device``."""
-        return Batch(
-            self.features.to(device),
-            self.inputs.to(device),
-            self.targets.to(device),
-            self.batch_sizes,
+        """Return the batch on ``device``. The copy to a GPU does not wait for it."""
+        features, inputs, targets = (
+            _send(tensor, device) for tensor in (self.features, self.inputs, self.targets)
         )
+        return Batch(features, inputs, targets, self.batch_sizes)
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,18 @@ class Pairs:
     def keys(self) -> list[str]:
         """The keys of the images, in the order of ``features``."""
         return [self.captions.keys[image] for image in self.images]
+
+    def kept_on(self, device: torch.device) -> "Pairs":
+        """Return the pairs with their features on a GPU, if they take little of its memory.
+
+        The batches are then made there.
+        """
+        if device.type != "cuda":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.features.nbytes > MAX_OF_GPU * free:
+            return self
+        return replace(self, features=self.features.to(device))
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Return the caption numbers of each batch of an epoch, in order."""
@@ -103,12 +114,24 @@ class Pairs:
         steps = np.arange(lengths[0])
         real = steps[:, None] < lengths  # (T, B)
         place = (self.starts[captions] + steps[:, None])[real]
+        numbers = (self.rows[captions], self.tokens[place], self.tokens[place + 1])
+        rows, inputs, targets = (torch.from_numpy(n.astype(np.int64)) for n in numbers)
+        if self.features.is_cuda:  # one copy in place of three
+            whole = _send(torch.cat((rows, inputs, targets)), self.features.device)
+            rows, inputs, targets = whole.split((len(rows), len(inputs), len(targets)))
         return Batch(
-            features=self.features[torch.from_numpy(self.rows[captions])],
-            inputs=torch.from_numpy(self.tokens[place].astype(np.int64)),
-            targets=torch.from_numpy(self.tokens[place + 1].astype(np.int64)),
+            features=self.features[rows],
+            inputs=inputs,
+            targets=targets,
             batch_sizes=tuple(real.sum(axis=1).tolist()),
         )
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device. The CPU does not wait for a GPU, which copies pinned memory."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def load_pairs(cache: Cache, split: str) -> Pairs:

@@ -88,9 +88,9 @@ class Cell(ABC):
     ) -> Tensor:
         """Return the outputs of :meth:`run` for the gates ``F.linear(inputs, weight, bias)``.
 
-        It computes in the type of the weights, under autocast as well. On a GPU, products have the precision of
-        ``torch.backends.cudnn.allow_tf32``. cuDNN does not multiply bfloat16, and torch would
-        take float16 in its place, in which small gradients become 0.
+        It computes in the type of the weights, under autocast as well. On a GPU, products of
+        float32 have the precision of ``torch.backends.cudnn.allow_tf32``. cuDNN does not multiply
+        bfloat16, and torch would take float16 in its place, in which small gradients become 0.
 
         :param inputs: (N, D)
         :param batch_sizes: number of captions that have a token at each step, never increasing

@@ -10,9 +10,10 @@ from typing import Any
 
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.table import text_table
+from multispace.pipeline.training.context import Training
 from multispace.pipeline.training.distributed import ProcessGroup, join_process_group
 from multispace.pipeline.training.interrupts import StopRequest
-from multispace.pipeline.training.loop import Training, fit, setup
+from multispace.pipeline.training.loop import fit, setup
 from multispace.pipeline.training.stop_reasons import reported_lack_of_memory
 
 

@@ -1,38 +1,31 @@
 """The training loop: `setup`, then `fit`, which calls `train_step`, `end_epoch` and `validate`.
 
 All randomness of a step is a function of (seed, step), and the order of the batches one of
-(seed, epoch). A resumed run therefore needs no state of random generators and is bit-identical
-to an uninterrupted one.
+(seed, epoch). A resumed run therefore needs no state of random generators. On a CPU it is
+bit-identical to an uninterrupted one; on a GPU some sums have no fixed order.
 """
 
 import math
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-
-import numpy as np
-import torch
-from torch import nn
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.data.cache.reader import Cache
-from multispace.data.captions.vocabulary import Vocabulary
-from multispace.errors import OptionError, PipelineError, without_password
+from multispace.errors import OptionError, without_password
 from multispace.model.device import choose_device, choose_precision
-from multispace.model.latent.losses import Loss
-from multispace.model.latent.schedules import LearningRate
 from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.progress import Progress
-from multispace.pipeline.runs.checkpoint import has_checkpoint, save_checkpoint
+from multispace.pipeline.runs.checkpoint import save_checkpoint
 from multispace.pipeline.runs.run_folder import BEST, LAST, write_config
 from multispace.pipeline.runs.run_lock import RunLock
+from multispace.pipeline.training.context import Training
 from multispace.pipeline.training.distributed import ProcessGroup
 from multispace.pipeline.training.interrupts import StopRequest, signals_request_stop
 from multispace.pipeline.training.metrics_log import MetricsLog
 from multispace.pipeline.training.optimizer import make_learning_rate
 from multispace.pipeline.training.resume import begin_run, check_same_data, find_checkpoint
-from multispace.pipeline.training.state import TrainingState, initial_state
+from multispace.pipeline.training.state import initial_state
+from multispace.pipeline.training.step import finish_steps, not_finite, train_step
 from multispace.pipeline.training.stop_reasons import reported_lack_of_memory, reported_lost_process
 from multispace.pipeline.training.validation import (
     collapse_warning,
@@ -41,30 +34,6 @@ from multispace.pipeline.training.validation import (
 )
 
 DEFAULT_EPOCHS = 20
-MIN_SCALE = 2.0**-14  # the smallest normal float16: a smaller scale loses a gradient of 1
-
-
-@dataclass
-class Training:
-    """One training in one process: what it works on, and its state."""
-
-    options: TrainOptions
-    group: ProcessGroup
-    device: torch.device
-    precision: torch.dtype
-    vocabulary: Vocabulary
-    pairs: Pairs
-    validation_pairs: Pairs | None
-    steps: int
-    steps_per_epoch: int
-    learning_rate: LearningRate
-    state: TrainingState
-    loss_function: Callable[..., Loss]
-    stop: StopRequest
-    log: MetricsLog | None  # of the main process
-    progress: Progress = field(init=False)
-    stopped: str | None = None  # the signal that all processes stop for
-    validation: dict[str, float] = field(default_factory=dict)  # the last one's numbers
 
 
 def setup(
@@ -101,6 +70,9 @@ def setup(
     elif group.is_main:
         begin_run(options.run, lock)
         write_config(options.run, options, cache, vocabulary, state.model, group.size)
+    pairs, validation_pairs = (
+        None if each is None else each.kept_on(device) for each in (pairs, validation_pairs)
+    )
     log = None
     if group.is_main:
         lines = None if checkpoint is None else checkpoint.state.get("metrics_lines")
@@ -173,46 +145,16 @@ def train_epoch(training: Training) -> bool:
         training.progress.advance()
         training.stopped = group.agreed_stop(training.stop)
         if training.stopped:
-            return False
-    return True
-
-
-def train_step(training: Training, captions: np.ndarray) -> None:
-    """Make one optimizer step.
-
-    :param captions: numbers of the captions of the whole batch, longest first
-    """
-    state, position, scaler = training.state, training.state.position, training.state.scaler
-    seed_step(training.options.seed, position.step)
-    own, partition = training.group.partition(captions)
-    batch = training.pairs.batch(own).to(training.device)
-    state.model.train()
-    mixed = training.precision != torch.float32
-    with torch.autocast(training.device.type, training.precision, enabled=mixed):
-        loss = training.loss_function(
-            batch.features, batch.inputs, batch.targets, batch.batch_sizes, position.step, partition
-        )
-    _check_loss(training, loss)
-    state.optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss.total).backward()
-    scaler.unscale_(state.optimizer)
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), training.options.clip)
-    position.step += 1
-    position.batch += 1
-    for group in state.optimizer.param_groups:
-        group["lr"] = training.learning_rate(position.step)
-    scaler.step(state.optimizer)  # with float16, skips the step if gradients overflow
-    scaler.update()
-    if state.average is not None:
-        state.average.update_parameters(state.model)
-    tokens = int(training.pairs.lengths[captions].sum())
-    state.meter.count(loss, norm, len(captions), tokens)
+            break
+    finish_steps(training)
+    return not training.stopped
 
 
 def record_step(training: Training) -> None:
     """Log and save after a step, where it is time to. For the main process."""
     state, step, options = training.state, training.state.position.step, training.options
     if training.log and step % options.log_every == 0:
+        finish_steps(training)
         schedule = {
             **state.model.schedule(step),
             "learning_rate": training.learning_rate(step),
@@ -252,7 +194,7 @@ def validate(training: Training, pairs: Pairs) -> None:
     )
     for name, number in numbers.items():
         if not math.isfinite(number):
-            raise _not_finite(training, f"validation {name} is {number}")
+            raise not_finite(training, f"validation {name} is {number}", position.step)
     if training.log:
         training.log.write(position.step, "val", numbers)
         training.log.histograms(position.step, "val", latent_distributions(model, pairs))
@@ -267,6 +209,7 @@ def validate(training: Training, pairs: Pairs) -> None:
 
 def save_last(training: Training) -> None:
     """Save all that a resume needs. For the main process."""
+    finish_steps(training)
     lines = training.log.lines if training.log else 0
     save_checkpoint(training.options.run / LAST, training.state.checkpoint(lines))
 
@@ -284,34 +227,6 @@ def count_steps(options: TrainOptions, captions: int, batch_size: int) -> tuple[
     """
     per_epoch = math.ceil(captions / batch_size)
     return per_epoch, options.steps or (options.epochs or DEFAULT_EPOCHS) * per_epoch
-
-
-def seed_step(seed: int, step: int) -> None:
-    """Make the random draws of a step (latents, dropout) a function of seed and step alone."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
-
-
-def _check_loss(training: Training, loss: Loss) -> None:
-    """Stop at a loss that is not finite, or gradients that overflow at any scale."""
-    scaler = training.state.scaler
-    if not torch.isfinite(loss.total):
-        names = ("reconstruction", "kl_z", "kl_c", "total")
-        name = next(name for name in names if not torch.isfinite(getattr(loss, name)))
-        raise _not_finite(training, f"{name} is {getattr(loss, name).item()}")
-    if scaler.is_enabled() and scaler.get_scale() < MIN_SCALE:
-        scale = scaler.get_scale()
-        raise _not_finite(training, f"gradients overflow float16 even at a loss scale of {scale:g}")
-
-
-def _not_finite(training: Training, fault: str) -> PipelineError:
-    run = training.options.run
-    last = run / LAST
-    kept = f"; the last good checkpoint is {last}" if has_checkpoint(last) else ""
-    return PipelineError(
-        f"{fault} at step {training.state.position.step}{kept}",
-        where=run,
-        hint="try a lower --learning-rate or --clip",
-    )
 
 
 def _print_notes(training: Training) -> None:

@@ -2,13 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from torch import Tensor
-
-from multispace.model.latent.losses import Loss
 
 
 @dataclass
@@ -47,18 +43,16 @@ class Meter:
         """Start the clock; call it when training continues after something else."""
         self._mark = time.monotonic()
 
-    def count(self, loss: Loss, norm: Tensor, captions: int, tokens: int) -> None:
+    def count(self, loss: Sequence[float], norm: float, captions: int, tokens: int) -> None:
         """Add a step.
 
+        :param loss: the four terms
         :param norm: of the gradient; a step with an infinite one counts as skipped
         """
-        *terms, length = (term.item() for term in (*loss, norm))
         sums = self.sums
-        if not math.isfinite(length):
-            sums.skipped, length = sums.skipped + 1, 0.0
-        sums.terms = [
-            total + term for total, term in zip(sums.terms, (*terms, length), strict=True)
-        ]
+        if not math.isfinite(norm):
+            sums.skipped, norm = sums.skipped + 1, 0.0
+        sums.terms = [total + term for total, term in zip(sums.terms, (*loss, norm), strict=True)]
         sums.steps += 1
         sums.captions += captions
         sums.tokens += tokens

@@ -27,6 +27,7 @@ from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop, state
+from multispace.pipeline.training import step as step_module
 from multispace.pipeline.training.validation import validation_metrics
 
 SMALL = dict(batch_size=5, embedding=32, hidden=32, z_size=4, categories=(6,), log_every=2,
@@ -130,7 +131,7 @@ def test_a_longer_resume_is_the_same_run(cache, tmp_path):
 CHILD = """
 import os, signal, sys
 sys.path[:0] = [{root!r}]
-import multispace.pipeline.training.loop as module
+import multispace.pipeline.training.step as module
 from multispace.pipeline.train import train
 from pathlib import Path
 from multispace.pipeline.command_options.train_options import TrainOptions
@@ -172,7 +173,7 @@ def test_a_killed_run_goes_on_bit_by_bit(cache, run, whole, step):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [1, 8])
 def test_a_stopped_run_goes_on_bit_by_bit(cache, run, whole, monkeypatch, number, step):
-    real = loop.seed_step
+    real = step_module.seed_step
 
     def seed_step(seed: int, at: int) -> None:
         if at == step:
@@ -180,7 +181,7 @@ def test_a_stopped_run_goes_on_bit_by_bit(cache, run, whole, monkeypatch, number
         real(seed, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "seed_step", seed_step)
+        patch.setattr(step_module, "seed_step", seed_step)
         stopped = train(options(cache, run, steps=13, save_every=3))
     assert (stopped.stopped, stopped.steps) == (number.name, step + 1)  # the step was finished
     assert f"stopped by {number.name} after step {step + 1}" in stopped.messages()[0]
@@ -212,7 +213,7 @@ def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatc
         for name in ("whole", "parts")
     )
     train(whole)
-    real = loop.seed_step
+    real = step_module.seed_step
 
     def seed_step(seed: int, step: int) -> None:
         if step == 7 and ending == "killed":
@@ -222,7 +223,7 @@ def test_with_everything_on_a_run_goes_on_bit_by_bit(cache, tmp_path, monkeypatc
         real(seed, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "seed_step", seed_step)
+        patch.setattr(step_module, "seed_step", seed_step)
         if ending == "killed":
             with pytest.raises(Killed):
                 train(parts)

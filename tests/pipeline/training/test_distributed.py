@@ -43,7 +43,7 @@ HIT = """
 import os, signal, sys
 sys.path[:0] = [{root!r}]
 from multispace.cli import main
-import multispace.pipeline.training.loop as module
+import multispace.pipeline.training.step as module
 real = module.seed_step
 def seed_step(seed, step):
     if (step, os.environ["RANK"]) == ({step}, "1"):

@@ -16,6 +16,7 @@ from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.run_folder import LAST
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop
+from multispace.pipeline.training import step as step_module
 
 
 @pytest.fixture
@@ -34,14 +35,14 @@ def lines(run) -> list[dict]:
 
 def at_step(monkeypatch, number: int, act):
     """Call ``act`` before step ``number``."""
-    real = loop.seed_step
+    real = step_module.seed_step
 
     def seed_step(seed: int, step: int) -> None:
         if step == number:
             act()
         real(seed, step)
 
-    monkeypatch.setattr(loop, "seed_step", seed_step)
+    monkeypatch.setattr(step_module, "seed_step", seed_step)
 
 
 @contextmanager
