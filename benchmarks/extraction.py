@@ -26,6 +26,7 @@ import torch
 from measurement import interleave, memory, options, parse, print_machine, print_table, spread
 from PIL import Image
 from torch import nn
+from workload import make_images
 
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
@@ -39,26 +40,9 @@ from multispace.model.device import choose_device, choose_precision, cores
 from multispace.pipeline.extraction.extract import extract
 from multispace.pipeline.extraction.workers import batch_size
 
-SIZE = (640, 480)
 QUICK = {"rounds": 1, "count": 8, "backbone": "resnet18", "looped": 2}
 
 Files = Mapping[str, Path]
-
-
-def make_images(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
-    """Write ``count`` JPEGs of COCO's size; return their paths by key."""
-    sources = sorted(images.rglob("*.jpg")) if images else []
-    random = np.random.default_rng(0)
-    files = {}
-    for number in range(count):
-        if sources:
-            image = Image.open(sources[number % len(sources)]).convert("RGB")
-        else:
-            image = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-        path = folder / f"{number:06d}.jpg"
-        image.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
-        files[path.name] = path
-    return files
 
 
 def plain_network(architecture: str, weights: str) -> nn.Module:

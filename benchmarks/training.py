@@ -29,8 +29,8 @@ from measurement import (
     print_table,
     spread,
 )
+from plain_captioner import SIZE, PlainCaptioner
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,7 +46,6 @@ from multispace.pipeline.train import train
 SYSTEMS = ("base", "multispace")
 NEVER = 10**9
 FEW = 3  # batches that FLOPs are counted on; FLOPs per token hardly differ between batches
-SIZE, Z, C = 512, 128, 128  # units of word vectors and LSTM; sizes of z and c
 QUICK = {
     "rounds": 1,
     "steps": 2,
@@ -103,42 +102,10 @@ def collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack([features for features, _ in items]), captions
 
 
-class Plain(nn.Module):
-    """Plain versions of the systems, with the same sizes."""
-
-    def __init__(self, system: str) -> None:
-        super().__init__()
-        self.latent = system == "multispace"
-        self.image = nn.Linear(FEATURES, 2 * Z + C if self.latent else SIZE)
-        self.embedding = nn.Embedding(WORDS, SIZE, padding_idx=PAD)
-        self.lstm = nn.LSTM(SIZE + (Z + C if self.latent else SIZE), SIZE, batch_first=True)
-        self.output = nn.Linear(SIZE, WORDS)
-
-    def forward(self, features: Tensor, captions: Tensor) -> Tensor:
-        """Return the loss."""
-        condition = self.image(features)
-        penalty = condition.new_zeros(())
-        if self.latent:
-            mean, log_variance, scores = condition.split((Z, Z, C), dim=1)
-            z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            condition = torch.cat((z, F.gumbel_softmax(scores, tau=0.67)), dim=1)
-            kl_z = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
-            log_p = scores.log_softmax(1)
-            penalty = 0.05 * (kl_z - 30).abs() + 0.05 * (log_p.exp() * log_p).sum(1).mean().abs()
-        words = self.embedding(captions[:, :-1])
-        repeated = condition.unsqueeze(1).expand(-1, words.shape[1], -1)
-        hidden, _ = self.lstm(torch.cat((repeated, words), dim=2))
-        logits = self.output(hidden)
-        nats = F.cross_entropy(
-            logits.reshape(-1, WORDS), captions[:, 1:].reshape(-1), ignore_index=PAD
-        )
-        return nats + penalty
-
-
 def plain(system: str, pairs: Pairs, args: argparse.Namespace, device: torch.device) -> float:
     """Return the tokens per second of the plain training."""
     torch.manual_seed(0)
-    model = Plain(system).to(device)
+    model = PlainCaptioner(system).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = _plain_batches(pairs, args)
     began, tokens = 0.0, 0
@@ -196,7 +163,7 @@ def flops(system: str, pairs: Pairs, args: argparse.Namespace) -> dict[str, floa
             tokens += batch.tokens
     costs = {"ours": counter.get_total_flops() / tokens}
     # On other devices than meta, the LSTM is a single operation that the counter does not know.
-    model, tokens = Plain(system).to("meta"), 0
+    model, tokens = PlainCaptioner(system).to("meta"), 0
     with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
         for features, padded in _plain_batches(pairs, args):
             model(features.to("meta"), padded.to("meta")).backward()

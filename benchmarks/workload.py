@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from measurement import IMAGES, WORKLOADS, print_table
+from PIL import Image
 
 from multispace.data.annotations.collection import CaptionedImage
+from multispace.data.batches import Pairs, make_pairs
 from multispace.data.cache.format.spec import IMPORTED_UNSEEN, FeatureSpec
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import write_cache
-from multispace.data.captions.encoded_captions import encode_captions
+from multispace.data.captions.encoded_captions import Captions, encode_captions
 from multispace.data.captions.vocabulary import SPECIALS, Vocabulary
 from multispace.errors import CacheError
 
@@ -28,6 +31,7 @@ CAPTIONS = 414_113
 WORDS = 8_859
 FEATURES = 2_048
 SHARD = 4_096
+SIZE = (640, 480)  # pixels of an image
 SHORTEST, MEAN, STD, LONGEST = 6, 10.5, 2.4, 49
 
 SPEC = FeatureSpec(
@@ -61,10 +65,63 @@ def workload(folder: Path, images: int = IMAGES, seed: int = 0) -> Cache:
     return cache
 
 
+def pairs_in_memory(images: int = IMAGES, seed: int = 0) -> tuple[Vocabulary, Pairs]:
+    """Return a vocabulary and captions with features like those of :func:`workload`.
+
+    It takes a few seconds and writes no file.
+    """
+    random = np.random.default_rng(seed)
+    count = round(images * CAPTIONS / IMAGES)
+    ids, lengths = _words(random, WORDS - len(SPECIALS), count)
+    each = np.full(images, count // images)
+    each[: count % images] += 1
+    keys = tuple(f"{number:012d}.jpg" for number in range(images))
+    captions = Captions(
+        split="train",
+        keys=keys,
+        image_ids=tuple(range(images)),
+        image=np.repeat(np.arange(images), each).astype(np.int32),
+        tokens=(ids + len(SPECIALS)).astype(np.int32),
+        offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
+        texts=("",) * count,
+        factors=None,
+        vocabulary_digest="0" * 64,
+        source_digest="0" * 64,
+    )
+    features = torch.empty(images, FEATURES)
+    features.exponential_(2.5, generator=torch.Generator().manual_seed(seed))  # of mean 0.4
+    pairs = make_pairs(captions, np.ones(images, bool), features.half())
+    return _vocabulary("0" * 64), pairs
+
+
+def make_images(folder: Path, count: int, images: Path | None) -> dict[str, Path]:
+    """Write ``count`` JPEGs of COCO's size; return their paths by key.
+
+    :param images: folder of real images, which are enlarged; None to generate images
+    """
+    sources = sorted(images.rglob("*.jpg")) if images else []
+    random = np.random.default_rng(0)
+    files = {}
+    for number in range(count):
+        if sources:
+            image = Image.open(sources[number % len(sources)]).convert("RGB")
+        else:
+            image = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        path = folder / f"{number:06d}.jpg"
+        image.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
+        files[path.name] = path
+    return files
+
+
+def _vocabulary(digest: str) -> Vocabulary:
+    words = (f"w{number}" for number in range(WORDS - len(SPECIALS)))
+    return Vocabulary((*SPECIALS, *words), "whitespace", 1, digest)
+
+
 def _write(root: Path, images: int, seed: int, digest: str) -> None:
     random = np.random.default_rng(seed)
-    words = tuple(f"w{number}" for number in range(WORDS - len(SPECIALS)))
-    vocabulary = Vocabulary((*SPECIALS, *words), "whitespace", 1, digest)
+    vocabulary = _vocabulary(digest)
+    words = vocabulary.words[len(SPECIALS) :]
     keys = [f"COCO_train2014_{number:012d}.jpg" for number in range(1, images + 1)]
     with write_cache(root) as writer:
         for start in range(0, images, SHARD):
@@ -88,15 +145,21 @@ def _write(root: Path, images: int, seed: int, digest: str) -> None:
 
 
 def _texts(random: np.random.Generator, words: tuple[str, ...], captions: int) -> list[str]:
+    ids, lengths = _words(random, len(words), captions)
+    spelt = np.array(words, dtype=object)[ids].tolist()
+    ends = np.cumsum(lengths).tolist()
+    return [" ".join(spelt[e - n : e]) for n, e in zip(lengths.tolist(), ends, strict=True)]
+
+
+def _words(random: np.random.Generator, words: int, captions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the words of all captions, one after another, and the length of each caption."""
     lengths = SHORTEST + _gamma(random, MEAN - SHORTEST, STD, captions)
     long = random.random(captions) < 1e-4  # a few captions consist of several sentences
     lengths[long] = random.integers(20, LONGEST, long.sum())
     lengths[0] = LONGEST
-    weights = 1 / np.arange(1, len(words) + 1)
+    weights = 1 / np.arange(1, words + 1)
     ids = np.searchsorted(np.cumsum(weights / weights.sum()), random.random(lengths.sum()))
-    spelt = np.array(words, dtype=object)[np.minimum(ids, len(words) - 1)].tolist()
-    ends = np.cumsum(lengths).tolist()
-    return [" ".join(spelt[e - n : e]) for n, e in zip(lengths.tolist(), ends, strict=True)]
+    return np.minimum(ids, words - 1), lengths
 
 
 def _gamma(random: np.random.Generator, mean: float, std: float, count: int) -> np.ndarray:

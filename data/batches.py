@@ -155,21 +155,30 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
             where=cache.root,
             hint="run `multispace preprocess` with --images on this split",
         )
-    images = tuple(np.flatnonzero(has).tolist())
-    if not images:
+    if not has.any():
         raise CaptionsError(f"no image of {split!r} has a vector", where=cache.root)
+    keys = [captions.keys[image] for image in np.flatnonzero(has).tolist()]
+    return make_pairs(captions, has, torch.from_numpy(cache.features(keys)))
+
+
+def make_pairs(captions: Captions, has: np.ndarray, features: Tensor) -> Pairs:
+    """Return the captions of the images that have features, with the features.
+
+    :param has: which images have them, bool (images,)
+    :param features: theirs, in their order, (P, D)
+    """
     row_of = np.cumsum(has) - 1
-    kept = np.flatnonzero(np.array(has)[captions.image])
+    kept = np.flatnonzero(has[captions.image])
     tokens, starts = _with_marks(captions)
     return Pairs(
         captions=captions,
-        features=torch.from_numpy(cache.features([captions.keys[p] for p in images])),
-        images=images,
+        features=features,
+        images=tuple(np.flatnonzero(has).tolist()),
         rows=row_of[captions.image[kept]].astype(np.int64),
         starts=starts[kept],
         lengths=np.diff(captions.offsets)[kept] + 1,
         tokens=tokens,
-        without_vector=len(has) - len(images),
+        without_vector=int((~has).sum()),
     )
 
 

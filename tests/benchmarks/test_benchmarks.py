@@ -15,6 +15,7 @@ SCRIPTS = (
     "decoding",
     "extraction",
     "feeding",
+    "gpu",
     "growth",
     "training",
 )
@@ -37,7 +38,11 @@ def scripts(monkeypatch):
 
 
 def test_no_script_is_missing_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, "measurement"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {
+        *SCRIPTS,
+        "measurement",
+        "plain_captioner",
+    }
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

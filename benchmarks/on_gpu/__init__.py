@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/gpu.py`. Each prints a table and returns its rows."""
