@@ -73,6 +73,7 @@ def caption(options: CaptionOptions) -> Captioned:
         width=options.beam,
         temperature=options.temperature,
         top_p=options.top_p,
+        latent_temperature=options.latent_temperature,
     )
     if options.samples:
         drawn = caption_samples(run.system, made.features, run.vocabulary, sampling)

@@ -71,6 +71,7 @@ class EvaluationInputs:
                 length_penalty=options.length_penalty,
                 temperature=options.temperature,
                 top_p=options.top_p,
+                latent_temperature=options.latent_temperature,
             ),
         )
 

@@ -34,6 +34,19 @@ class DiagonalGaussian:
         epsilon = partition.draw(self.mean, Tensor.normal_)
         return self.mean + epsilon * (0.5 * self.log_variance).exp()
 
+    def quantile(self, levels: Tensor) -> Tensor:
+        """Return z at given values of the distribution function of each dimension. (B, D)
+
+        Of uniform levels it is a sample.
+
+        :param levels: between 0 and 1, float64 (B, D)
+        """
+        return self.mean + torch.special.ndtri(levels).float() * (0.5 * self.log_variance).exp()
+
+    def tempered(self, temperature: float) -> "DiagonalGaussian":
+        """Return the distribution with its std multiplied by ``temperature``."""
+        return DiagonalGaussian(self.mean, self.log_variance + 2 * math.log(temperature))
+
     def mode(self) -> Tensor:
         """Return the mean. (B, D)"""
         return self.mean
@@ -120,6 +133,26 @@ class Categoricals:
     def one_hot_sample(self) -> Tensor:
         """Draw a category of each variable. (B, sum of sizes)"""
         return _draw_one_hot(self.log_probabilities)
+
+    def quantile(self, levels: Tensor) -> Tensor:
+        """Return the one-hot category at given values of the distribution functions.
+
+        Of uniform levels it is a sample.
+
+        :param levels: between 0 and 1, float64 (B, variables)
+        :returns: (B, sum of sizes)
+        """
+        parts = []
+        for log_p, level in zip(self.log_probabilities, levels.T, strict=True):
+            sums = log_p.double().exp().cumsum(-1)  # (B, K)
+            below = sums[:, :-1] / sums[:, -1:] <= level[:, None]
+            parts.append(_one_hot(below.sum(-1), log_p.shape[-1]))
+        return torch.cat(parts, dim=-1)
+
+    def tempered(self, temperature: float) -> "Categoricals":
+        """Return the variables with probabilities raised to 1 / ``temperature``, normalised."""
+        tempered = (F.log_softmax(log_p / temperature, -1) for log_p in self.log_probabilities)
+        return Categoricals(tuple(tempered), self.log_prior)
 
     def kl(self) -> Tensor:
         """Return the KL to the prior of each variable, in nats. (B, variables)

@@ -3,12 +3,15 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from multispace.model.batch_partition import WHOLE, Partition
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
 from multispace.model.latent.losses import batch_kl
+
+LEVELS = (1e-12, 1 - 1e-12)  # of distribution functions: a Gaussian is infinite at 0 and 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,36 @@ class Posterior:
         """Draw the condition of a sample of [z ; c], with c one-hot. (B, C)"""
         z = self.z.sample() if self.z else None
         return self.condition(_join(z, self.c.one_hot_sample() if self.c else None))
+
+    def spread_samples(self, count: int, seeds: Sequence[int]) -> Tensor:
+        """Draw the conditions of several samples of each image, spread over the distribution.
+
+        Latin hypercube sampling, McKay 1979: in each dimension of z, and for each categorical
+        variable, one of the ``count`` samples falls into each of ``count`` intervals of equal
+        probability. Each single sample is distributed as that of :meth:`sample`.
+
+        :param seeds: of the draws of each image, of up to 128 bits (B,)
+        :returns: the samples of the first image before those of the second, (B * count, C)
+        """
+        z_size = self.z.mean.shape[-1] if self.z else 0
+        dimensions = z_size + (len(self.c.sizes) if self.c else 0)
+        levels = np.empty((len(seeds), count, dimensions))
+        for row, seed in zip(levels, seeds, strict=True):
+            random = np.random.Generator(np.random.Philox(key=seed))
+            intervals = random.permuted(np.tile(np.arange(count), (dimensions, 1)), axis=1).T
+            row[:] = (intervals + random.random((count, dimensions))) / count
+        uniform = torch.from_numpy(levels.reshape(-1, dimensions).clip(*LEVELS))
+        every = self.select(torch.arange(len(seeds)).repeat_interleave(count))
+        z = every.z.quantile(uniform[:, :z_size]) if every.z else None
+        return every.condition(_join(z, every.c.quantile(uniform[:, z_size:]) if every.c else None))
+
+    def tempered(self, temperature: float) -> "Posterior":
+        """Return the posteriors with narrower or wider latents; at 1 they stay as they are.
+
+        :param temperature: factor on the std of z; the probabilities of c are raised to 1 / it
+        """
+        z = self.z.tempered(temperature) if self.z else None
+        return replace(self, z=z, c=self.c.tempered(temperature) if self.c else None)
 
     def mode(self) -> Tensor:
         """Return the condition of :meth:`latents`. (B, C)"""

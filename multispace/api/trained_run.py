@@ -111,6 +111,7 @@ class TrainedRun:
         single_caption: str | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        latent_temperature: float = 1.0,
         cache: str | os.PathLike[str] | None = None,
     ) -> list[str]: ...
 
@@ -126,6 +127,7 @@ class TrainedRun:
         seed: int = 0,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        latent_temperature: float = 1.0,
     ) -> list[list[str]]: ...
 
     def caption(
@@ -140,6 +142,7 @@ class TrainedRun:
         single_caption: str | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        latent_temperature: float = 1.0,
         cache: str | os.PathLike[str] | None = None,
     ) -> list[str] | list[list[str]]:
         """Caption images.
@@ -154,6 +157,8 @@ class TrainedRun:
             all ``categories``; by default as the run was trained for
         :param temperature: draw the words of samples from the decoder; 0 searches with the beam
         :param top_p: draw words from the most probable ones that have this probability together
+        :param latent_temperature: multiplies the standard deviation of z, and raises the
+            probabilities of c to its inverse
         :param cache: the cache of the training, if a consensus needs its captions and it is no
             longer where it was
         :returns: a caption for each image, or with ``samples`` a list of captions for each
@@ -173,13 +178,16 @@ class TrainedRun:
             samples=samples or 0,
             temperature=temperature,
             top_p=top_p,
+            latent_temperature=latent_temperature,
         )
         if samples is not None and not temperature:
             self._check_latents("sampled")
         vectors = self._vectors(images, features)
         if not len(vectors):
             return []
-        sampling = Sampling(samples or 0, seed, beam, length_penalty, temperature, top_p)
+        sampling = Sampling(
+            samples or 0, seed, beam, length_penalty, temperature, top_p, latent_temperature
+        )
         if samples is not None:
             return caption_samples(self.model, vectors, self.vocabulary, sampling)
         where = None if cache is None else path_or_url(cache)

@@ -23,6 +23,7 @@ class CaptionOptions(Options):
     )
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
+    latent_temperature: float = shared_options.latent_temperature()
     seed: int = option("Seed of all random draws.", 0, min=0)
     cache: Path | str | None = option(
         "The feature cache of the training, whose captions a consensus needs.", None,

@@ -27,6 +27,7 @@ class EvaluateOptions(Options):
     )  # fmt: skip
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
+    latent_temperature: float = shared_options.latent_temperature()
     curve: tuple[float, ...] = option(
         "Also draw the samples at each of these temperatures, separated by commas, and measure "
         "quality against diversity.", (), min=0, commas=True, metavar="T,...",

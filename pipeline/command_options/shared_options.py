@@ -54,6 +54,15 @@ def temperature() -> Any:
     )  # fmt: skip
 
 
+def latent_temperature() -> Any:
+    """Declare the temperature of sampled latents."""
+    return option(
+        "Temperature of the latents of samples: multiplies the standard deviation of z, and "
+        "raises the probabilities of c to its inverse.", 1.0,
+        exclusive_min=0,
+    )  # fmt: skip
+
+
 def top_p() -> Any:
     """Declare the nucleus of sampled words."""
     return option(
@@ -73,6 +82,11 @@ def check_words(options: Any, single_caption: str, curve: Sequence[float] = ()) 
         raise OptionError(
             "it needs --samples, or --single-caption consensus",
             where=f"--temperature {options.temperature:g}",
+        )
+    if options.latent_temperature != 1 and not (options.samples or single_caption == "consensus"):
+        raise OptionError(
+            "it needs --samples, or --single-caption consensus",
+            where=f"--latent-temperature {options.latent_temperature:g}",
         )
     if options.top_p < 1 and not (options.temperature or any(curve)):
         raise OptionError("it needs --temperature", where=f"--top-p {options.top_p}")

@@ -32,6 +32,7 @@ class Sampling:
     :param length_penalty: the beam divides log probabilities by length to this power
     :param temperature: draw words from the decoder at this temperature; 0 searches with the beam
     :param top_p: probability of the words that are drawn from
+    :param latent_temperature: factor on the std of z, and exponent 1 / it of probabilities of c
     """
 
     count: int
@@ -40,6 +41,7 @@ class Sampling:
     length_penalty: float = 0.0
     temperature: float = 0.0
     top_p: float = 1.0
+    latent_temperature: float = 1.0
 
 
 @torch.inference_mode()
@@ -48,8 +50,9 @@ def caption_samples(
 ) -> list[list[str]]:
     """Return several captions for each image, each from its own draw of the latents.
 
-    With a temperature the words are drawn too. All draws of an image depend on the seed, the
-    number of the sample and the image's features, but not on the other images.
+    The draws of the latents are spread; see :meth:`Posterior.spread_samples`. With a temperature
+    the words are drawn too, independently. All draws of an image depend on the seed, the number
+    of samples and the image's features, but not on the other images.
 
     :param features: (N, D)
     :raises OptionError: neither latents nor words are to be drawn.
@@ -80,12 +83,15 @@ def captions_by_temperature(
     if not (len(features) and len(temperatures)):
         yield from ([] for _ in temperatures)
         return
-    streams = [_streams(row, sampling) for row in features.float().cpu().numpy()]
-    conditions = _draw_conditions(system, features, streams)  # (count * N, C)
+    conditions = _draw_conditions(system, features, sampling)  # (count * N, C)
+    seeds = [
+        _seeds(features, sampling.seed, f"words {number}")
+        for number in range(sampling.count if any(temperatures) else 0)
+    ]
     for temperature in temperatures:
         if temperature:
             asked = replace(sampling, temperature=temperature)
-            texts = _sample_words(system, conditions, vocabulary, asked, streams)
+            texts = _sample_words(system, conditions, vocabulary, asked, seeds)
         else:
             texts = caption_conditions(
                 system,
@@ -146,48 +152,30 @@ def seeded(system: Captioner, seed: int) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """The seeds of one sample of one image: of its latents, and of its words."""
-
-    latents: int
-    words: int
-
-
-def _streams(features: np.ndarray, sampling: Sampling) -> list[_Stream]:
-    """Return the seeds of the samples of an image with ``features``, float32 (D,)."""
-    streams = []
-    for number in range(sampling.count):
-        start = f"{sampling.seed} {number} ".encode()
-        digest = hashlib.sha256(start + features.tobytes()).digest()
-        streams.append(
-            _Stream(int.from_bytes(digest[:7], "big"), int.from_bytes(digest[16:], "big"))
-        )
-    return streams
+def _seeds(features: Tensor, seed: int, purpose: str) -> list[int]:
+    """Return a seed of 128 bits for each image with ``features``, (N, D)."""
+    start = f"{seed} {purpose} ".encode()
+    rows = features.float().cpu().numpy()
+    digests = (hashlib.sha256(start + row.tobytes()).digest() for row in rows)
+    return [int.from_bytes(digest[:16], "big") for digest in digests]
 
 
-def _draw_conditions(system: Captioner, features: Tensor, streams: list[list[_Stream]]) -> Tensor:
+def _draw_conditions(system: Captioner, features: Tensor, sampling: Sampling) -> Tensor:
     """Draw the conditions of the samples, the first of all images before the second. (S * N, C)"""
-    device = system.feature_mean.device
-    parts = [part.to(device) for part in features.split(ROWS)]
-    numbers = range(len(streams[0]))
+    device, count = system.feature_mean.device, sampling.count
+    parts = features.split(ROWS)
     if system.options.system == "base":
-        condition = torch.cat([system.condition(part) for part in parts])
-        return condition.repeat(len(numbers), 1)
-    # Draws on the CPU do not depend on the device, and cost no transfer for each image.
-    posteriors = [system.posterior(part).to("cpu") for part in parts]
-    rows = [
-        posterior.select(torch.tensor([row]))
-        for posterior, part in zip(posteriors, parts, strict=True)
-        for row in range(len(part))
-    ]
+        condition = torch.cat([system.condition(part.to(device)) for part in parts])
+        return condition.repeat(count, 1)
     drawn = []
-    with seeded(system, 0):
-        for number in numbers:
-            for row, stream in zip(rows, streams, strict=True):
-                torch.manual_seed(stream[number].latents)
-                drawn.append(row.sample())
-    return torch.cat(drawn).to(device)
+    for part in parts:
+        # Draws on the CPU do not depend on the device.
+        posterior = system.posterior(part.to(device)).to("cpu")
+        if sampling.latent_temperature != 1:
+            posterior = posterior.tempered(sampling.latent_temperature)
+        of_images = posterior.spread_samples(count, _seeds(part, sampling.seed, "latents"))
+        drawn.append(of_images.unflatten(0, (len(part), count)))
+    return torch.cat(drawn).transpose(0, 1).flatten(0, 1).to(device)
 
 
 def _sample_words(
@@ -195,17 +183,22 @@ def _sample_words(
     conditions: Tensor,
     vocabulary: Vocabulary,
     sampling: Sampling,
-    streams: list[list[_Stream]],
+    seeds: Sequence[Sequence[int]],
 ) -> list[str]:
-    """Return a caption for each condition, its words drawn from the decoder."""
+    """Return a caption for each condition, its words drawn from the decoder.
+
+    :param seeds: of each sample of each image
+    """
     check_finite(conditions)
-    seeds = [stream[number].words for number in range(sampling.count) for stream in streams]
+    keys = [key for of_images in seeds for key in of_images]
     texts = []
-    for start in range(0, len(seeds), ROWS):
-        part = seeds[start : start + ROWS]
+    for start in range(0, len(keys), ROWS):
         # Philox takes any key of 128 bits, and is seeded in no time.
         numbers = np.stack(
-            [np.random.Generator(np.random.Philox(key=key)).random(MAX_WORDS) for key in part]
+            [
+                np.random.Generator(np.random.Philox(key=key)).random(MAX_WORDS)
+                for key in keys[start : start + ROWS]
+            ]
         )
         words = sample(
             system.decoder,

@@ -49,6 +49,7 @@ class Request:
     :param samples: captions per image from draws of the latent
     :param temperature: of the words of samples; 0 searches with the beam
     :param top_p: probability of the words that samples are drawn from
+    :param latent_temperature: of the latents of samples
     :param curve: further temperatures of samples, in ascending order
     :param importance_samples: draws per caption of the importance-weighted likelihood
     :param seed: of all draws
@@ -62,6 +63,7 @@ class Request:
     samples: int = EvaluateOptions.samples
     temperature: float = EvaluateOptions.temperature
     top_p: float = EvaluateOptions.top_p
+    latent_temperature: float = EvaluateOptions.latent_temperature
     curve: tuple[float, ...] = EvaluateOptions.curve
     sample_meteor: bool = EvaluateOptions.sample_meteor
     importance_samples: int = EvaluateOptions.importance_samples

@@ -70,6 +70,7 @@ RECORD_KIND = Object(
         "captions_from": NAME,
         "temperature": Number(min=0, max=MAX_SCORE),
         "top_p": Number(min=0, max=1),
+        "latent_temperature": Number(min=0, max=MAX_SCORE),
         "curve": ListOf(Number(min=0, max=MAX_SCORE), max_items=1000),
         "sample_meteor": Boolean(),
         "importance_samples": COUNT,

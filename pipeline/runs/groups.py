@@ -71,10 +71,14 @@ def sampled_words(record: Record) -> str | None:
 
     ``temperature`` alone would be the option of the latents' Gumbel-softmax.
     """
-    if not record.temperature:
-        return None
-    nucleus = f", top-p {record.top_p:g}" if record.top_p < 1 else ""
-    return f"at temperature {record.temperature:g}{nucleus}"
+    words = []
+    if record.temperature:
+        words.append(f"at temperature {record.temperature:g}")
+    if record.top_p < 1:
+        words.append(f"top-p {record.top_p:g}")
+    if record.latent_temperature != 1:
+        words.append(f"latents at {record.latent_temperature:g}")
+    return ", ".join(words) or None
 
 
 def _seed(options: Mapping[str, Any], folder: Path) -> int:

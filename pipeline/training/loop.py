@@ -70,9 +70,9 @@ def setup(
     elif group.is_main:
         begin_run(options.run, lock)
         write_config(options.run, options, cache, vocabulary, state.model, group.size)
-    pairs, validation_pairs = (
-        None if each is None else each.kept_on(device) for each in (pairs, validation_pairs)
-    )
+    pairs = pairs.kept_on(device)
+    if validation_pairs is not None:
+        validation_pairs = validation_pairs.kept_on(device)
     log = None
     if group.is_main:
         lines = None if checkpoint is None else checkpoint.state.get("metrics_lines")

@@ -107,3 +107,47 @@ def test_parts_on_end_are_the_whole(whole, has):
         assert torch.equal(again.mode(), one.mode())
         assert again.kl_z() == one.kl_z()
         assert again.kl_c() == one.kl_c()
+
+
+def test_spread_samples_fall_once_into_each_interval_of_equal_probability(whole):
+    count = 8
+    posterior = replace(whole, center=None, image=None, scale_c=1.0)
+    drawn = posterior.spread_samples(count, [7, 8, 9, 10]).unflatten(0, (ROWS, count))
+    z, c = drawn.split((Z, K + 2), -1)
+    std = (0.5 * whole.z.log_variance).exp()
+    levels = Normal(whole.z.mean[:, None], std[:, None]).cdf(z)
+    intervals = (levels * count).floor().long().sort(1).values
+    assert torch.equal(intervals, torch.arange(count)[None, :, None].expand(ROWS, count, Z))
+    expected = torch.cat(whole.c.log_probabilities, -1).exp() * count
+    # The number of times a category is drawn is its expectation, rounded up or down, or next to it.
+    assert ((c.sum(1) - expected).abs() < 2).all()
+    assert set(c.unique().tolist()) == {0.0, 1.0}
+
+
+def test_each_spread_sample_has_the_distribution_of_the_posterior(whole):
+    posterior = replace(whole, center=None, image=None, scale_c=1.0).select(torch.tensor([0]))
+    first = torch.stack([posterior.spread_samples(3, [seed])[0] for seed in range(3000)])
+    z, c = first.split((Z, K + 2), -1)
+    std = (0.5 * whole.z.log_variance[0]).exp()
+    assert ((z.mean(0) - whole.z.mean[0]).abs() < 5 * std / 3000**0.5).all()
+    torch.testing.assert_close(z.std(0), std, rtol=0.1, atol=0)
+    p = torch.cat(whole.c.log_probabilities, -1)[0].exp()
+    assert ((c.mean(0) - p).abs() < 5 * (p * (1 - p) / 3000).sqrt()).all()
+
+
+def test_spread_samples_of_an_image_depend_on_its_seed_alone(whole):
+    every = whole.spread_samples(4, [1, 2, 3, 4])
+    one = whole.select(torch.tensor([2])).spread_samples(4, [3])
+    assert torch.equal(every[8:12], one)
+    assert not torch.equal(whole.select(torch.tensor([2])).spread_samples(4, [5]), one)
+
+
+def test_a_temperature_narrows_z_and_sharpens_c(whole):
+    cold = whole.tempered(0.5)
+    assert torch.equal(cold.z.mean, whole.z.mean)
+    ratio = (0.5 * (cold.z.log_variance - whole.z.log_variance)).exp()
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 0.5))
+    for before, after in zip(whole.c.log_probabilities, cold.c.log_probabilities, strict=True):
+        squares = before.exp().square()
+        torch.testing.assert_close(after.exp(), squares / squares.sum(-1, keepdim=True))
+    torch.testing.assert_close(whole.tempered(1.0).mode(), whole.mode())

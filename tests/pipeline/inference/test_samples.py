@@ -45,9 +45,6 @@ def test_samples_do_not_depend_on_the_batch(run, monkeypatch):
     assert sampled(run, features.flip(0)) == found[::-1]
     monkeypatch.setattr("multispace.pipeline.inference.samples.ROWS", 5)
     assert sampled(run, features) == found
-    # More samples continue the fewer.
-    more = sampled(run, features, replace(WORDS, count=6))
-    assert [texts[:4] for texts in more] == found
 
 
 def test_latent_samples_do_not_depend_on_the_batch(tiny_run):
@@ -102,3 +99,19 @@ def test_base_needs_a_temperature(tiny_base_run):
 
 def test_no_images_have_no_samples(run):
     assert sampled(run, vectors(run, 0)) == []
+
+
+def test_more_words_continue_the_fewer(tiny_base_run):
+    run = load_run(tiny_base_run, torch.device("cpu"))
+    features = vectors(run, 3)
+    more = sampled(run, features, replace(WORDS, count=6))
+    assert [texts[:4] for texts in more] == sampled(run, features)
+
+
+def test_latents_near_temperature_0_are_their_mode(tiny_run):
+    run = load_run(tiny_run, torch.device("cpu"))
+    features = vectors(run, 6)
+    mode = caption_features(run.system, features, run.vocabulary)
+    cold = Sampling(count=3, latent_temperature=1e-4)
+    assert sampled(run, features, cold) == [[text] * 3 for text in mode]
+    assert any(len(set(texts)) > 1 for texts in sampled(run, features, Sampling(count=3)))
