@@ -41,6 +41,7 @@ from multispace.pipeline.command_options.train_options import (
     TrainRequest,
     resolve,
 )
+from multispace.pipeline.command_options.tune_options import TrialOptions, TuneRequest
 from multispace.pipeline.console.click_commands import Commands
 from multispace.pipeline.console.emit import Formatted, Result
 from multispace.pipeline.console.help import WIDTH
@@ -225,6 +226,29 @@ def explore(options: ExploreOptions) -> Result:
     from multispace.pipeline.explore import explore
 
     return explore(options)
+
+
+@main.add(
+    TuneRequest,
+    partial=TrialOptions,
+    groups=GROUPS,
+    examples=[
+        "multispace tune joint --cache coco --run tune/joint --trials 30 --budget 3000",
+        "multispace tune base --cache coco --run tune/base --budget 3000 --dry-run",
+        "multispace tune joint --run tune/joint --resume --trials 40",
+    ],
+    interrupted="finished trials are kept; continue with --resume",
+)
+def tune(request: TuneRequest, given: dict[str, Any]) -> Result:
+    """Search for the options of a system; options that you give are fixed."""
+    from multispace.pipeline.tuning.resolution import resolve_search
+
+    search = resolve_search(given, request)
+    if request.dry_run:
+        return search
+    from multispace.pipeline.tune import tune
+
+    return tune(search, request.resume)
 
 
 @main.add(

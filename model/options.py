@@ -6,6 +6,8 @@ from typing import Any
 
 from multispace.errors import ModelError, OptionError
 from multispace.fields import (
+    Choices,
+    Range,
     argument,
     check_use,
     check_values,
@@ -105,15 +107,15 @@ class ModelOptions:
     )  # fmt: skip
     dropout: float = option(
         "Dropout probability of word embeddings and layer outputs.", 0.0,
-        min=0, exclusive_max=1, group=DECODER, common=True,
+        min=0, exclusive_max=1, group=DECODER, common=True, search=Range(0.0, 0.5),
     )  # fmt: skip
     word_dropout: float = option(
         "Probability of replacing an input word by <unk> in training.", 0.0,
-        min=0, exclusive_max=1, group=DECODER,
+        min=0, exclusive_max=1, group=DECODER, search=Range(0.0, 0.3),
     )  # fmt: skip
     label_smoothing: float = option(
         "Fraction of the target probability that training spreads evenly over all words.", 0.0,
-        min=0, exclusive_max=1, group=DECODER,
+        min=0, exclusive_max=1, group=DECODER, search=Range(0.0, 0.2),
     )  # fmt: skip
     z_size: int = option_by_system(
         "Dimensions of the continuous latent variable z.", 128, {"joint": 256},
@@ -122,6 +124,7 @@ class ModelOptions:
     categories: tuple[int, ...] = option_by_system(
         "Sizes of the categorical latent variables: 128, 16x8 (eight of 16) or 10,4.", (128,),
         {"joint": (16,) * 8}, metavar="SIZES", users=users(C), group=SPACE, common=True,
+        search=Choices(((32,), (128,), (16,) * 8, (8,) * 16)),
     )  # fmt: skip
     prior_c: str = option(
         "Prior of c: p(c | v), learned with the system, or uniform.", "learned",
@@ -134,7 +137,7 @@ class ModelOptions:
     latent_dropout: float = option(
         "Fraction of training captions for which c is replaced by zeros; in joint-cvae, z and c.",
         0.5,
-        min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE,
+        min=0, exclusive_max=1, users=users(LATENT_DROPOUT), group=SPACE, search=Range(0.1, 0.8),
     )  # fmt: skip
     first_deviation: float = option(
         "Standard deviation of the posterior of z at step 0.", 0.2,
@@ -156,11 +159,12 @@ class ModelOptions:
     )  # fmt: skip
     prior_deviation: float = option(
         "Standard deviation of the prior.", 0.1,
-        exclusive_min=0, users=users(NOUNS), group=SPACE,
+        exclusive_min=0, users=users(NOUNS), group=SPACE, search=Range(0.03, 1.0, log=True),
     )  # fmt: skip
     temperature: float = option(
-        "Temperature of the Gumbel-softmax.", 0.67, exclusive_min=0, users=users(C), group=SPACE
-    )
+        "Temperature of the Gumbel-softmax.", 0.67,
+        exclusive_min=0, users=users(C), group=SPACE, search=Range(0.3, 1.5, log=True),
+    )  # fmt: skip
     temperature_rate: float = option(
         "The temperature falls as exp(-rate * step).", 0.0, min=0, users=users(C), group=SPACE
     )
@@ -175,10 +179,12 @@ class ModelOptions:
     annealing_midpoint: float = option(
         "Step at which a logistic weight is 0.5.", 2500.0,
         users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
+        search=Range(250.0, 10_000.0, log=True),
     )  # fmt: skip
     annealing_slope: float = option(
         "Steepness of a logistic weight.", 0.0025,
         users=users(ANNEALED), requires=("annealing", "logistic"), group=LATENT,
+        search=Range(0.0005, 0.02, log=True),
     )  # fmt: skip
     annealing_steps: int = option(
         "Step at which a linear or cyclical schedule ends.", 5000,
@@ -190,23 +196,24 @@ class ModelOptions:
     )  # fmt: skip
     free_bits: float = option(
         "Minimum KL per dimension, in nats; lower KL is not rewarded.", 0.0,
-        min=0, users=users(ANNEALED), group=LATENT,
+        min=0, users=users(ANNEALED), group=LATENT, search=Range(0.0, 0.5),
     )  # fmt: skip
     kl_weight: float = option(
         "Final KL weight.", 1.0,
-        min=0, users=users(ANNEALED), group=LATENT,
+        min=0, users=users(ANNEALED), group=LATENT, search=Range(0.05, 1.0, log=True),
     )  # fmt: skip
     gamma_z: float = option_by_system(
         "Weight of |KL_z - C_z|.", 0.02, {"joint-cvae": 1.0},
-        min=0, users=users(CAPACITY_Z), group=MULTISPACE,
+        min=0, users=users(CAPACITY_Z), group=MULTISPACE, search=Range(0.002, 2.0, log=True),
     )  # fmt: skip
     gamma_c: float = option_by_system(
         "Weight of |KL_c - C_c|.", 0.05, {"joint": 1.0, "joint-cvae": 1.0},
-        min=0, users=users(CAPACITY_C), group=MULTISPACE,
+        min=0, users=users(CAPACITY_C), group=MULTISPACE, search=Range(0.005, 2.0, log=True),
     )  # fmt: skip
     capacity_z_max: float = option_by_system(
         "C_z, the target of KL_z in nats.", 150.0, {"joint": 300.0, "joint-cvae": 0.0},
         min=0, users=users(CAPACITY_Z), group=MULTISPACE, common=True,
+        search=Range(20.0, 600.0, log=True), searches={"joint-cvae": Range(0.0, 30.0)},
     )  # fmt: skip
     capacity_z_min: float | None = option(
         "C_z at step 0; it then rises to --capacity-z-max.", None,
@@ -215,6 +222,7 @@ class ModelOptions:
     capacity_c_max: float = option_by_system(
         "C_c, the target of KL_c in nats.", 4.5, {"joint": 5.0, "joint-cvae": 1.5},
         min=0, users=users(CAPACITY_C), group=MULTISPACE, common=True,
+        search=Range(0.5, 10.0, log=True),
     )  # fmt: skip
     capacity_c_min: float | None = option(
         "C_c at step 0; it then rises to --capacity-c-max.", None,

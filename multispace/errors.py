@@ -82,6 +82,10 @@ class PipelineError(Error):
     """A command that cannot do what was asked."""
 
 
+class NotFiniteError(PipelineError):
+    """A training whose loss or validation metric is infinite or not a number."""
+
+
 class OptionError(PipelineError):
     """Options that contradict each other or what is already on disk (exit status 2)."""
 

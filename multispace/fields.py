@@ -50,6 +50,26 @@ TYPES = {  # NumPy's numbers are allowed too
 }
 
 
+class Range(NamedTuple):
+    """Numbers of an option that a search tries: from ``low`` to ``high``, both included.
+
+    :param log: draw uniformly from the logarithms of the numbers
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class Choices(NamedTuple):
+    """Values of an option that a search tries."""
+
+    values: tuple[Any, ...]
+
+
+Searched = Range | Choices
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """What a command needs to know of an option, beside its type and default.
@@ -72,6 +92,8 @@ class Option:
     :param users: the systems that use it; None means every one
     :param requires: another option, and those of its values that give this one a meaning; with
         any other value this option must keep its default
+    :param search: the values that `tune` tries; None means that it leaves the option alone
+    :param searches: the values that it tries in single systems, in place of ``search``
     """
 
     help: str
@@ -92,6 +114,12 @@ class Option:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     users: tuple[str, ...] | None = None
     requires: tuple[str, ...] = ()
+    search: Searched | None = None
+    searches: Mapping[str, Searched] = field(default_factory=dict)
+
+    def search_in(self, system: str) -> Searched | None:
+        """Return the values that `tune` tries in ``system``."""
+        return self.searches.get(system, self.search) if self.used_by(system) else None
 
     def used_by(self, system: str) -> bool:
         """Return whether ``system`` uses the option."""

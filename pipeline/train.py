@@ -10,7 +10,7 @@ from typing import Any
 
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.training.context import Training
+from multispace.pipeline.training.context import Observer, Training
 from multispace.pipeline.training.distributed import ProcessGroup, join_process_group
 from multispace.pipeline.training.interrupts import StopRequest
 from multispace.pipeline.training.loop import fit, setup
@@ -69,29 +69,39 @@ class Trained:
         ]
 
 
-def train(options: TrainOptions, resume: bool = False) -> Trained:
+def train(options: TrainOptions, resume: bool = False, observe: Observer | None = None) -> Trained:
     """Fit a system and write a run folder.
 
     Under `torchrun` the processes train one model together. SIGINT and SIGTERM end the training
     after the current step and save it.
 
     :param resume: continue the run in ``options.run`` where it was left
+    :param observe: called in the main process with the step and the numbers of each validation;
+        the training ends if it returns False
     :raises OptionError: the run exists and is not to be resumed, or is resumed with other options.
     :raises CheckpointError: the last checkpoint is damaged or does not fit the run.
-    :raises PipelineError: the loss is not finite, memory or disk space is lacking, another
-        process has ended, or another training writes to the run.
+    :raises NotFiniteError: the loss or a validation metric is not finite.
+    :raises PipelineError: memory or disk space is lacking, another process has ended, or another
+        training writes to the run.
     """
     stop = StopRequest()
     with join_process_group(stop) as group:
-        return _train(options, resume, group, stop)
+        return _train(options, resume, observe, group, stop)
 
 
-def _train(options: TrainOptions, resume: bool, group: ProcessGroup, stop: StopRequest) -> Trained:
+def _train(
+    options: TrainOptions,
+    resume: bool,
+    observe: Observer | None,
+    group: ProcessGroup,
+    stop: StopRequest,
+) -> Trained:
     # A function of its own: DistributedDataParallel must be freed before its process group is.
     began = time.monotonic()
     with ExitStack() as held:
         with reported_lack_of_memory(options.run, lambda: "before the first step"):
             training = setup(options, resume, group, stop, held)
+        training.observe = observe
         fit(training)
         return _result(training, time.monotonic() - began)
 

@@ -10,7 +10,9 @@ from typing import Any
 from multispace.data.documents import DocumentFormat, MapOf
 from multispace.errors import OptionError, shown, without_password
 from multispace.fields import (
+    Choices,
     Options,
+    Range,
     default_of,
     flag,
     option,
@@ -115,9 +117,14 @@ class TrainOptions(ModelOptions):
         "Validation score that selects the best checkpoint.", "cider",
         choices=("cider", "loss"), group=RUN,
     )  # fmt: skip
+    validate_every: int | None = option(
+        "Optimizer steps between two validations, instead of one validation per epoch; the last "
+        "step is always validated.", None, min=1, group=RUN,
+    )  # fmt: skip
     patience: int | None = option(
-        "Stop after this many epochs without a better checkpoint.", None, min=1, group=RUN
-    )
+        "Stop after this many epochs, or validations with --validate-every, without a better "
+        "checkpoint.", None, min=1, group=RUN,
+    )  # fmt: skip
     log_every: int = option(
         "Optimizer steps between two lines of metrics.jsonl.", 50, min=1, group=RUN
     )
@@ -129,11 +136,13 @@ class TrainOptions(ModelOptions):
     )
     precision: str = option("Data type of matrix products.", "auto", choices=PRECISIONS, group=RUN)
     learning_rate: float = option(
-        "Learning rate of Adam.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True
-    )
+        "Learning rate of Adam.", 1e-3, exclusive_min=0, group=OPTIMIZER, common=True,
+        search=Range(3e-4, 1e-2, log=True),
+    )  # fmt: skip
     lr_schedule: str = option(
         "Schedule of the learning rate until the last step.", "constant",
         choices=("constant", "linear", "cosine"), group=OPTIMIZER,
+        search=Choices(("constant", "cosine")),
     )  # fmt: skip
     lr_min: float = option(
         "Learning rate at the last step (linear, cosine).", 0.0,

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
     :raises CheckpointError: a file cannot be written; names the file. The old one is kept.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
+    partial = _partial(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _write(partial, checkpoint)
@@ -134,6 +134,20 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         write_synced(folder / STATE, f"{text}\n".encode())
     with _names_file(folder):
         sync_folder(folder)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint ``folder`` and the one before it, and no other files.
+
+    Nothing is removed through a symbolic link.
+    """
+    for place in (folder, _previous(folder), _partial(folder)):
+        if place.is_symlink() or not place.is_dir():
+            continue
+        for name in (STATE, WEIGHTS, OPTIMIZER, AVERAGE):
+            (place / name).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds other files
+            place.rmdir()
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -220,6 +234,10 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f".partial-{folder.name}")
 
 
 def _previous(folder: Path) -> Path:

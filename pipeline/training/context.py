@@ -1,7 +1,7 @@
 """What a training works on, in one process."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ from multispace.pipeline.training.state import TrainingState
 if TYPE_CHECKING:  # a step alone does not need what they import
     from multispace.pipeline.console.progress import Progress
     from multispace.pipeline.training.metrics_log import MetricsLog
+
+# Called with the step and the numbers of each validation; returns whether to go on.
+Observer = Callable[[int, Mapping[str, float]], bool]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Training:
     loss_function: Callable[..., Loss]
     stop: StopRequest
     log: "MetricsLog | None"  # of the main process
+    observe: Observer | None = None
     progress: "Progress" = field(init=False)
     unread: deque[StepNumbers] = field(default_factory=deque)  # steps that are not checked yet
     stopped: str | None = None  # the signal that all processes stop for
+    ended: bool = False  # by ``--patience`` or the observer, after a validation
     validation: dict[str, float] = field(default_factory=dict)  # the last one's numbers

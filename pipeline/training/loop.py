@@ -97,10 +97,10 @@ def setup(
 
 
 def fit(training: Training) -> None:
-    """Train to the last step, or until a signal or ``--patience`` ends the training.
+    """Train to the last step, or until a signal, ``--patience`` or the observer ends the training.
 
-    :raises PipelineError: the loss is not finite, memory or disk space is lacking, or another
-        process has ended.
+    :raises NotFiniteError: the loss or a validation metric is not finite.
+    :raises PipelineError: memory or disk space is lacking, or another process has ended.
     """
     group, state, options = training.group, training.state, training.options
     position, meter = state.position, state.meter
@@ -115,15 +115,12 @@ def fit(training: Training) -> None:
         ),
     ):
         _print_notes(training)
-        while position.step < training.steps and not training.stopped:
+        while position.step < training.steps and not (training.stopped or training.ended):
             if train_epoch(training):
                 end_epoch(training)
             if group.is_main:
                 save_last(training)
             training.stopped = group.agreed_stop(training.stop)
-            if options.patience and position.epochs_without_better >= options.patience:
-                progress.note(f"stopped: no better {options.select} for {options.patience} epochs")
-                break
         if group.is_main and training.validation_pairs is None:
             position.best_step = position.step  # nothing to select by: the last is the best
             save_best(training)
@@ -132,7 +129,7 @@ def fit(training: Training) -> None:
 def train_epoch(training: Training) -> bool:
     """Train to the end of the epoch, or to the last step.
 
-    :returns: whether it was reached; False if a signal came before
+    :returns: whether it was reached; False if the training ends before
     """
     group, state, options = training.group, training.state, training.options
     position = state.position
@@ -141,17 +138,28 @@ def train_epoch(training: Training) -> bool:
     for captions in batches[position.batch :][: training.steps - position.step]:
         train_step(training, captions)
         if group.is_main:
-            record_step(training)
+            log_step(training)
+        if options.validate_every and _is_due(training, options.validate_every):
+            finish_steps(training)
+            run_validation(training)
+            state.meter.start()
+        if group.is_main and position.step % options.save_every == 0:
+            save_last(training)
         training.progress.advance()
         training.stopped = group.agreed_stop(training.stop)
-        if training.stopped:
+        if training.stopped or training.ended:
             break
     finish_steps(training)
-    return not training.stopped
+    return not (training.stopped or training.ended)
 
 
-def record_step(training: Training) -> None:
-    """Log and save after a step, where it is time to. For the main process."""
+def _is_due(training: Training, validate_every: int) -> bool:
+    step = training.state.position.step
+    return step % validate_every == 0 or step == training.steps
+
+
+def log_step(training: Training) -> None:
+    """Log the steps since the last line, where it is time to. For the main process."""
     state, step, options = training.state, training.state.position.step, training.options
     if training.log and step % options.log_every == 0:
         finish_steps(training)
@@ -163,22 +171,34 @@ def record_step(training: Training) -> None:
             schedule["loss_scale"] = state.scaler.get_scale()
             schedule["skipped_steps"] = state.meter.sums.skipped
         training.log.write(step, "train", state.meter.take(schedule))
-    if step % options.save_every == 0:
-        save_last(training)
 
 
 def end_epoch(training: Training) -> None:
-    """Count the epoch, validate, and print how it goes."""
-    position, options = training.state.position, training.options
+    """Count the epoch, and validate if the epochs say when."""
+    position = training.state.position
     if position.batch == training.steps_per_epoch:  # else the last step was in mid-epoch
         position.epoch, position.batch = position.epoch + 1, 0
+    if training.options.validate_every is None:
+        run_validation(training)
+
+
+def run_validation(training: Training) -> None:
+    """Validate, print how it goes, and decide whether the training goes on."""
+    position, options, group = training.state.position, training.options, training.group
     if training.validation_pairs is not None:
-        if training.group.is_main:
+        if group.is_main:
             validate(training, training.validation_pairs)
-        position.epochs_without_better = training.group.from_main(position.epochs_without_better)
+        position.epochs_without_better = group.from_main(position.epochs_without_better)
     training.progress.note(_epoch_line(training))
     if warning := collapse_warning(training.validation):
         training.progress.note(f"{options.system}: {warning}")
+    if options.patience and position.epochs_without_better >= options.patience:
+        unit = "validations" if options.validate_every else "epochs"
+        training.progress.note(f"stopped: no better {options.select} for {options.patience} {unit}")
+        training.ended = True
+    if training.observe is not None and training.validation_pairs is not None:
+        goes_on = training.observe(position.step, training.validation) if group.is_main else True
+        training.ended = bool(group.from_main(int(training.ended or not goes_on)))
 
 
 def validate(training: Training, pairs: Pairs) -> None:

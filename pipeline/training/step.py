@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from multispace.errors import PipelineError
+from multispace.errors import NotFiniteError
 from multispace.model.latent.losses import Loss
 from multispace.pipeline.runs.checkpoint import has_checkpoint
 from multispace.pipeline.runs.run_folder import LAST
@@ -60,7 +60,7 @@ def finish_steps(training: Training, ahead: int = 0) -> None:
     """Wait for the steps that were started, check their losses, and count them.
 
     :param ahead: how many of the last steps to leave for later
-    :raises PipelineError: a loss is not finite, or gradients overflow at any scale.
+    :raises NotFiniteError: a loss is not finite, or gradients overflow at any scale.
     """
     while len(training.unread) > ahead:
         numbers = training.unread.popleft()
@@ -97,7 +97,7 @@ def _check_loss(training: Training, loss: dict[str, float], step: int) -> None:
         raise not_finite(training, fault, step)
 
 
-def not_finite(training: Training, fault: str, step: int) -> PipelineError:
+def not_finite(training: Training, fault: str, step: int) -> NotFiniteError:
     """Return the error of a number that is not finite.
 
     :param step: optimizer steps that were done before it
@@ -105,7 +105,7 @@ def not_finite(training: Training, fault: str, step: int) -> PipelineError:
     run = training.options.run
     last = run / LAST
     kept = f"; the last good checkpoint is {last}" if has_checkpoint(last) else ""
-    return PipelineError(
+    return NotFiniteError(
         f"{fault} at step {step}{kept}",
         where=run,
         hint="try a lower --learning-rate or --clip",
