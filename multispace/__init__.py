@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         score,
         shapes,
         train,
+        tune,
     )
     from multispace.api.feature_cache import open_cache
     from multispace.api.trained_run import load_run
@@ -36,9 +37,10 @@ __all__ = [
     "score",
     "shapes",
     "train",
+    "tune",
 ]
 
-_COMMANDS = ("compare", "evaluate", "preprocess", "report", "score", "shapes", "train")
+_COMMANDS = ("compare", "evaluate", "preprocess", "report", "score", "shapes", "train", "tune")
 _MODULES = {
     "Error": "multispace.errors",
     "load_run": "multispace.api.trained_run",

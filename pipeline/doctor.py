@@ -18,6 +18,7 @@ from multispace.model.device import choose_device, choose_precision, cores, nati
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import package_version
 
+EXTRAS = (("ray", "ray"), ("s3", "s3fs"), ("tune", "optuna"))  # and a module of each
 MIN_FREE = 2 * 10**9  # bytes: twice the size of COCO's features in float16
 JAVA_SECONDS = 30
 
@@ -78,7 +79,7 @@ def examine(cache: Path) -> Examination:
         Finding("precision", f"{precision} with --precision auto; native: {native}"),
         Finding("workers", f"{cores()} by default, on {os.cpu_count()} cores"),
         _java(),
-        *(_extra(extra, module) for extra, module in (("ray", "ray"), ("s3", "s3fs"))),
+        *(_extra(extra, module) for extra, module in EXTRAS),
         *_folder(cache),
     )
     return Examination(findings)

@@ -187,6 +187,7 @@ JSON = [
     "compare {f}/run --resamples 9",
     "report {f}/run --out {t}/report.html --resamples 9",
     "explore {f}/run --cache {f}/cache",
+    "tune base --cache {f}/cache --run {t}/tune --trials 1 --budget 1 --validations 1 --hidden 8",
     "doctor",
     "doctor {f}/collection/images",
     "cache info {f}/cache",

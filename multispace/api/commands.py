@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from multispace.api.arguments import local_path, options_of, path_or_url, plain_number
+from multispace.errors import OptionError
+from multispace.fields import declared_options
 
 if TYPE_CHECKING:
     import multispace.pipeline.compare  # its Comparison is one of two in the package
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from multispace.pipeline.preparation.summary import Summary
     from multispace.pipeline.report import Report
     from multispace.pipeline.train import Trained
+    from multispace.pipeline.tune import Tuned
 
 PathLike = str | os.PathLike[str]
 
@@ -90,6 +93,50 @@ def train(
     given |= {"system": system, "cache": path_or_url(cache), "run": local_path(run)}
     file = None if config is None else local_path(config)
     return train(resolve(given, file, preset=preset, resume=resume), resume)
+
+
+def tune(
+    system: str,
+    *,
+    cache: PathLike,
+    run: PathLike,
+    budget: int | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> "Tuned":
+    """Search for the options of a system with Optuna (extra ``tune``), on the validation split.
+
+    Each trial is a run in ``run/trials``. The options of the best one are in ``run/best.yaml``,
+    which ``config`` of :func:`train` takes. Ctrl-C ends the search after the current step;
+    ``stopped`` of the result then names the signal, and the same call with ``resume=True``
+    continues.
+
+    :param system: ``base``, ``latent``, ``multispace`` ...
+    :param cache: a folder or a URL
+    :param run: the folder of the search to make
+    :param budget: optimizer steps of each trial; needed unless a search is continued
+    :param resume: continue the search that is in the folder
+    :param options: ``trials=20``, ``validations=4``, ``keep="best"``, ``config``, ``preset``, and
+        the options of :func:`train` that are fixed and not searched
+    :returns: the trials with their scores, and the best one
+    :raises OptionError: an option cannot be used, Optuna is not installed, or the folder holds
+        something else.
+    """
+    from multispace.pipeline.command_options.tune_options import TrialOptions, TuneRequest
+    from multispace.pipeline.tuning.resolution import resolve_search
+
+    fixed = {known.name for known, _ in declared_options(TrialOptions)}
+    asked = {name: value for name, value in options.items() if name not in fixed}
+    asked |= {"budget": budget, "resume": resume}
+    request = options_of("tune", TuneRequest, asked)
+    given = {name: plain_number(value) for name, value in options.items() if name in fixed}
+    given |= {"system": system, "cache": path_or_url(cache), "run": local_path(run)}
+    if request.dry_run:
+        raise OptionError("tune has no option 'dry_run'", hint="use the command line")
+    search = resolve_search(given, request)
+    from multispace.pipeline.tune import tune
+
+    return tune(search, resume)
 
 
 def evaluate(run: PathLike, *, cache: PathLike, **options: Any) -> "Evaluation":

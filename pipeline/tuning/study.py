@@ -43,7 +43,7 @@ STATES = {
 REASON = "reason"  # the user attribute of a failed trial
 # What Optuna and SQLAlchemy raise for a file that is damaged or of another version.
 _UNREADABLE = (
-    SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError, KeyError, TypeError
+    SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError, LookupError, TypeError
 )  # fmt: skip
 
 
