@@ -255,6 +255,70 @@ def test_each_system_is_resumed_and_logs_the_same_lines(cache, tmp_path, system)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+def val_steps(run: Path) -> list[int]:
+    return [line["step"] for line in metrics(run, "val")]
+
+
+def test_validations_come_every_so_many_steps_and_at_the_end(cache, run, tmp_path):
+    trained = train(options(cache, run, steps=11, validate_every=4))
+    assert val_steps(run) == [4, 8, 11]  # an epoch has five steps
+    assert trained.best == max(line["cider"] for line in metrics(run, "val"))
+    train(options(cache, tmp_path / "epochs", steps=11))
+    assert val_steps(tmp_path / "epochs") == [5, 10, 11]
+    assert same(weights(run), weights(tmp_path / "epochs"))
+
+
+@pytest.mark.parametrize("save_every", [4, 500])
+@pytest.mark.parametrize("step", [4, 7, 10])
+def test_a_run_that_validates_within_epochs_goes_on_bit_by_bit(
+    cache, tmp_path, monkeypatch, step, save_every
+):
+    def asked(name: str) -> TrainOptions:
+        return options(cache, tmp_path / name, "base", steps=11, validate_every=4,
+                       save_every=save_every)  # fmt: skip
+
+    train(asked("whole"))
+    real = loop.seed_step
+
+    def seed_step(seed: int, at: int) -> None:
+        if at == step:
+            raise Killed
+        real(seed, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "seed_step", seed_step)
+        with pytest.raises(Killed):
+            train(asked("parts"))
+    train(asked("parts"), resume=True)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_validations_count_for_patience(cache, run, monkeypatch, capsys):
+    real = loop.validation_metrics
+    monkeypatch.setattr(loop, "validation_metrics", lambda *given: {**real(*given), "cider": 0.5})
+    assert train(options(cache, run, steps=20, validate_every=2, patience=2)).steps == 6
+    assert "stopped: no better cider for 2 validations" in capsys.readouterr().err
+
+
+def test_an_observer_sees_each_validation_and_can_end_the_training(cache, run, tmp_path):
+    seen = {}
+
+    def observe(step: int, numbers: dict[str, float]) -> bool:
+        seen[step] = numbers["cider"]
+        return step < 8
+
+    trained = train(options(cache, run, steps=20, validate_every=4), observe=observe)
+    assert (trained.steps, trained.stopped, trained.exit_status) == (8, None, 0)
+    assert seen == {line["step"]: line["cider"] for line in metrics(run, "val")}
+    assert trained.best == max(seen.values())
+    train(options(cache, run, steps=20, validate_every=4), resume=True)  # it can be continued
+    train(options(cache, tmp_path / "whole", steps=20, validate_every=4))
+    assert_same_run(run, tmp_path / "whole")
+    seen.clear()
+    ended = train(options(cache, tmp_path / "epochs", steps=20), observe=observe)
+    assert (ended.steps, list(seen)) == (10, [5, 10])
+
+
 def test_a_corrupt_last_checkpoint_falls_back(cache, tmp_path, capsys):
     train(options(cache, tmp_path / "whole", steps=13))
     train(options(cache, tmp_path / "parts", steps=8, save_every=3))
