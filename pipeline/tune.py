@@ -105,7 +105,7 @@ class Tuned:
         lines = [f"trial {t.number} failed: {t.reason}" for t in self.trials if t.reason]
         if self.stopped:
             lines.append(
-                f"stopped by {self.stopped} after {len(self.trials)} trials; continue with: "
+                f"stopped by {self.stopped}; finished trials: {len(self.trials)}; continue with: "
                 f"multispace tune {self.system} --run {shlex.quote(self.run)} --resume"
             )
         elif self.best is None:

@@ -90,6 +90,15 @@ class Search:
         """Return the value of an option as a parameter: a number, or the text of a choice."""
         return float(value) if isinstance(self.searched[name], Range) else shown_value(value)
 
+    def has(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether parameters are those of a trial: all of them, inside their ranges."""
+        return parameters.keys() == self.searched.keys() and all(
+            isinstance(value, float) and values.low <= value <= values.high
+            if isinstance(values := self.searched[name], Range)
+            else value in map(shown_value, values.values)
+            for name, value in parameters.items()
+        )
+
     def rounded(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters with numbers of few digits, inside their ranges."""
         return {name: self._rounded(name, value) for name, value in parameters.items()}

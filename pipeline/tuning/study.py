@@ -5,6 +5,7 @@ one transaction. The suggestion for a trial is a function of the seed, its numbe
 trials: a search that was interrupted, at any moment, continues as if it had not been.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +94,8 @@ class Study:
     def trials(self) -> list[FinishedTrial]:
         """The finished trials in their order."""
         with self._used():
-            return [_finished(trial) for trial in self._study.get_trials(deepcopy=False)]
+            found = self._study.get_trials(deepcopy=False)
+            return [self._finished(number, trial) for number, trial in enumerate(found)]
 
     def add(self, trial: FinishedTrial) -> None:
         """Add a finished trial; its number is that of the trials before it."""
@@ -144,6 +146,24 @@ class Study:
             user_attrs={} if trial.reason is None else {REASON: trial.reason},
         )
 
+    def _finished(self, number: int, trial: FrozenTrial) -> FinishedTrial:
+        """Return a trial that was read, whose file may come from anywhere.
+
+        :raises ValueError: it is not a trial of this search.
+        """
+        state = {state: name for name, state in STATES.items()}[trial.state]
+        reason = trial.user_attrs.get(REASON)
+        scores = [*trial.intermediate_values.values(), *([] if state == FAILED else [trial.value])]
+        if not (
+            trial.number == number
+            and self._search.has(trial.params)
+            and all(isinstance(score, float) and math.isfinite(score) for score in scores)
+            and isinstance(reason, str | None)
+        ):
+            raise ValueError(f"trial {number} is not one of this search")
+        value = None if state == FAILED else trial.value
+        return FinishedTrial(number, state, value, trial.params, trial.intermediate_values, reason)
+
     @contextmanager
     def _used(self) -> Iterator[None]:
         """Silence Optuna's log, and name the file where it cannot be used."""
@@ -165,15 +185,3 @@ def _distribution(search: Search, name: str, values: Searched) -> BaseDistributi
     if isinstance(values, Range):
         return FloatDistribution(values.low, values.high, log=values.log)
     return CategoricalDistribution([search.parameter(name, value) for value in values.values])
-
-
-def _finished(trial: FrozenTrial) -> FinishedTrial:
-    names = {state: name for name, state in STATES.items()}
-    return FinishedTrial(
-        number=trial.number,
-        state=names[trial.state],
-        value=trial.value,
-        parameters=trial.params,
-        validations=trial.intermediate_values,
-        reason=trial.user_attrs.get(REASON),
-    )

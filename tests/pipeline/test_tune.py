@@ -163,7 +163,7 @@ def test_a_stopped_search_says_how_to_go_on(tiny_cache, folder, whole, monkeypat
     assert (stopped.stopped, stopped.exit_status) == ("SIGINT", 130)
     assert [t.number for t in stopped.trials] == [0]
     assert stopped.messages() == [
-        "stopped by SIGINT after 1 trials; continue with: multispace tune base --run "
+        "stopped by SIGINT; finished trials: 1; continue with: multispace tune base --run "
         f"{folder} --resume"
     ]
     assert (folder / "trials" / "0001" / "checkpoints" / "last").exists()

@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from support.hostile import altered
 
-from multispace.errors import OptionError, PipelineError
+from multispace.errors import Error, OptionError, PipelineError
 from multispace.fields import Choices, Range, declared_options, default_of, value_type
 from multispace.model.options import SYSTEMS, is_used
 from multispace.pipeline.command_options.train_options import TrainOptions
@@ -220,6 +224,30 @@ def test_a_damaged_record_is_one_error(tmp_path, change, message):
     (begun.folder / RECORD).write_text(json.dumps({**begun.to_json(), **change}))
     with pytest.raises(PipelineError, match=message):
         search(tmp_path, request=TuneRequest(resume=True))
+
+
+def check_message(message: str, folder: Path) -> None:
+    assert str(folder) in message or message.startswith("--")
+    assert "\n" not in message
+    assert len(message) < 2000
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(data=st.data())
+def test_any_change_of_a_record_is_read_or_refused(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any")
+    begun = search(folder)
+    begun.folder.mkdir()
+    text = data.draw(altered(begun.to_json()))
+    (begun.folder / RECORD).write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        found = search(folder, request=TuneRequest(resume=True))
+    except Error as error:
+        event("refused")
+        check_message(str(error), begun.folder)
+    else:
+        event("read")
+        assert found.options(found.first(), 0).system == "joint"
 
 
 def test_the_space_is_shown(tmp_path):

@@ -1,7 +1,10 @@
 """The finished trials of a search, and what is suggested after them."""
 
+import contextlib
 import math
+import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -134,11 +137,45 @@ def test_a_damaged_file_is_one_error(tmp_path, content):
         open_study(folder)
 
 
-def test_a_file_of_another_schema_is_one_error(tmp_path):
-    fill(open_study(tmp_path / "tune"), 2)
-    with sqlite3.connect(tmp_path / "tune" / STORAGE) as file:
-        file.execute("update trials set state = 'ODD'")
-    with pytest.raises(PipelineError, match="not usable"):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a study with a complete and a failed trial."""
+    folder = tmp_path_factory.mktemp("finished") / "tune"
+    study = open_study(folder)
+    first = study.suggest(0)
+    study.add(FinishedTrial(0, COMPLETE, 1.0, first, {2: 1.0}))
+    study.add(FinishedTrial(1, FAILED, None, first, {}, "total is nan"))
+    assert len(study.trials) == 2
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update trials set state = 'ODD'",
+        "update trials set state = 'RUNNING'",
+        "update trials set number = number + 1",
+        "update trial_values set value = null, value_type = 'INF_POS'",
+        "delete from trial_values",
+        "update trial_intermediate_values set intermediate_value = 9e999",
+        "update trial_params set param_name = 'x' where param_name = 'dropout'",
+        "delete from trial_params where param_name = 'dropout'",
+        "update trial_params set param_value = 0.9 where param_name = 'dropout'",
+        "update trial_params set param_value = 'x' where param_name = 'dropout'",
+        "update trial_params set param_value = 7 where param_name = 'lr_schedule'",
+        "update trial_params set distribution_json = '[]'",
+        "update trial_params set distribution_json = '{'",
+        "update trial_user_attributes set value_json = '[1]'",
+        "update alembic_version set version_num = 'none'",
+        "drop table trial_params",
+    ],
+)
+def test_a_changed_file_is_one_error(finished, tmp_path, change):
+    shutil.copytree(finished, tmp_path / "tune")
+    with contextlib.closing(sqlite3.connect(tmp_path / "tune" / STORAGE)) as file:
+        file.execute(change)
+        file.commit()
+    with pytest.raises(PipelineError, match=r"tune\.db: not usable \("):
         open_study(tmp_path / "tune").trials  # noqa: B018
 
 
