@@ -97,6 +97,12 @@ def _searched(start: TrainOptions, given: Mapping[str, Any]) -> dict[str, Search
 
 def _check(search: Search) -> None:
     """Check that the first trial is in the search, and that every value goes with the others."""
+    if not search.searched:
+        raise OptionError(
+            "every option is given, and nothing is left to search",
+            where=search.start.system,
+            hint="leave out those that the search may change",
+        )
     for name, values in search.searched.items():
         hint = f"give {flag(name)} on the command line to fix it"
         start = getattr(search.start, name)
@@ -126,8 +132,7 @@ def _continued(given: Mapping[str, Any], request: TuneRequest, record: Path) -> 
     """Return the search that was begun, if it is the one that the command line asks for."""
     begun = FORMAT.read_json(record)
     options = begun["options"]
-    system = given.get("system", options.get("system"))
-    if system != options.get("system"):
+    if (system := given.get("system")) not in (None, options.get("system")):
         raise _other("system", system, options.get("system"), record)
     for name in given:
         if name in begun["searched"]:
@@ -141,14 +146,7 @@ def _continued(given: Mapping[str, Any], request: TuneRequest, record: Path) -> 
         raise PipelineError("options.steps is missing", where=record, hint=FORMAT.hint)
     validations = request.validations or begun["validations"]
     start = _start(given, request, budget, validations, request.config or record)
-    now = _as_read(start.to_json())
-    if budget != options["steps"]:
-        raise _other("budget", budget, options["steps"], record)
-    if validations != begun["validations"]:
-        raise _other("validations", validations, begun["validations"], record)
-    for name, value in now.items():
-        if name not in FREE_ON_RESUME and options.get(name) != value:
-            raise _other(name, value, options.get(name), record)
+    _check_same(start, validations, begun, record)
     searched = {
         name: values for name, values in _searched(start, {}).items() if name in begun["searched"]
     }
@@ -168,6 +166,20 @@ def _continued(given: Mapping[str, Any], request: TuneRequest, record: Path) -> 
         )
     _check(search)
     return search
+
+
+def _check_same(
+    start: TrainOptions, validations: int, begun: Mapping[str, Any], record: Path
+) -> None:
+    """Refuse options that would make it another search."""
+    options = begun["options"]
+    if start.steps != options.get("steps"):
+        raise _other("budget", start.steps, options.get("steps"), record)
+    if validations != begun["validations"]:
+        raise _other("validations", validations, begun["validations"], record)
+    for name, value in _as_read(start.to_json()).items():
+        if name not in FREE_ON_RESUME and options.get(name) != value:
+            raise _other(name, value, options.get(name), record)
 
 
 def _other(name: str, value: Any, before: Any, record: Path) -> OptionError:

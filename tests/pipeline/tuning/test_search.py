@@ -136,6 +136,9 @@ def test_the_options_that_the_budget_replaces_are_not_offered(tmp_path):
         ({"budget": 9}, {"single_caption": "categories"}, "--single-caption categories: it needs"),
         ({"budget": 9}, {"temperature_rate": 0.1},
          "--temperature: 0.3 to 1.5 (log) is searched, which the other options do not allow"),
+        ({"budget": 9}, {"system": "base", "dropout": 0.0, "word_dropout": 0.0,
+                         "label_smoothing": 0.0, "learning_rate": 1e-3,
+                         "lr_schedule": "constant"}, "base: every option is given"),
         ({"budget": 9}, {"capacity_z_min": 200.0}, "give --capacity-z-max on the command line"),
     ],
 )  # fmt: skip
