@@ -3,8 +3,8 @@
     python benchmarks/results.py --cache CACHE --runs RUNS --set captions
 
 `results.yaml` lists the runs of each set. What is already trained or evaluated is not done again,
-so that the command continues where it was interrupted. The tables go to standard output; how long
-each run took is in RUNS/SET/times.json.
+so that the command continues where it was interrupted. The tables go to standard output, the
+output of each run to a file beside its folder.
 """
 
 import argparse
@@ -23,119 +23,146 @@ import measurement  # noqa: F401  makes the project importable
 import numpy as np
 import yaml
 
-import multispace
-
 PLAN = Path(__file__).with_name("results.yaml")
-LATENT_ROWS = {  # of latents.json: the column, and where its number is
+LATENTS = {  # columns of the table of latents: where each number is in latents.json
     "KL of z": ("z", "kl"),
     "KL of c": ("c", "kl"),
     "z shuffled": ("ablation", "shuffled", "z", "nats"),
     "c shuffled": ("ablation", "shuffled", "c", "nats"),
     "both shuffled": ("ablation", "shuffled", "both", "nats"),
 }
+HELD_OUT = {"recall of held-out pairs": ("mean_recall", "1")}  # of composition.json
+SECONDS = {"training": ("train",), "evaluation": ("evaluate",)}  # of the times of the runs
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: what to train, and how to evaluate it."""
+    """Commands that make one folder, in order. A file beside it says that they are done."""
 
-    name: str
     folder: Path
     train: Sequence[str]
-    evaluations: Sequence[Sequence[str]]
+    evaluations: Sequence[Sequence[str]] = ()
 
     @property
-    def marker(self) -> Path:
-        """The file that is written when all of it is done; it holds the seconds that it took."""
+    def done(self) -> Path:
+        """The file that is written at the end; it holds the seconds that the commands took."""
         return self.folder.with_name(f"{self.folder.name}.done.json")
 
     def run(self, environment: Mapping[str, str]) -> None:
-        """Train and evaluate, unless it is done already.
+        """Run the commands, unless they are done already.
 
         :raises SystemExit: a command fails; names its log.
         """
-        if self.marker.exists():
+        if self.done.exists():
             return
         began = time.monotonic()
         resume = ["--resume"] if (self.folder / "config.json").exists() else []
-        self._call(["train", *self.train, *resume], environment)
+        self._call([*self.train, *resume], environment)
         trained = time.monotonic()
-        for options in self.evaluations:
-            self._call(["evaluate", str(self.folder), *options], environment)
+        for arguments in self.evaluations:
+            self._call(arguments, environment)
         seconds = {"train": trained - began, "evaluate": time.monotonic() - trained}
-        self.marker.write_text(json.dumps(seconds))
+        self.done.write_text(json.dumps(seconds))
+        print(f"done: {self.folder}", file=sys.stderr, flush=True)
 
     def _call(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         log = self.folder.with_name(f"{self.folder.name}.log")
         with log.open("a") as file:
-            done = subprocess.run(
+            print("multispace", *arguments, file=file, flush=True)
+            result = subprocess.run(
                 [sys.executable, "-m", "multispace", *arguments],
                 env=environment, stdout=file, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
-        if done.returncode:
-            raise SystemExit(f"{self.name}: {arguments[0]} failed; see {log}")
+        if result.returncode:
+            raise SystemExit(f"multispace {arguments[0]} failed; see {log}")
 
 
-def read_jobs(plan: Mapping[str, Any], args: argparse.Namespace) -> dict[str, list[Job]]:
-    """Return the jobs of a set by the name of their system."""
-    device = ["--device", args.device]
-    jobs: dict[str, list[Job]] = {}
-    for name, asked in plan["systems"].items():
-        for seed in range(args.seeds or plan["seeds"]):
-            folder = args.runs / args.set / f"{name}-{seed}"
-            options = {**plan["train"], **asked["train"]}
-            system = options.pop("system")
-            where = {"cache": args.cache, "run": folder, "seed": seed}
-            searches = asked.get("evaluations", [{}])
-            usual = {**plan["evaluate"], **asked.get("evaluate", {}), "split": plan["split"]}
-            jobs.setdefault(name, []).append(
-                Job(
-                    name,
-                    folder,
-                    [system, *flags({**options, **where}), *device],
-                    [
-                        [*flags({**usual, **search, "cache": args.cache}), *device]
-                        for search in searches
-                    ],
-                )
-            )
-    return jobs
+@dataclass(frozen=True)
+class Experiments:
+    """A set of runs.
+
+    :param plan: the set in the YAML file
+    :param folder: of its runs
+    """
+
+    plan: Mapping[str, Any]
+    folder: Path
+    cache: Path
+    device: str
+    seeds: int
+
+    @property
+    def split(self) -> str:
+        """The split that all runs are evaluated on."""
+        return str(self.plan["evaluate"]["split"])
+
+    def searches(self) -> list[Job]:
+        """Return the searches for the options of each system, if there are any."""
+        if "tune" not in self.plan:
+            return []
+        fixed = ("batch-size", "hidden", "embedding", "precision")
+        given = {name: self.plan["train"][name] for name in fixed}
+        first = {k: v for k, v in self.plan["train"].items() if k not in (*fixed, "steps")}
+        jobs = []
+        for name, asked in self.plan["systems"].items():
+            start = self.folder / "tune" / f"{name}-first.yaml"
+            start.parent.mkdir(parents=True, exist_ok=True)
+            start.write_text(yaml.safe_dump({k.replace("-", "_"): v for k, v in first.items()}))
+            options = {**self.plan["tune"], **given, "config": start, "cache": self.cache}
+            run = self.folder / "tune" / name
+            words = flags({**options, "run": run, "device": self.device})
+            jobs.append(Job(run, ["tune", asked["system"], *words]))
+        return jobs
+
+    def runs(self) -> dict[str, list[Job]]:
+        """Return the trainings with their evaluations, one per seed, by name."""
+        return {
+            name: [self._run(name, asked, seed) for seed in range(self.seeds)]
+            for name, asked in self.plan["systems"].items()
+        }
+
+    def _run(self, name: str, asked: Mapping[str, Any], seed: int) -> Job:
+        folder = self.folder / f"{name.replace(' ', '-')}-{seed}"
+        train = {**self.plan["train"], **asked.get("train", {})}
+        if "tune" in self.plan:
+            train = {"steps": train["steps"], "config": self.folder / "tune" / name / "best.yaml"}
+        place = {"cache": self.cache, "device": self.device}
+        train |= {**place, "run": folder, "seed": seed}
+        usual = {**self.plan["evaluate"], **asked.get("evaluate", {}), **place}
+        evaluations = [["evaluate", str(folder), *flags(usual)]]
+        for way, splits in asked.get("ways", {}).items():
+            for split in splits:
+                one = {"split": split, "single-caption": way, "importance-samples": 0, **place}
+                evaluations.append(["evaluate", str(folder), *flags(one)])
+        return Job(folder, ["train", asked["system"], *flags(train)], evaluations)
 
 
 def flags(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield options as words of a command line."""
     for name, value in options.items():
-        yield f"--{name}"
-        if value is not True:
-            yield str(value)
+        yield from (f"--{name}", str(value))
 
 
 def run_jobs(jobs: Sequence[Job], count: int) -> None:
     """Run jobs, ``count`` of them at a time."""
-    threads = max(1, (os.cpu_count() or 1) // count)
     environment = {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
         **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path])),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-
-    def run(job: Job) -> None:
-        job.run(environment)
-        print(f"done: {job.folder.name}", file=sys.stderr, flush=True)
-
     with ThreadPoolExecutor(count) as pool:
-        list(pool.map(run, jobs))
+        list(pool.map(lambda job: job.run(environment), jobs))
 
 
 def print_tables(jobs: Mapping[str, Sequence[Job]], split: str) -> None:
     """Print the comparison of all systems, their latents, and what was held out."""
+    import multispace
+
     runs = [job.folder for of_system in jobs.values() for job in of_system]
     print(multispace.compare(runs, split=split).render("markdown"))
-    print(table("nats per caption", LATENT_ROWS, jobs, split, "latents.json"))
-    held = {"recall of held-out pairs": ("mean_recall", "1")}
-    print(table("unseen combinations", held, jobs, split, "composition.json"))
-    seconds = {"training": ("train",), "evaluation": ("evaluate",)}
-    print(table("seconds", seconds, jobs, split, None))
+    print(table("nats per caption", LATENTS, jobs, split, "latents.json"))
+    print(table("unseen combinations", HELD_OUT, jobs, split, "composition.json"))
+    print(table("seconds", SECONDS, jobs, split))
 
 
 def table(
@@ -143,7 +170,7 @@ def table(
     columns: Mapping[str, Sequence[str]],
     jobs: Mapping[str, Sequence[Job]],
     split: str,
-    name: str | None,
+    name: str | None = None,
 ) -> str:
     """Return a Markdown table of numbers in JSON files: mean and std over the runs of a system.
 
@@ -154,11 +181,9 @@ def table(
     for system, of_system in jobs.items():
         documents = []
         for job in of_system:
-            path = job.folder / "evaluation" / split / name if name else job.marker
+            path = job.folder / "evaluation" / split / name if name else job.done
             documents.append(json.loads(path.read_text()) if path.exists() else {})
-        cells = [
-            cell([find(document, keys) for document in documents]) for keys in columns.values()
-        ]
+        cells = [cell([find(one, keys) for one in documents]) for keys in columns.values()]
         if any(text != "-" for text in cells):
             lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
@@ -170,7 +195,7 @@ def find(document: Any, keys: Sequence[str]) -> float | None:
         if not isinstance(document, dict) or key not in document:
             return None
         document = document[key]
-    return document
+    return float(document)
 
 
 def cell(values: Sequence[float | None]) -> str:
@@ -194,13 +219,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, help="fewer seeds than the plan has")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--device", default="auto", help="device of all runs")
+    parser.add_argument("--no-tables", action="store_true", help="only train and evaluate")
     args = parser.parse_args(argv)
     plan = yaml.safe_load(args.plan.read_text())[args.set]
-    jobs = read_jobs(plan, args)
-    (args.runs / args.set).mkdir(parents=True, exist_ok=True)
-    by_seed = [job for group in zip(*jobs.values(), strict=True) for job in group]
-    run_jobs(by_seed, args.jobs)
-    print_tables(jobs, plan["split"])
+    seeds = args.seeds or plan["seeds"]
+    folder = args.runs / args.set
+    folder.mkdir(parents=True, exist_ok=True)
+    experiments = Experiments(plan, folder, args.cache, args.device, seeds)
+    run_jobs(experiments.searches(), args.jobs)
+    jobs = experiments.runs()
+    run_jobs([job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed], args.jobs)
+    if not args.no_tables:
+        print_tables(jobs, experiments.split)
 
 
 if __name__ == "__main__":
