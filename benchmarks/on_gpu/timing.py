@@ -41,18 +41,18 @@ def flops(shapes: Sequence[Shape]) -> int:
 
 
 class Products:
-    """Matrix products in bfloat16, one after another.
+    """Matrix products, one after another.
 
     :param shapes: (m, k, n) of each
     """
 
-    def __init__(self, shapes: Sequence[Shape], device: torch.device) -> None:
+    def __init__(self, shapes: Sequence[Shape], device: torch.device, dtype: torch.dtype) -> None:
         self.device, kinds = device, set(shapes)
         self.shapes = shapes
         self.factors = {
             (m, k, n): (
-                torch.randn(m, k, device=device).bfloat16(),
-                torch.randn(n, k, device=device).bfloat16().T,  # as the weight of nn.Linear
+                torch.randn(m, k, device=device).to(dtype),
+                torch.randn(n, k, device=device).to(dtype).T,  # as the weight of nn.Linear
             )
             for m, k, n in kinds
         }
