@@ -13,6 +13,13 @@ WORDS = 8
 CONDITION = 3
 
 
+@pytest.fixture(autouse=True, params=["as on a CPU", "as on a GPU"])
+def way(request, monkeypatch):
+    """Run each test with both ways to search."""
+    on_gpu = request.param == "as on a GPU"
+    monkeypatch.setattr("multispace.model.beam_search.is_gpu", lambda device: on_gpu)
+
+
 def make(seed: int = 0, marks: Marks = MARKS) -> tuple[Decoder, Tensor]:
     """Return a decoder whose captions vary, and the conditions of six images."""
     torch.manual_seed(seed)
