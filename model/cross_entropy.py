@@ -78,20 +78,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     torch.addmm(b[block], hidden[start:stop], w[block].T, out=part[:, block])
                 log_p = part.log_softmax(-1, dtype=torch.float32)  # (n, width)
                 target = targets[start:stop, None]
-                batch_nll = -log_p.gather(1, target).sum()
+                own = log_p.gather(1, target)  # (n, 1)
+                batch_nll = -own.sum()
                 nll += batch_nll
                 entropy += (1 - smoothing) * batch_nll
                 if smoothing:
                     entropy -= smoothing / words * log_p[:, :words].sum()
                 if needs_gradient:  # gradient of the cross entropy with respect to the logits
-                    error = log_p.exp_()
-                    minus = error.new_full((len(target), 1), smoothing - 1)
-                    error.scatter_add_(1, target, minus)
+                    error = errors[start - begin : stop - begin]
                     if smoothing:
-                        error -= smoothing / words
+                        torch.sub(log_p.exp_(), smoothing / words, out=error)
+                    else:
+                        torch.exp(log_p, out=error)
+                    of_target = own.exp() + (smoothing - 1) - smoothing / words
+                    error.scatter_(1, target, of_target.to(dtype))
                     assert d_bias is not None
-                    d_bias += error[:, :words].sum(0)
-                    errors[start - begin : stop - begin] = error
+                    d_bias += error[:, :words].sum(0, dtype=d_bias.dtype)
             if d_hidden is not None and d_weight is not None:
                 part_errors = errors[: end - begin, :words]
                 torch.mm(part_errors, w, out=d_hidden[begin:end])

@@ -129,7 +129,8 @@ class Decoder(nn.Module):
         # Dropout is the same for all occurrences of a word, as in the other way. The gradient of
         # an embedding, unlike that of an index, is summed in the same order each time.
         vectors = F.embedding(inputs, self.dropout(self.embedding.weight))  # (N, E)
-        conditions = F.embedding(Words(inputs, batch_sizes).captions(), condition)  # (N, C)
+        captions = Words(inputs, batch_sizes).captions()  # (N,)
+        conditions = F.embedding(captions, condition.to(vectors.dtype))  # (N, C)
         weight = torch.cat((self.word_gates.weight, self.condition_gates.weight), dim=1)
         return self.cell.run_fused(
             torch.cat((vectors, conditions), dim=1),

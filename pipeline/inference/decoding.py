@@ -1,15 +1,29 @@
 """Decode feature vectors to captions."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from multispace.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
+from multispace.model.device import is_gpu
 from multispace.model.systems.captioner import Captioner, Latents
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: images x beam
+GPU_ROWS = 8192  # the same on a GPU: enough to keep it busy, with about 1 GB of log probabilities
+
+
+def parts_of(images: Tensor, width: int, device: torch.device) -> Sequence[Tensor]:
+    """Split images into parts that are decoded at once.
+
+    :param images: features or conditions, (N, D)
+    :param width: hypotheses of an image
+    :param device: that decodes
+    """
+    return images.split(max(1, (GPU_ROWS if is_gpu(device) else ROWS) // width))
 
 
 @torch.inference_mode()
@@ -32,7 +46,7 @@ def caption_features(
     """
     device = system.feature_mean.device
     captions = []
-    for part in features.split(max(1, ROWS // width)):
+    for part in parts_of(features, width, device):
         condition = system.condition(part.to(device), latents)
         captions += caption_conditions(
             system, condition, vocabulary, width=width, length_penalty=length_penalty
@@ -55,7 +69,7 @@ def caption_conditions(
     """
     check_finite(conditions)
     captions = []
-    for part in conditions.split(max(1, ROWS // width)):
+    for part in parts_of(conditions, width, conditions.device):
         words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
         captions += [vocabulary.decode(row) for row in words.tolist()]
     return captions
@@ -76,7 +90,7 @@ def hypotheses(
     """
     device = system.feature_mean.device
     captions = []
-    for part in features.split(max(1, ROWS // width)):
+    for part in parts_of(features, width, device):
         condition = system.condition(part.to(device))
         check_finite(condition)
         words = beam(

@@ -10,7 +10,7 @@ from torch import Tensor
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
-from multispace.pipeline.inference.decoding import ROWS, caption_conditions, caption_features
+from multispace.pipeline.inference.decoding import caption_conditions, caption_features, parts_of
 from multispace.pipeline.inference.samples import Sampling, caption_samples
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.consensus import consensus
@@ -69,7 +69,7 @@ def caption_categories(
     (size,) = system.options.categories
     one_hot = torch.eye(size, device=device)  # (K, K)
     captions, probabilities = [], []
-    for part in features.split(max(1, ROWS // size)):
+    for part in parts_of(features, size, device):
         posterior = system.posterior(part.to(device))
         every = posterior.select(torch.arange(len(part), device=device).repeat_interleave(size))
         latents = every.latents()  # (B * K, z + K)
