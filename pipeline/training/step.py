@@ -53,7 +53,12 @@ def train_step(training: Training, captions: np.ndarray) -> None:
         state.average.update_parameters(state.model)
     tokens = int(training.pairs.lengths[captions].sum())
     training.unread.append(_send(step, torch.stack((*loss, norm)), len(captions), tokens))
-    finish_steps(training, AHEAD if training.device.type == "cuda" else 0)
+    finish_steps(training, ahead=steps_ahead(training.device))
+
+
+def steps_ahead(device: torch.device) -> int:
+    """Return how many steps may be started whose losses are not checked."""
+    return AHEAD if device.type == "cuda" else 0
 
 
 def finish_steps(training: Training, ahead: int = 0) -> None:

@@ -151,3 +151,13 @@ def test_a_temperature_narrows_z_and_sharpens_c(whole):
         squares = before.exp().square()
         torch.testing.assert_close(after.exp(), squares / squares.sum(-1, keepdim=True))
     torch.testing.assert_close(whole.tempered(1.0).mode(), whole.mode())
+
+
+def test_all_parts_move_to_a_device(whole):
+    moved = whole.to("meta")
+    parts = (moved.z.mean, moved.z.log_variance, moved.center, moved.image)
+    assert {part.device.type for part in (*parts, *moved.c.log_probabilities)} == {"meta"}
+    assert (moved.std, moved.scale_c) == (whole.std, whole.scale_c)
+    prior = Categoricals.from_parameters(torch.randn(2, 3), (3,), torch.randn(2, 3)).to("meta")
+    assert prior.log_prior[0].device.type == "meta"
+    assert Posterior(z=gaussian()).to("meta").c is None
