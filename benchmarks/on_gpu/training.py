@@ -154,12 +154,12 @@ class Plain:
         """Make the steps; return their tokens."""
         tokens = 0
         order = torch.randperm(len(self.lengths))
+        order_there = order.to(self.device)
         for step in range(self.steps):
             start = step * self.size % len(order)
-            chosen = order[start : start + self.size]
-            lengths = self.lengths[chosen]
+            lengths = self.lengths[order[start : start + self.size]]
             tokens += int(lengths.sum())
-            there = chosen.to(self.device)
+            there = order_there[start : start + self.size]
             captions = self.data.padded[there, : int(lengths.max()) + 1]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
                 loss = self.model(self.features[self.data.rows[there]].float(), captions)
