@@ -41,7 +41,7 @@ from multispace.pipeline.command_options.train_options import (
     TrainRequest,
     resolve,
 )
-from multispace.pipeline.command_options.tune_options import TrialOptions, TuneRequest
+from multispace.pipeline.command_options.tune_options import LENGTH, TuneRequest
 from multispace.pipeline.console.click_commands import Commands
 from multispace.pipeline.console.emit import Formatted, Result
 from multispace.pipeline.console.help import WIDTH
@@ -230,7 +230,8 @@ def explore(options: ExploreOptions) -> Result:
 
 @main.add(
     TuneRequest,
-    partial=TrialOptions,
+    partial=TrainOptions,
+    without=LENGTH,
     groups=GROUPS,
     examples=[
         "multispace tune joint --cache coco --run tune/joint --trials 30 --budget 3000",

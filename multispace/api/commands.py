@@ -122,10 +122,11 @@ def tune(
     :raises OptionError: an option cannot be used, Optuna is not installed, or the folder holds
         something else.
     """
-    from multispace.pipeline.command_options.tune_options import TrialOptions, TuneRequest
+    from multispace.pipeline.command_options.train_options import TrainOptions
+    from multispace.pipeline.command_options.tune_options import LENGTH, TuneRequest
     from multispace.pipeline.tuning.resolution import resolve_search
 
-    fixed = {known.name for known, _ in declared_options(TrialOptions)}
+    fixed = {known.name for known, _ in declared_options(TrainOptions)} - {*LENGTH}
     asked = {name: value for name, value in options.items() if name not in fixed}
     asked |= {"budget": budget, "resume": resume}
     request = options_of("tune", TuneRequest, asked)

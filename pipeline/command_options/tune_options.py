@@ -1,13 +1,14 @@
-"""Options of `tune`: those of the search, and those of its trials."""
+"""Options of `tune`, beside those of `train`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from multispace.fields import Options, option
-from multispace.pipeline.command_options.train_options import PRESETS, TrainOptions
+from multispace.pipeline.command_options.train_options import PRESETS
 
 TRIALS, VALIDATIONS = 20, 4
 BEST, ALL = "best", "all"
+LENGTH = ("epochs", "steps", "validate_every", "patience")  # of `train`; the budget replaces them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,3 @@ class TuneRequest(Options):
     )  # fmt: skip
     dry_run: bool = option("Only print the values that the search would try.", False)
     resume: bool = option("Continue the search in the run folder.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialOptions(TrainOptions):
-    """Options of all trials: those of `train`, without those that the search itself sets."""
-
-    epochs: int | None = None
-    steps: int | None = None
-    validate_every: int | None = None
-    patience: int | None = None

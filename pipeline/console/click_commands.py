@@ -31,6 +31,7 @@ class Command(click.Command):
         ``partial``, by name
     :param kinds: dataclasses of options
     :param partial: a dataclass whose options may also come from elsewhere, such as a file
+    :param without: names of options of ``partial`` that the command does not have
     :param groups: the order of the headings of options in help
     :param sections: further sections of the help: rows by heading
     :param examples: command lines that can be pasted
@@ -47,6 +48,7 @@ class Command(click.Command):
         kinds: Sequence[type],
         *,
         partial: type | None = None,
+        without: Sequence[str] = (),
         groups: Sequence[str] = (),
         sections: Mapping[str, Rows] | None = None,
         examples: Sequence[str] = (),
@@ -56,8 +58,9 @@ class Command(click.Command):
         self.sections, self.examples, self.interrupted = sections or {}, examples, interrupted
         order = ("", *groups)
         declaring = [partial, *kinds] if partial else kinds
+        every = [parameter for kind in declaring for parameter in parameters(kind)]
         declared = sorted(
-            (parameter for kind in declaring for parameter in parameters(kind)),
+            (parameter for parameter in every if parameter.name not in without),
             key=lambda parameter: order.index(_heading(parameter)),
         )
         self.has_pages = not all(map(_on_first_page, declared))

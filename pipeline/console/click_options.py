@@ -104,7 +104,7 @@ def parameters(kind: type) -> list[click.Parameter]:
 def given_options(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """Return the options of ``kind`` that were given on the command line."""
     names = [known.name for known, _ in declared_options(kind)]
-    return {name: values[name] for name in names if values[name] not in (None, ())}
+    return {name: values[name] for name in names if values.get(name) not in (None, ())}
 
 
 def help_text(known: Field[Any], declared: Option, short: bool = False) -> str:

@@ -12,14 +12,13 @@ from multispace.fields import Choices, Searched, declared_options, flag, shown_v
 from multispace.pipeline.command_options.train_options import TrainOptions, resolve
 from multispace.pipeline.command_options.tune_options import (
     BEST,
+    LENGTH,
     TRIALS,
     VALIDATIONS,
-    TrialOptions,
     TuneRequest,
 )
 from multispace.pipeline.tuning.search import FORMAT, RECORD, Search, words
 
-LENGTH = ("epochs", "steps", "validate_every", "patience")  # options that the budget replaces
 # Options that may change on resuming: they make no difference to the result of a trial.
 FREE_ON_RESUME = ("cache", "run", "device", "log_every", "save_every")
 
@@ -85,7 +84,7 @@ def _start(
 def _searched(start: TrainOptions, given: Mapping[str, Any]) -> dict[str, Searched]:
     """Return the values that are tried, by option, for a first trial and what was given."""
     searched = {}
-    for known, declared in declared_options(TrialOptions):
+    for known, declared in declared_options(TrainOptions):
         values = declared.search_in(start.system)
         if values is None or known.name in given:
             continue

@@ -9,12 +9,13 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.hostile import altered
 
+from multispace.cli import main
 from multispace.errors import Error, OptionError, PipelineError
 from multispace.fields import Choices, Range, declared_options, default_of, value_type
 from multispace.model.options import SYSTEMS, is_used
 from multispace.pipeline.command_options.train_options import TrainOptions
-from multispace.pipeline.command_options.tune_options import TrialOptions, TuneRequest
-from multispace.pipeline.tuning.resolution import LENGTH, resolve_search
+from multispace.pipeline.command_options.tune_options import LENGTH, TuneRequest
+from multispace.pipeline.tuning.resolution import resolve_search
 from multispace.pipeline.tuning.search import RECORD, Search
 
 COMMON = {"dropout", "word_dropout", "label_smoothing", "learning_rate", "lr_schedule"}
@@ -115,9 +116,8 @@ def test_a_config_and_a_preset_set_the_first_trial_and_are_searched(tmp_path):
 
 
 def test_the_options_that_the_budget_replaces_are_not_offered(tmp_path):
-    train, trial = ({known.name for known, _ in declared_options(kind)}
-                    for kind in (TrainOptions, TrialOptions))  # fmt: skip
-    assert train - trial == set(LENGTH)
+    train, tuned = ({p.name for p in main.commands[name].params} for name in ("train", "tune"))
+    assert train - tuned == set(LENGTH)
     for name, value in zip(LENGTH, (3, 30, 4, 2), strict=True):
         with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}: a search has no such"):
             search(tmp_path, **{name: value})
