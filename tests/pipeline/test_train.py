@@ -278,7 +278,7 @@ def test_a_run_that_validates_within_epochs_goes_on_bit_by_bit(
                        save_every=save_every)  # fmt: skip
 
     train(asked("whole"))
-    real = loop.seed_step
+    real = step_module.seed_step
 
     def seed_step(seed: int, at: int) -> None:
         if at == step:
@@ -286,7 +286,7 @@ def test_a_run_that_validates_within_epochs_goes_on_bit_by_bit(
         real(seed, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "seed_step", seed_step)
+        patch.setattr(step_module, "seed_step", seed_step)
         with pytest.raises(Killed):
             train(asked("parts"))
     train(asked("parts"), resume=True)

@@ -26,6 +26,7 @@ from multispace.pipeline.command_options.tune_options import TuneRequest
 from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.train import train
 from multispace.pipeline.training import loop
+from multispace.pipeline.training import step as step_module
 from multispace.pipeline.tune import Tuned, tune
 from multispace.pipeline.tuning import trial as trial_module
 from multispace.pipeline.tuning.resolution import resolve_search
@@ -83,7 +84,7 @@ def trials_of(found: Tuned) -> list[dict]:
 @contextmanager
 def at_step(monkeypatch, trial_steps: int, act) -> Iterator[None]:
     """Call ``act`` before the training step of that number, counted over all trials."""
-    real, count = loop.seed_step, 0
+    real, count = step_module.seed_step, 0
 
     def seed_step(seed: int, step: int) -> None:
         nonlocal count
@@ -93,7 +94,7 @@ def at_step(monkeypatch, trial_steps: int, act) -> Iterator[None]:
         real(seed, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "seed_step", seed_step)
+        patch.setattr(step_module, "seed_step", seed_step)
         yield
 
 
