@@ -33,7 +33,7 @@ def sample_sections(groups: Groups, resamples: int, seed: int) -> tuple[list[Sec
     (count,) = counts
     title = f"diversity of {count} samples per image"
     notes = [
-        f"samples of {name}: words drawn {words}"
+        f"samples of {name}: {words}"
         for name, runs in sampled.items()
         if (words := sampled_words(runs[0].scored.record))
     ]

@@ -122,8 +122,8 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Return the runs by the name of their group.
 
     The name is the system, followed by the options that differ among the runs of that system and
-    those that differ both among all runs and from their default. How the words of samples were
-    drawn is left out for a run with a curve, which has samples at several temperatures.
+    those that differ both among all runs and from their default. The temperature of samples is left
+    out for a run with a curve, which has samples at several temperatures.
 
     :raises PipelineError: two runs have the same options and the same seed.
     """
@@ -140,7 +140,7 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
             or (
                 option not in shared
                 and value != defaults.get(option)
-                and not (option == WORDS and run.scored.curve)
+                and not (option == WORDS and _only_temperature(run.scored))
             )
         ]
         groups.setdefault(" ".join([run.system, *filter(None, named)]), []).append(run)
@@ -153,6 +153,14 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
                     f"both are {name} of seed {run.seed}", where=both, hint="give each run once"
                 )
     return groups
+
+
+def _only_temperature(scored: Scored) -> bool:
+    """Return whether a run has a curve, and its samples have defaults but for the temperature."""
+    return (
+        scored.curve is not None
+        and not {"top_p", "latent_temperature"} & scored.record.changes().keys()
+    )
 
 
 def shared_options(runs: Sequence[EvaluatedRun]) -> str:

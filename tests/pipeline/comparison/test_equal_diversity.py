@@ -164,6 +164,17 @@ def test_curves_that_do_not_compare_are_said_to_be_so(tmp_path):
     assert note in found.notes
 
 
+def test_what_changes_a_whole_curve_is_part_of_the_name(tmp_path):
+    narrow = {**SAMPLED, "latent_temperature": 0.5}
+    runs = [
+        base(tmp_path / "b"),
+        write(tmp_path / "j", system="joint", curve=BETTER, record=narrow),
+    ]
+    found = compare(ask(*runs))
+    assert list(found.curves.curves) == ["base", "joint words latents at 0.5"]
+    assert "samples of joint words latents at 0.5: latents at 0.5" in found.notes
+
+
 def test_seeds_are_averaged_over_the_temperatures_that_all_have(tmp_path):
     other = {0.4: [0.9, 8, 4, 5], 0.8: [0.9, 8, 3, 4]}
     found = compare(ask(base(tmp_path / "a"), base(tmp_path / "b", 1, other))).curves
