@@ -91,7 +91,13 @@ def shapes(options: ShapesOptions) -> Result:
     """Generate an image collection with known factors, in COCO format."""
     from multispace.data.shapes import generate_shapes
 
-    return generate_shapes(options.out, options.images, options.seed, options.hold_out)
+    return generate_shapes(
+        options.out,
+        options.images,
+        options.seed,
+        options.hold_out,
+        captions=options.captions,
+    )
 
 
 @main.add(

@@ -12,14 +12,16 @@ from typing import Any
 from multispace.data.documents import DocumentFormat, Kind, ListOf, MapOf, Object, Text
 from multispace.data.files import names_full_disk, sync_folder, write_synced
 from multispace.data.language.pairs import Pair
+from multispace.data.shapes.descriptions import open_captions
 from multispace.data.shapes.drawing import render
 from multispace.data.shapes.scene import draw_scene, factor_values, parse_pairs
-from multispace.data.shapes.sentences import CAPTIONS_PER_IMAGE, captions_of
+from multispace.data.shapes.sentences import CAPTIONS_PER_IMAGE, full_captions
 from multispace.errors import AnnotationError, DataError
 
 MIN_IMAGES = 10  # with fewer, 80/10/10 leaves a split empty
 MIN_SIZE = 16  # pixels
 HELD_OUT_SPLIT = "held-out"
+WRITERS = {"open": open_captions, "full": full_captions}
 FACTORS = DocumentFormat(
     Object(
         {"images": ListOf(Object({"file_name": Text(), "factors": MapOf()}, others=Kind()))},
@@ -56,8 +58,23 @@ class ShapesSummary:
         )
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """How images and captions are made; ``held`` are the held-out pairs by their text."""
+
+    seed: int
+    held: Mapping[str, Pair]
+    size: int
+    captions: str
+
+
 def generate_shapes(
-    out: Path, images: int, seed: int, hold_out: Sequence[str] = (), size: int = 128
+    out: Path,
+    images: int,
+    seed: int,
+    hold_out: Sequence[str] = (),
+    size: int = 128,
+    captions: str = "open",
 ) -> ShapesSummary:
     """Write a collection of ``images`` images of ``size`` x ``size`` pixels in COCO form.
 
@@ -72,6 +89,9 @@ def generate_shapes(
     Images that show no held-out pair are the same for every ``hold_out``.
 
     :param hold_out: pairs of an attribute and a shape, such as "red circle"
+    :param captions: ``open``, which describe what they choose of an image in one of many ways
+        (:func:`multispace.data.shapes.open_captions`), or ``full``, which all name the main
+        object first with its color and shape (:func:`multispace.data.shapes.full_captions`)
     :raises DataError: ``out`` is not empty, there are fewer than 10 images or 16 pixels, a pair
         is unknown, or no image is left without the pairs.
     """
@@ -86,6 +106,7 @@ def generate_shapes(
             "exists and is not an empty folder", where=out, hint="choose another folder"
         )
     pairs = parse_pairs(hold_out)
+    drawing = _Drawing(seed, pairs, size, captions)
     tenth = images // 10
     by_split = {"train": images - 2 * tenth, "val": tenth, "test": tenth}
     if pairs:
@@ -102,7 +123,7 @@ def generate_shapes(
         (folder / "annotations").mkdir()
         start = 0
         for split, count in by_split.items():
-            _write_split(folder, split, range(start, start + count), seed, pairs, size)
+            _write_split(folder, split, range(start, start + count), drawing)
             start += count
         os.sync()  # once for thousands of small files, instead of one fsync for each
         os.replace(folder, place)
@@ -110,14 +131,12 @@ def generate_shapes(
     return ShapesSummary(out, by_split, start * CAPTIONS_PER_IMAGE, tuple(pairs))
 
 
-def _write_split(
-    folder: Path, split: str, numbers: range, seed: int, pairs: Mapping[str, Pair], size: int
-) -> None:
+def _write_split(folder: Path, split: str, numbers: range, drawing: _Drawing) -> None:
     """Write the images of a split and its annotation file."""
-    held = tuple(pairs.values())
+    held, size = tuple(drawing.held.values()), drawing.size
     entries, annotations = [], []
     for number in numbers:
-        rng = random.Random(f"{seed}/{number}")
+        rng = random.Random(f"{drawing.seed}/{number}")
         if split == HELD_OUT_SPLIT:
             scene = draw_scene(rng, showing=held[number % len(held)])
         else:
@@ -126,12 +145,13 @@ def _write_split(
         render(scene, size).save(folder / "images" / name, compress_level=3)
         entry = {"id": number, "file_name": name, "width": size, "height": size}
         entries.append({**entry, "factors": scene.factors()})
-        annotations += _annotations(number, captions_of(scene, rng))
+        annotations += _annotations(number, WRITERS[drawing.captions](scene, rng))
     info = {
         "description": "generated shapes",
         "split": split,
-        "seed": seed,
-        "held_out": tuple(pairs),
+        "seed": drawing.seed,
+        "captions": drawing.captions,
+        "held_out": tuple(drawing.held),
         "factors": factor_values(),
     }
     document = {"info": info, "images": entries, "annotations": annotations}

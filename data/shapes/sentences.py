@@ -1,7 +1,10 @@
-"""Captions of generated images: writing them, reading them and scoring them."""
+"""Full captions of generated images, and how captions are read and scored.
+
+:mod:`multispace.data.shapes.descriptions` writes open captions with the same words.
+"""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +12,7 @@ from multispace.data.shapes.scene import COLOURS, Scene, Thing
 from multispace.errors import DataError
 
 CAPTIONS_PER_IMAGE = 5
-ARTICLES = ("a", "an", "the")
+ARTICLES = ("a", "an", "one", "the")
 SHAPE_WORDS = {
     "circle": ("circle", "disc"),
     "square": ("square", "box"),
@@ -48,7 +51,7 @@ class Mention:
     pattern: str | None
 
 
-def captions_of(scene: Scene, rng: random.Random) -> list[str]:
+def full_captions(scene: Scene, rng: random.Random) -> list[str]:
     """Draw five different captions of ``scene``, in lower case and without punctuation.
 
     All are true. Each names the main object first, with its shape and colour. Its other
@@ -81,7 +84,8 @@ def caption_accuracy(
     """Return the fractions of ``captions`` with the right ``colour`` and the right ``shape``.
 
     The object that a caption names first is compared with the image's main object, colour and
-    shape separately. An attribute that the caption omits counts as wrong.
+    shape separately. An attribute that the caption omits counts as wrong. Open captions may name
+    the other object first or alone: the fractions say nothing about them.
 
     :param captions: one caption for each image key
     :param factors: :meth:`Scene.factors` for each image key
@@ -150,7 +154,12 @@ def _phrase(
         words = [size, noun, "that", "is", hue, "and", look]
     else:
         words = [size, *rng.choice(((hue, look), (look, hue))), noun]
-    words = [word for word in words if word]
-    if article == "a" and words[0][0] in "aeiou":
+    return with_article(article, words)
+
+
+def with_article(article: str, words: Sequence[str]) -> str:
+    """Join the words that are not empty, with "an" in place of "a" before a vowel."""
+    named = [word for word in words if word]
+    if article == "a" and named[0][0] in "aeiou":
         article = "an"
-    return " ".join((article, *words))
+    return " ".join((article, *named))

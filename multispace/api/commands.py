@@ -30,15 +30,17 @@ def shapes(out: PathLike, **options: Any) -> "ShapesSummary":
 
     :param out: the folder to make: ``images/`` and ``annotations/train.json``, ``val.json``,
         ``test.json``
-    :param options: ``images=2000`` (of all splits together), ``seed=0``, and
-        ``hold_out=["red circle"]``, pairs that training images do not show
+    :param options: ``images=2000`` (of all splits together), ``seed=0``, ``captions="open"`` or
+        ``"full"``, and ``hold_out=["red circle"]``, pairs that training images do not show
     :raises DataError: ``out`` is not empty, or there are fewer than ten images.
     """
     from multispace.data.shapes import generate_shapes
     from multispace.pipeline.command_options.shapes_options import ShapesOptions
 
     asked = options_of("shapes", ShapesOptions, {"out": out, **options})
-    return generate_shapes(asked.out, asked.images, asked.seed, asked.hold_out)
+    return generate_shapes(
+        asked.out, asked.images, asked.seed, asked.hold_out, captions=asked.captions
+    )
 
 
 def preprocess(*, annotations: PathLike, cache: PathLike, **options: Any) -> "Summary":

@@ -18,3 +18,8 @@ class ShapesOptions(Options):
         'Combination to remove from the training split, such as "red circle"; may be repeated.',
         (), metavar="TEXT",
     )  # fmt: skip
+    captions: str = option(
+        "What captions say: open ones choose which objects and attributes to name; full ones all "
+        "name the main object first, with its color and shape.", "open",
+        choices=("open", "full"),
+    )  # fmt: skip
