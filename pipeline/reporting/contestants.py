@@ -1,4 +1,4 @@
-"""Evaluated systems as contestants: what their captions score on each image."""
+"""What the captions and samples of an evaluated system score on each generated image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,23 @@ from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 
 
 @dataclass(frozen=True)
+class SingleScores:
+    """Scores of the single captions of P images, and the use of the latents.
+
+    :param cider: of each caption, (P,)
+    :param colours: colors that each caption names: how many are right, and how many there are,
+        (P, 2)
+    :param shuffled: nats per caption that shuffling ``z`` or ``c`` costs; empty without latents
+    """
+
+    system: str
+    name: str
+    cider: Floats
+    colours: Floats
+    shuffled: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class SampleScores:
     """Scores of the samples of P images.
 
@@ -23,72 +40,59 @@ class SampleScores:
     :param best: CIDEr of the best sample of an image, (P,)
     """
 
+    system: str
+    name: str
     self_cider: Floats
     mean: Floats
     best: Floats
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A checkpoint of a system, with one way to sample from it.
+def single_scores(
+    name: str, evaluation: Evaluation, factors: Mapping[ImageId, Any]
+) -> SingleScores:
+    """Return the scores of single captions, and what the latents carry.
 
-    :param cider: of the single captions, (P,)
-    :param colours: colors that the single captions name: how many are right, and how many there
-        are, (P, 2)
-    :param shuffled: nats per caption that shuffling ``z`` or ``c`` costs; empty without latents
-    """
-
-    system: str
-    name: str
-    cider: Floats
-    colours: Floats
-    samples: SampleScores
-    shuffled: Mapping[str, float]
-
-
-def contestant(
-    name: str,
-    evaluation: Evaluation,
-    references: Mapping[ImageId, Sequence[str]],
-    factors: Mapping[ImageId, Any],
-) -> Contestant:
-    """Read what an evaluation of generated images with samples says of each image.
-
-    :param references: of each image, lower-cased words without punctuation
     :param factors: of each image
     """
-    diversity = evaluation.diversity["per_image"]
-    images = [entry["image_id"] for entry in diversity]
-    captions = dict(zip(evaluation.scores.per_image, evaluation.captions, strict=True))
-    return Contestant(
-        system=evaluation.record.system,
-        name=name,
-        cider=np.array([evaluation.scores.per_image[image]["CIDEr"] for image in images]),
-        colours=np.array([_colours(factors[image], captions[image]) for image in images], float),
-        samples=SampleScores(
-            self_cider=np.array([entry["self-CIDEr"] for entry in diversity]),
-            mean=_sample_ciders(evaluation, [references[image] for image in images]).mean(1),
-            best=np.array([entry["best CIDEr"] for entry in diversity]),
-        ),
-        shuffled={
-            channel: cost["nats"]
-            for channel, cost in evaluation.latents.get("ablation", {}).get("shuffled", {}).items()
-            if channel in ("z", "c")
-        },
+    scores = evaluation.scores.per_image
+    captions = dict(zip(scores, evaluation.captions, strict=True))
+    return SingleScores(
+        evaluation.record.system,
+        name,
+        np.array([each["CIDEr"] for each in scores.values()]),
+        np.array([_colours(factors[image], text) for image, text in captions.items()], float),
+        shuffled_nats(evaluation),
     )
+
+
+def sample_scores(
+    name: str, evaluation: Evaluation, references: Mapping[ImageId, Sequence[str]]
+) -> SampleScores:
+    """Return the scores of samples.
+
+    :param references: of each image, tokens joined by single spaces, as generated captions are
+    """
+    files = EvaluationFiles.open(evaluation.folder, "evaluate the run again")
+    samples = {entry["image_id"]: entry["captions"] for entry in files.read(SAMPLES)}
+    known = [references[image] for image in samples]
+    ciders = score_samples(known, [*samples.values()], ("cider",))["CIDEr"]  # (P, N)
+    diversity = evaluation.diversity["per_image"]
+    return SampleScores(
+        evaluation.record.system,
+        name,
+        np.array([entry["self-CIDEr"] for entry in diversity]),
+        ciders.mean(1),
+        ciders.max(1),
+    )
+
+
+def shuffled_nats(evaluation: Evaluation) -> dict[str, float]:
+    """Return the nats per caption that shuffling z, and c, between images costs."""
+    costs = evaluation.latents.get("ablation", {}).get("shuffled", {})
+    return {channel: costs[channel]["nats"] for channel in ("z", "c") if channel in costs}
 
 
 def _colours(factors: Any, caption: str) -> tuple[int, int]:
     """Return how many of the colors that a caption names are right, and how many there are."""
     tally = true_attribute_scores({0: factors}, {0: caption})["attributes"]["colour"]
     return tally["right"], tally["mentioned"]
-
-
-def _sample_ciders(evaluation: Evaluation, references: Sequence[Sequence[str]]) -> Floats:
-    """Return the CIDEr of each sample, which the evaluation reports as means and bests. (P, N)
-
-    Captions of generated images are tokens joined by single spaces.
-    """
-    files = EvaluationFiles.open(evaluation.folder, "evaluate the run again")
-    samples = [entry["captions"] for entry in files.read(SAMPLES)]
-    return score_samples(references, samples, ("cider",))["CIDEr"]

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.latents.latent_report import IGNORED, USED
-from multispace.pipeline.reporting.contestants import Contestant
+from multispace.pipeline.reporting.contestants import SampleScores, SingleScores
 
 RESAMPLES = 2000
 NO_WINNER = "no clear winner"
@@ -19,6 +18,14 @@ NOTE = (
 )
 
 Scorer = Callable[[Floats], Floats]  # weights of images (B, P) -> scores (B,)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its system, and its score over weighted images."""
+
+    system: str
+    score: Scorer
 
 
 @dataclass(frozen=True)
@@ -38,136 +45,135 @@ class Answer:
         return asdict(self)
 
 
-def answers(contestants: Sequence[Contestant], images: int) -> list[Answer]:
+def answers(single: Sequence[SingleScores], sampled: Sequence[SampleScores]) -> list[Answer]:
     """Answer which system is best at what, and which latents are in use.
 
-    :param contestants: of one or more systems; `base` at two temperatures or more
-    :param images: P, which all contestants share
+    :param single: of one or more systems, on the same images
+    :param sampled: of one or more systems, on the same images; `base` at two or more temperatures
     """
-
-    def rows(scorer: Callable[[Contestant], Scorer]) -> dict[str, tuple[str, Scorer]]:
-        return {each.name: (each.system, scorer(each)) for each in contestants}
-
     return [
-        contest("best single caption (CIDEr)", rows(lambda each: _mean(each.cider)), images),
         contest(
-            "best of the samples (CIDEr)", rows(lambda each: _mean(each.samples.best)), images
+            "best single caption (CIDEr)",
+            {each.name: Row(each.system, weighted_mean(each.cider)) for each in single},
+            len(single[0].cider),
         ),
-        diversity_at_equal_quality(contestants, images),
-        contest("names colors right (precision)", rows(lambda each: _ratio(each.colours)), images),
-        *latents_in_use(contestants),
+        contest(
+            "best of the samples (CIDEr)",
+            {each.name: Row(each.system, weighted_mean(each.best)) for each in sampled},
+            len(sampled[0].best),
+        ),
+        equal_quality(sampled),
+        contest(
+            "names colors right (precision)",
+            {each.name: Row(each.system, weighted_ratio(each.colours)) for each in single},
+            len(single[0].cider),
+        ),
+        *latent_use(single),
     ]
 
 
-def contest(
-    question: str, rows: Mapping[str, tuple[str, Scorer]], images: int, remark: str = ""
-) -> Answer:
+def contest(question: str, rows: Mapping[str, Row], images: int, remark: str = "") -> Answer:
     """Return the system whose best row leads the best row of each other system.
 
-    :param rows: the system and the scores of each row, by the name of the row. A row whose score
-        is NaN, which means that there is none, does not take part.
+    :param rows: by name. A row without a score (NaN) does not take part.
     :param images: number of images that are weighted
     :param remark: added to the evidence
     """
     ones = np.ones((1, images))
-    points = {name: float(scorer(ones)[0]) for name, (_, scorer) in rows.items()}
+    points = {name: float(row.score(ones)[0]) for name, row in rows.items()}
     best: dict[str, str] = {}  # system -> its best row
     for name in sorted((n for n in rows if not np.isnan(points[n])), key=lambda n: -points[n]):
-        best.setdefault(rows[name][0], name)
+        best.setdefault(rows[name].system, name)
+    if len(best) < 2:
+        return Answer(question, NO_WINNER, f"fewer than two systems have a score{remark}")
     leader, *others = best.values()
-    if not others:
-        return Answer(question, NO_WINNER, f"only {leader} can be compared{remark}")
-    groups = [_group(rows[name][1]) for name in (leader, *others)]
+    groups = [_group(rows[name].score) for name in (leader, *others)]
     draws = bootstrap(groups, images, RESAMPLES, 0)[..., 0]  # (resamples, rows)
-    leads = {
-        name: interval(draws[:, 0] - draws[:, place]) for place, name in enumerate(others, 1)
-    }
+    leads = {name: interval(draws[:, 0] - draws[:, place]) for place, name in enumerate(others, 1)}
     level = [name for name, (low, _) in leads.items() if not low > 0]
     closest = level[0] if level else others[0]
     low, high = leads[closest]
     lead = points[leader] - points[closest]
     evidence = f"{leader} minus {closest}: {lead:+.3f} [{low:+.3f}, {high:+.3f}]{remark}"
-    return Answer(question, NO_WINNER if level else rows[leader][0], evidence)
+    return Answer(question, NO_WINNER if level else rows[leader].system, evidence)
 
 
-def latents_in_use(contestants: Iterable[Contestant]) -> Iterator[Answer]:
+def _group(score: Scorer) -> Group:
+    return Group((0,), (lambda weights: score(weights)[:, None],))
+
+
+def latent_use(single: Iterable[SingleScores]) -> Iterator[Answer]:
     """Yield which latents each system uses, by what shuffling them costs."""
-    for each in contestants:
+    for each in single:
         if each.shuffled:
-            uses = [f"{channel} {_use(nats)}" for channel, nats in each.shuffled.items()]
             costs = [f"{channel} {nats:+.2f}" for channel, nats in each.shuffled.items()]
             evidence = f"nats per caption when shuffled: {', '.join(costs)}"
-            yield Answer(f"latents of {each.name}", ", ".join(uses), evidence)
+            yield Answer(f"latents of {each.name}", use_in_words(each.shuffled), evidence)
+
+
+def use_in_words(shuffled: Mapping[str, float]) -> str:
+    """Say for each latent whether the decoder uses it.
+
+    :param shuffled: nats per caption that shuffling it costs
+    """
+    return ", ".join(f"{channel} {_use(nats)}" for channel, nats in shuffled.items())
 
 
 def _use(nats: float) -> str:
     return "ignored" if nats < IGNORED else "used" if nats >= USED else "hardly used"
 
 
-def diversity_at_equal_quality(contestants: Sequence[Contestant], images: int) -> Answer:
+def equal_quality(sampled: Sequence[SampleScores]) -> Answer:
     """Compare the self-CIDEr of samples with that of `base` at the same mean CIDEr.
 
     `base` sampled at several temperatures gives a curve of self-CIDEr over mean CIDEr. Between
     two temperatures it is a straight line; beyond them nothing is compared.
     """
-    curve = [each for each in contestants if each.system == "base"]
-    rows: dict[str, tuple[str, Scorer]] = {"base": ("base", lambda weights: 0 * weights[:, 0])}
+    curve = [each for each in sampled if each.system == "base"]
+    quality = [each.mean.mean() for each in curve]
+    rows = {"base": Row("base", lambda weights: np.zeros(len(weights)))}
     beyond = []
-    low, *_, high = sorted(each.samples.mean.mean() for each in curve)
-    for each in contestants:
-        if each.system == "base":
-            continue
-        if low <= each.samples.mean.mean() <= high:
-            rows[each.name] = (each.system, above_curve(each, curve))
+    for each in (each for each in sampled if each.system != "base"):
+        if min(quality) <= each.mean.mean() <= max(quality):
+            rows[each.name] = Row(each.system, above_curve(each, curve))
         else:
-            beyond.append(f"{each.name} ({each.samples.mean.mean():.3f})")
-    limits = f"mean CIDEr of base: {low:.3f} to {high:.3f}"
-    remark = f"; not compared, {limits}: {', '.join(beyond)}" if beyond else ""
-    return contest(
-        "most diverse samples at equal quality",
-        rows,
-        images,
-        remark,
-    )
+            beyond.append(each.name)
+    remark = f"; no temperature of base has the quality of {', '.join(beyond)}" if beyond else ""
+    question = "most diverse samples at equal quality (self-CIDEr)"
+    return contest(question, rows, len(curve[0].mean), remark)
 
 
-def above_curve(each: Contestant, curve: Sequence[Contestant]) -> Scorer:
+def above_curve(samples: SampleScores, curve: Sequence[SampleScores]) -> Scorer:
     """Return by how much self-CIDEr exceeds that of a curve at the same mean CIDEr.
 
     Beyond an end of the curve, which a resample may reach, it is that of the end.
 
-    :param curve: two contestants or more, joined by straight lines
+    :param curve: two points or more, joined by straight lines
     """
-    quality = [_mean(point.samples.mean) for point in curve]
-    diversity = [_mean(point.samples.self_cider) for point in curve]
 
     def scores(weights: Floats) -> Floats:
-        x = np.stack([scorer(weights) for scorer in quality], -1)  # (B, points)
-        y = np.stack([scorer(weights) for scorer in diversity], -1)
+        x = np.stack([weighted_mean(point.mean)(weights) for point in curve], -1)  # (B, points)
+        y = np.stack([weighted_mean(point.self_cider)(weights) for point in curve], -1)
         order = np.argsort(x, axis=-1)
         x, y = np.take_along_axis(x, order, -1), np.take_along_axis(y, order, -1)
-        own = _mean(each.samples.mean)(weights)
-        at = [np.interp(*row) for row in zip(own, x, y, strict=True)]
-        return _mean(each.samples.self_cider)(weights) - np.array(at)
+        quality = weighted_mean(samples.mean)(weights)
+        at = [np.interp(*row) for row in zip(quality, x, y, strict=True)]
+        return weighted_mean(samples.self_cider)(weights) - np.array(at)
 
     return scores
 
 
-def _group(scorer: Scorer) -> Group:
-    return Group((0,), (lambda weights: scorer(weights)[:, None],))
-
-
-def _mean(values: Floats) -> Scorer:
+def weighted_mean(values: Floats) -> Scorer:
     """Return the mean over weighted images of ``values``. (P,)"""
     return lambda weights: weights @ values / weights.sum(-1)
 
 
-def _ratio(counts: Floats) -> Scorer:
+def weighted_ratio(counts: Floats) -> Scorer:
     """Return the ratio of both columns' sums over weighted images; NaN for 0 by 0. (P, 2)"""
 
-    def scores(weights: Floats) -> Floats:
+    def ratio(weights: Floats) -> Floats:
         sums = weights @ counts
         with np.errstate(invalid="ignore"):
             return sums[:, 0] / sums[:, 1]
 
-    return scores
+    return ratio

@@ -56,8 +56,9 @@ def scene(main: dict | None = None, other: dict | None = None, relation: str = "
 
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory):
+    """A thousand images with full captions."""
     out = tmp_path_factory.mktemp("shapes") / "thousand"
-    generate_shapes(out, images=1000, seed=3, size=16)
+    generate_shapes(out, images=1000, seed=3, size=16, captions="full")
     return out
 
 
@@ -89,7 +90,10 @@ def test_equal_arguments_give_equal_bytes_and_seeds_differ(tmp_path):
     assert not same
 
 
-def test_every_word_passes_the_count_threshold_at_a_thousand_images(thousand):
+@pytest.mark.parametrize("captions", ["open", "full"])
+def test_every_word_passes_the_count_threshold_at_a_thousand_images(captions, thousand, tmp_path):
+    if captions == "open":
+        thousand = generate_shapes(tmp_path / "s", 1000, 3, size=16).out
     annotations = document(thousand, "train")["annotations"]
     words = Counter(word for each in annotations for word in each["caption"].split())
     assert 30 <= len(words) <= 60
@@ -170,7 +174,7 @@ def test_flat_factors_are_fixed_known_and_independent_of_the_split(thousand):
 @pytest.mark.parametrize("text", ["red circle", "small star", "striped cross", "large square"])
 def test_what_is_held_out_shows_only_in_its_own_split(tmp_path, text):
     attribute, shape = text.split()
-    summary = generate_shapes(tmp_path / "s", 100, 0, [text, text], size=16)
+    summary = generate_shapes(tmp_path / "s", 100, 0, [text, text], size=16, captions="full")
     assert summary.images == {"train": 80, "val": 10, "test": 10, "held-out": 10}
     assert summary.captions == 550
     assert summary.held_out == (text,)

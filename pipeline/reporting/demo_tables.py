@@ -1,0 +1,66 @@
+"""The tables of the demo."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from multispace.pipeline.console.table import text_table
+from multispace.pipeline.evaluate import Evaluation
+from multispace.pipeline.metrics.content.attributes import percent
+from multispace.pipeline.metrics.samples.diversity import CORPUS_MBLEU
+from multispace.pipeline.reporting.contestants import shuffled_nats
+from multispace.pipeline.reporting.winners import Answer, use_in_words
+
+METRICS = {"Bleu_4": "BLEU-4", "METEOR": "METEOR", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr"}
+
+
+def caption_table(single: Mapping[str, Evaluation]) -> str:
+    """Return a table of single captions: scores, right colors and distinct captions."""
+    head = ["single captions", *METRICS.values(), "colors right", "of", "distinct"]
+    rows = []
+    for name, found in single.items():
+        colours = found.attributes["attributes"]["colour"]
+        scores = [f"{found.scores.corpus[metric]:.3f}" for metric in METRICS]
+        distinct = found.diversity["captions"]["distinct"]
+        rows.append([name, *scores, percent(colours["precision"]), colours["mentioned"], distinct])
+    return text_table(head, rows)
+
+
+def sample_table(sampled: Mapping[str, Evaluation]) -> str:
+    """Return a table of samples: CIDEr and diversity."""
+    count = max(found.record.samples for found in sampled.values())
+    head = [f"{count} samples", "mean", "best", "consensus", "self-CIDEr", "mBLEU-4"]
+    rows = []
+    for name, found in sampled.items():
+        values = (
+            found.diversity["oracle"]["mean"]["CIDEr"],
+            found.diversity["oracle"]["best"]["CIDEr"],
+            found.diversity["consensus"]["CIDEr"],
+            found.diversity["samples"]["self-CIDEr"],
+            found.diversity["samples"][CORPUS_MBLEU],
+        )
+        rows.append([name, *(f"{value:.3f}" for value in values)])
+    return text_table(head, rows)
+
+
+def latent_use_table(single: Mapping[str, Evaluation]) -> str:
+    """Return a table of latents: KL, nats per caption when shuffled, and a verdict."""
+    head = ["latents", "KL of z", "z shuffled", "KL of c", "c shuffled", "categories", "verdict"]
+    rows = []
+    for name, found in single.items():
+        if shuffled := shuffled_nats(found):
+            cells: list[str] = [name]
+            for channel in ("z", "c"):
+                known: dict[str, Any] = found.latents.get(channel, {})
+                cells.append(f"{known['kl']:.1f}" if known else "")
+                cells.append(f"{shuffled[channel]:+.2f}" if known else "")
+            c = found.latents.get("c")
+            used = sum(c["usage_perplexity"]) if c else 0.0
+            cells.append(f"{used:.0f} of {sum(c['sizes'])}" if c else "")
+            rows.append([*cells, use_in_words(shuffled)])
+    return text_table(head, rows)
+
+
+def answer_table(answers: Iterable[Answer]) -> str:
+    """Return a table of questions, who wins, and by how much."""
+    rows = [[answer.question, answer.answer, answer.evidence] for answer in answers]
+    return text_table(["who wins what", "answer", "by"], rows, left=3)
