@@ -159,7 +159,9 @@ def _train(system: str, out: Path, cache: Path, seed: int, say: Callable[[str], 
 
 def _evaluations(system: str, run: Path, cache: Path) -> Iterator[tuple[str, Evaluation]]:
     """Yield the evaluations of a run by name: the first has the scores of all metrics."""
-    options = EvaluateOptions(run, cache, SPLIT, samples=SAMPLES)
+    options = EvaluateOptions(
+        run, cache, SPLIT, samples=SAMPLES, importance_samples=0, disentanglement=False
+    )
     if system == "base":
         for temperature in TEMPERATURES:
             metrics = METRICS if temperature == TEMPERATURES[0] else ("cider",)

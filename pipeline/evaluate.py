@@ -80,7 +80,7 @@ class Evaluation:
     diversity: dict[str, Any]
     curve: DiversityCurve | None  # None where no temperatures are given
     latents: dict[str, Any]
-    disentanglement: dict[str, Any] | None  # None where the split states no factors
+    disentanglement: dict[str, Any] | None  # None if not asked for, or the split has no factors
     attributes: dict[str, Any]
     composition: dict[str, Any] | None  # None where the cache holds nothing out
 
@@ -168,7 +168,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     latents = latent_report(
         run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
     )
-    factors = _disentanglement(run, pairs, options.seed)
+    factors = _disentanglement(run, pairs, options.seed) if options.disentanglement else None
     attributes = attributes_of(pairs, captions)
     composition = composition_of(run.system, pairs, run.vocabulary, samples, **search)
 

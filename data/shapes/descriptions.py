@@ -7,6 +7,7 @@ depend on the image, so that the image never determines its captions.
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multispace.data.shapes.scene import Scene, Thing
@@ -22,13 +23,12 @@ from multispace.data.shapes.sentences import (
 )
 
 MAIN, OTHER = "main", "other"
-# Objects in the order of their mention, and whether the caption says where they are. Only a
-# relation tells which of two objects comes first, so that "a and b" has one order.
+# Objects in the order of their mention, and whether the caption says where they are. Every caption
+# names the main object. Where two objects have no relation, the main one comes first: no word
+# would tell the order.
 VIEWS: tuple[tuple[tuple[str, ...], bool], ...] = (
     ((MAIN,), False),
-    ((OTHER,), False),
     ((MAIN,), True),
-    ((OTHER,), True),
     ((MAIN, OTHER), False),
     ((MAIN, OTHER), True),
     ((OTHER, MAIN), True),
@@ -53,9 +53,9 @@ PLACES = {
 class Way:
     """One way to describe a scene.
 
-    :param objects: ``main`` and ``other``, in the order of their mention
+    :param objects: ``main``, or both it and ``other``, in the order of their mention
     :param place: whether to say where they are: in the image, or relative to each other
-    :param attributes: the kinds of attributes to name
+    :param attributes: the kinds of attributes to name; the pattern is that of the main object
     :param wording: 0 or 1, the choice among synonyms
     """
 
@@ -89,29 +89,31 @@ def open_captions(scene: Scene, rng: random.Random) -> list[str]:
 
 def describe(scene: Scene, way: Way) -> str:
     """Return the description of ``scene`` that follows ``way``."""
-    of_main, of_other = scene.relation, OPPOSITE[scene.relation]
-    seen = {MAIN: (scene.main, of_main), OTHER: (scene.other, of_other)}
-    first, relation = seen[way.objects[0]]
-    caption = _phrase(first, way)
-    if len(way.objects) == 1:
-        return f"{caption} {PLACES[relation]}" if way.place else caption
-    second, _ = seen[way.objects[1]]
+    main_first = way.objects[0] == MAIN
+    relation = scene.relation if main_first else OPPOSITE[scene.relation]
+    main = _phrase(scene.main, way.attributes, way.wording)
+    if way.objects == (MAIN,):
+        return f"{main} {PLACES[relation]}" if way.place else main
+    # The small object gets no pattern.
+    kinds = tuple(kind for kind in way.attributes if kind != "pattern")
+    other = _phrase(scene.other, kinds, way.wording)
+    first, second = (main, other) if main_first else (other, main)
     link = RELATION_WORDS[relation][way.wording] if way.place else "and"
-    return f"{caption} {link} {_phrase(second, way)}"
+    return f"{first} {link} {second}"
 
 
-def _phrase(thing: Thing, way: Way) -> str:
-    """Name ``thing``."""
+def _phrase(thing: Thing, kinds: Sequence[str], wording: int) -> str:
+    """Name ``thing`` with its attributes of some kinds."""
 
-    def word(kind: str, words: tuple[str, ...]) -> str:
-        return words[min(way.wording, len(words) - 1)] if kind in way.attributes else ""
+    def choice(words: Sequence[str]) -> str:
+        return words[min(wording, len(words) - 1)]
 
-    size, colour = word("size", SIZE_WORDS[thing.size]), word("colour", (thing.colour,))
-    pattern = word("pattern", PATTERN_WORDS[thing.pattern])
-    nouns = SHAPE_WORDS[thing.shape]
-    noun = nouns[min(way.wording, len(nouns) - 1)]
+    size = choice(SIZE_WORDS[thing.size]) if "size" in kinds else ""
+    colour = thing.colour if "colour" in kinds else ""
+    pattern = choice(PATTERN_WORDS[thing.pattern]) if "pattern" in kinds else ""
+    noun = choice(SHAPE_WORDS[thing.shape])
     if pattern in NOUNS:
         words = [size, colour, noun, "with", pattern]
     else:
         words = [size, colour, pattern, noun]
-    return with_article(ARTICLES[way.wording], words)
+    return with_article(ARTICLES[wording], words)

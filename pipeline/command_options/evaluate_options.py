@@ -36,6 +36,10 @@ class EvaluateOptions(Options):
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
     )
+    disentanglement: bool = option(
+        "Score how single dimensions of z hold the known factors of the split, if it has any. "
+        "This takes half a minute.", True, negatable=True,
+    )  # fmt: skip
     metrics: tuple[str, ...] = option(
         "The metrics to compute, separated by commas.", METRICS, choices=METRICS, commas=True
     )

@@ -52,6 +52,7 @@ class Request:
     :param latent_temperature: of the latents of samples
     :param curve: further temperatures of samples, in ascending order
     :param importance_samples: draws per caption of the importance-weighted likelihood
+    :param disentanglement: whether the latents are compared with known factors
     :param seed: of all draws
     """
 
@@ -67,6 +68,7 @@ class Request:
     curve: tuple[float, ...] = EvaluateOptions.curve
     sample_meteor: bool = EvaluateOptions.sample_meteor
     importance_samples: int = EvaluateOptions.importance_samples
+    disentanglement: bool = EvaluateOptions.disentanglement
     metrics: tuple[str, ...] = EvaluateOptions.metrics
     seed: int = EvaluateOptions.seed
 
@@ -87,7 +89,10 @@ class Request:
         for name, value in self.changes().items():
             text = shown_value(value).replace(",", "+")
             option = name.replace("_", "-")
-            words.append(option if value is True else f"{option}={text}")
+            if isinstance(value, bool):
+                words.append(option if value else f"no-{option}")
+            else:
+                words.append(f"{option}={text}")
         return ",".join(words)
 
 

@@ -74,6 +74,7 @@ RECORD_KIND = Object(
         "curve": ListOf(Number(min=0, max=MAX_SCORE), max_items=1000),
         "sample_meteor": Boolean(),
         "importance_samples": COUNT,
+        "disentanglement": Boolean(),
         "files": MapOf(Text(pattern="[0-9a-f]{64}"), max_items=100),
     },
 )

@@ -1,18 +1,31 @@
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import multispace.pipeline.demo as module
 from multispace.cli import main
+from multispace.data.cache.reader import Cache
 from multispace.errors import OptionError
+from multispace.model.options import RECOMMENDED
+from multispace.pipeline.reporting.contestants import sample_scores, single_scores
+
+ROWS = ["joint", "multispace", "latent", "latent (last)", "base"]
 
 
-def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(monkeypatch):
+    """Make the demo small."""
     monkeypatch.setattr(module, "IMAGES", 40)
+    monkeypatch.setattr(module, "SAMPLES", 3)
+    monkeypatch.setattr(module, "TEMPERATURES", (0.5, 1.0))
     monkeypatch.setattr(module, "TRAINING", {"steps": 6, "embedding": 16, "hidden": 16})
     monkeypatch.setattr(module, "PIXELS", 32)
     monkeypatch.setattr(module, "FEATURES", {**module.FEATURES, "resize": 32, "crop": 32})
+
+
+def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, tiny):
     printed = []
     for name in ("a", "b"):
         out = tmp_path / name
@@ -20,10 +33,44 @@ def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
         printed.append(json.loads(result.stdout))
         assert len(printed[-1]["examples"]) == module.EXAMPLES
-        for file in printed[-1]["examples"]:
+        for file, captions in printed[-1]["examples"].items():
             assert (out / "collection" / "images" / file.rsplit("/", 1)[1]).exists()
-    for part in ("scores", "accuracy"):
-        assert printed[0][part] == printed[1][part]
-        assert set(printed[0][part]) == {"base", "latent", "multispace"}
+            assert list(captions) == ROWS
+    first, second = printed
+    assert first["answers"] == second["answers"]
+    for part in ("single", "sampled"):
+        for name, found in first[part].items():
+            for number in ("scores", "diversity", "latents", "attributes"):
+                assert found[number] == second[part][name][number]
+    assert list(first["single"]) == ROWS
+    assert list(first["sampled"]) == [*ROWS[:-1], "base at 0.5", "base at 1"]
+    assert first["single"]["latent (last)"]["checkpoint"] == "last"
+    assert ROWS[0] == RECOMMENDED
     with pytest.raises(OptionError, match="not empty"):
         module.demo(tmp_path / "a", 0, print)
+
+
+def test_the_numbers_of_the_demo_are_those_of_its_evaluations(tmp_path, tiny):
+    result = module.demo(tmp_path / "demo", 0, lambda line: None)
+    captions = Cache.open(tmp_path / "demo" / "cache").captions("test")
+    factors = dict(zip(captions.image_ids, captions.factors, strict=True))
+    for name, found in result.single.items():
+        single = single_scores(name, found, factors)
+        assert single.cider.mean() == pytest.approx(found.scores.corpus["CIDEr"])
+        tally = found.attributes["attributes"]["colour"]
+        assert np.array_equal(single.colours.sum(0), [tally["right"], tally["mentioned"]])
+    for name, found in result.sampled.items():
+        samples = sample_scores(name, found, captions.references())
+        report = found.diversity
+        assert samples.mean.mean() == pytest.approx(report["oracle"]["mean"]["CIDEr"])
+        assert samples.best.mean() == pytest.approx(report["oracle"]["best"]["CIDEr"])
+        assert samples.self_cider.mean() == pytest.approx(report["samples"]["self-CIDEr"])
+    blocks = [block.splitlines() for block in result.render().split("\n\n")]
+    tables = {lines[0].split("  ")[0]: lines[1:] for lines in blocks}
+    assert [line.split("  ")[0] for line in tables["single captions"]] == ROWS
+    assert [line.split("  ")[0] for line in tables["3 samples"]] == [*result.sampled]
+    assert [line.split("  ")[0] for line in tables["latents"]] == ROWS[:-1]
+    assert [line.split("  ")[0] for line in tables["who wins what"]] == [
+        answer.question for answer in result.answers
+    ]
+    assert str(tmp_path / "demo") in blocks[-1][0]

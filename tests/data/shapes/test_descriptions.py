@@ -145,9 +145,7 @@ def test_all_ways_are_taken_equally_often_whatever_the_image_shows():
     for number, scene in enumerate(scenes(3000)):
         captions = open_captions(scene, random.Random(number))
         counts = red if scene.main.colour in ("red", "orange", "yellow", "green") else blue
-        counts.update(
-            (len(mentions(caption)), caption.split()[0] == "one") for caption in captions
-        )
+        counts.update((len(mentions(caption)), caption.split()[0] == "one") for caption in captions)
     for counts in (red, blue):
         total = counts.total()
         # Of the seven views four name one object, and half of all captions say "one".

@@ -50,6 +50,7 @@ def test_scores_are_listed_an_image_a_line():
         ({"length_penalty": 0.7, "seed": 3}, "test,length-penalty=0.7,seed=3"),
         ({"importance_samples": 0}, "test,importance-samples=0"),
         ({"samples": 5, "curve": (0.0, 0.4)}, "test,samples=5,curve=0.0+0.4"),
+        ({"disentanglement": False}, "test,no-disentanglement"),
     ],
 )
 def test_the_folder_is_named_by_what_differs_from_the_defaults(asked, name):

@@ -131,6 +131,13 @@ def test_evaluate_writes_and_prints_what_latents_tell_of_factors(tmp_path):
         assert written.exists() == (system == "multispace")
     assert "probe of z" in result.stdout
     assert "shuffling z costs" in result.stdout
+    without = CliRunner().invoke(main, [*asked, "--no-disentanglement"])
+    assert without.exit_code == 0, without.output
+    assert "probe of z" not in without.stdout
+    other = run / "evaluation" / "test,metrics=cider,no-disentanglement"
+    assert sorted(file.name for file in other.iterdir()) == sorted(
+        file.name for file in written.parent.iterdir() if file != written
+    )
     report = json.loads(written.read_text())
     assert list(report["factors"]) == ["shape", "colour"]
     assert np.shape(report["z"]["importance"]) == (2, 2)
