@@ -14,29 +14,34 @@ from multispace.pipeline.reporting.contestants import sample_scores, single_scor
 ROWS = ["joint", "multispace", "latent", "latent (last)", "base"]
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    """Make the demo small."""
-    monkeypatch.setattr(module, "IMAGES", 40)
-    monkeypatch.setattr(module, "SAMPLES", 3)
-    monkeypatch.setattr(module, "TEMPERATURES", (0.5, 1.0))
-    monkeypatch.setattr(module, "TRAINING", {"steps": 6, "embedding": 16, "hidden": 16})
-    monkeypatch.setattr(module, "PIXELS", 32)
-    monkeypatch.setattr(module, "FEATURES", {**module.FEATURES, "resize": 32, "crop": 32})
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "first"
 
 
-def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, tiny):
-    printed = []
-    for name in ("a", "b"):
-        out = tmp_path / name
-        result = CliRunner().invoke(main, ["demo", "--out", str(out), "--json"])
-        assert result.exit_code == 0, result.output
-        printed.append(json.loads(result.stdout))
-        assert len(printed[-1]["examples"]) == module.EXAMPLES
-        for file, captions in printed[-1]["examples"].items():
-            assert (out / "collection" / "images" / file.rsplit("/", 1)[1]).exists()
-            assert list(captions) == ROWS
-    first, second = printed
+@pytest.fixture(scope="module")
+def result(out):
+    """The result of a tiny demo."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        return module.demo(out, 0, lambda line: None)
+
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, "IMAGES", 40)
+    patch.setattr(module, "SAMPLES", 3)
+    patch.setattr(module, "TEMPERATURES", (0.5, 1.0))
+    patch.setattr(module, "TRAINING", {"steps": 6, "embedding": 16, "hidden": 16})
+    patch.setattr(module, "PIXELS", 32)
+    patch.setattr(module, "FEATURES", {**module.FEATURES, "resize": 32, "crop": 32})
+
+
+def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, monkeypatch, out, result):
+    make_tiny(monkeypatch)
+    again = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "second"), "--json"])
+    assert again.exit_code == 0, again.output
+    assert "train joint" in again.stderr
+    first, second = json.loads(json.dumps(result.to_json())), json.loads(again.stdout)
     assert first["answers"] == second["answers"]
     for part in ("single", "sampled"):
         for name, found in first[part].items():
@@ -46,13 +51,21 @@ def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, tiny):
     assert list(first["sampled"]) == [*ROWS[:-1], "base at 0.5", "base at 1"]
     assert first["single"]["latent (last)"]["checkpoint"] == "last"
     assert ROWS[0] == RECOMMENDED
+    assert len(result.examples) == module.EXAMPLES
+    for file, captions in result.examples.items():
+        assert (out / "collection" / "images" / file.rsplit("/", 1)[1]).exists()
+        assert list(captions) == ROWS
+
+
+def test_a_folder_with_contents_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("mine")
     with pytest.raises(OptionError, match="not empty"):
-        module.demo(tmp_path / "a", 0, print)
+        module.demo(tmp_path, 0, print)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 
-def test_the_numbers_of_the_demo_are_those_of_its_evaluations(tmp_path, tiny):
-    result = module.demo(tmp_path / "demo", 0, lambda line: None)
-    captions = Cache.open(tmp_path / "demo" / "cache").captions("test")
+def test_the_numbers_of_the_demo_are_those_of_its_evaluations(out, result):
+    captions = Cache.open(out / "cache").captions("test")
     factors = dict(zip(captions.image_ids, captions.factors, strict=True))
     for name, found in result.single.items():
         single = single_scores(name, found, factors)
@@ -73,4 +86,4 @@ def test_the_numbers_of_the_demo_are_those_of_its_evaluations(tmp_path, tiny):
     assert [line.split("  ")[0] for line in tables["who wins what"]] == [
         answer.question for answer in result.answers
     ]
-    assert str(tmp_path / "demo") in blocks[-1][0]
+    assert str(out) in blocks[-1][0]
