@@ -93,7 +93,12 @@ class ModelOptions:
     """Options of a system. Capacities are in nats, times in optimizer steps."""
 
     system: str = field(
-        metadata=argument("The system to train.", choices=SYSTEMS, metavar="SYSTEM")
+        metadata=argument(
+            "The system to train; may be left out where --config or --resume names it.",
+            choices=SYSTEMS,
+            metavar="SYSTEM",
+            default_text="that of --config or --resume",
+        )
     )
     embedding: int = option(
         "Size of word embeddings and image embeddings.", 512,

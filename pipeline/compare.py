@@ -16,12 +16,13 @@ from multispace.pipeline.comparison.sections import (
     spread,
     std_over,
 )
-from multispace.pipeline.console.table import text_table
+from multispace.pipeline.console.printable import one_line
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
 from multispace.pipeline.metrics.content.attributes import OBJECTS_ROW
 from multispace.pipeline.reporting.export_tables import Table, escape_markdown, latex_comment
 from multispace.pipeline.runs.evaluation_formats import CAPTION_COLUMNS
+from multispace.pipeline.runs.group_names import named_groups
 from multispace.pipeline.runs.groups import (
     EvaluatedRun,
     check_same,
@@ -30,8 +31,11 @@ from multispace.pipeline.runs.groups import (
     shared_options,
 )
 
-FIRST = ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L")  # columns that papers report
-COLUMNS = (*FIRST, *(name for name in NAMES if name not in FIRST))
+CAPTION_LABELS = {  # CAPTION_COLUMNS as tables name them
+    "distinct_share": "distinct captions",
+    "novel_share": "novel captions",
+    "words": "different words",
+}
 CHECKPOINTS = {"best": ("best",), "last": ("last",), "both": ("best", "last")}
 INTERVALS = (
     "intervals: 95 %, percentiles of {resamples} resamples of {images} images, the same for "
@@ -73,8 +77,8 @@ class Comparison:
         """Return all tables as ``text``, ``markdown`` or ``latex``, and the verdicts."""
         tables, verdicts = self.tables(), self.curves.verdicts
         if form == "text":
-            shown = [text_table([t.title, *t.head[1:]], t.rows) for t in tables]
-            return "\n".join([*shown, *verdicts])
+            shown = [table.text() for table in tables]
+            return "\n\n".join([*shown, *filter(None, ["\n".join(verdicts)])])
         if form == "markdown":
             shown = [table.markdown() for table in tables]
             return "\n".join(f"{part}\n" for part in (*shown, *map(escape_markdown, verdicts)))
@@ -84,10 +88,14 @@ class Comparison:
     def tables(self) -> list[Table]:
         """Return all tables: scores, their differences, samples, curves, single captions."""
         rows = [
-            [name, str(len(self.runs[name])), *(spread(*cell) for cell in cells.values())]
+            [
+                one_line(name),
+                str(len(self.runs[name])),
+                *(_caption_cell(column, *cell) for column, cell in cells.items()),
+            ]
             for name, cells in self.captions.items()
         ]
-        single = Table("one caption per image", ("", "seeds", *CAPTION_COLUMNS), rows)
+        single = Table("one caption per image", ("", "seeds", *CAPTION_LABELS.values()), rows)
         shown = [table for section in self.sections for table in section.tables()]
         return [*shown, *self.curves.tables(), single]
 
@@ -106,6 +114,7 @@ def compare(options: CompareOptions) -> Comparison:
 def read_groups(options: CompareOptions) -> dict[str, list[EvaluatedRun]]:
     """Return the evaluated runs by the name of their group.
 
+    :raises OptionError: a name in ``options.names`` does not fit one group.
     :raises PipelineError: as :func:`compare`.
     """
     if not options.runs:
@@ -116,7 +125,7 @@ def read_groups(options: CompareOptions) -> dict[str, list[EvaluatedRun]]:
         for folder in options.runs
     ]
     check_same(runs)
-    return grouped(runs)
+    return named_groups(grouped(runs), options.names)
 
 
 def compare_groups(
@@ -170,14 +179,14 @@ def compare_groups(
 def _columns(runs: Sequence[EvaluatedRun]) -> tuple[tuple[str, ...], list[str]]:
     """Return the scores that all runs have, and those that only some have."""
     held = [run.scored.corpus for run in runs]
-    columns = tuple(c for c in COLUMNS if all(c in scores for scores in held))
+    columns = tuple(c for c in NAMES if all(c in scores for scores in held))
     if not columns:
         raise PipelineError(
             "the runs have no score in common",
             where=runs[0].folder,
             hint="evaluate all of them with the same --metrics",
         )
-    some = [c for c in COLUMNS if c not in columns and any(c in scores for scores in held)]
+    some = [c for c in NAMES if c not in columns and any(c in scores for scores in held)]
     return columns, some
 
 
@@ -207,3 +216,10 @@ def _content(run: EvaluatedRun) -> Callable[[Floats], Floats]:
 
 def _mean(values: Sequence[float]) -> tuple[float, float | None]:
     return float(np.mean(values)), std_over(np.array(values))
+
+
+def _caption_cell(column: str, mean: float, std: float | None) -> str:
+    """Return a fraction as a percentage, and a number of words as a whole number."""
+    if column != "words":
+        return spread(mean, std, ".1%")
+    return spread(mean, std, ".0f" if std is None else ".1f")

@@ -6,21 +6,29 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import torch
 
+from multispace.errors import brief
 from multispace.exit_status import SKIPPED
+from multispace.model.backbone.torchvision_compat import models
+from multispace.model.backbone.weights import IMAGENET, hub_file
 from multispace.model.device import choose_device, choose_precision, cores, native_bfloat16
+from multispace.pipeline.command_options.preprocess_options import BACKBONE, WEIGHTS
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import package_version
 
 EXTRAS = (("ray", "ray"), ("s3", "s3fs"), ("tune", "optuna"))  # and a module of each
 MIN_FREE = 2 * 10**9  # bytes: twice the size of COCO's features in float16
 JAVA_SECONDS = 30
+NETWORK_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ def examine(cache: Path) -> Examination:
         Finding("device", f"{device} ({name}{_instruction_sets(device)})"),
         Finding("precision", f"{precision} with --precision auto; native: {native}"),
         Finding("workers", f"{cores()} by default, on {os.cpu_count()} cores"),
+        _weights(),
         _java(),
         *(_extra(extra, module) for extra, module in EXTRAS),
         *_folder(cache),
@@ -91,6 +100,44 @@ def _instruction_sets(device: torch.device) -> str:
     has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     known = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve")
     return "".join(f", {kind}" for kind in known if has.get(kind))
+
+
+def _weights() -> Finding:
+    """Say whether the weights that `preprocess` uses by default can be had; download nothing."""
+    chosen = models.get_model_weights(BACKBONE)[IMAGENET]
+    file = hub_file(chosen)
+    if file.is_file():
+        return Finding("weights", f"{BACKBONE}, {WEIGHTS}: {file}")
+    if reason := _unreachable(chosen.url):
+        return Finding(
+            "weights",
+            f"{BACKBONE}, {WEIGHTS}: not in {file.parent}, and not to be had from {chosen.url} "
+            f"({reason})",
+            False,
+            f"download the file elsewhere into {file.parent}, or give `multispace preprocess` "
+            "--weights FILE",
+        )
+    return Finding(
+        "weights", f"{BACKBONE}, {WEIGHTS}: `multispace preprocess` downloads them: {chosen.url}"
+    )
+
+
+def _unreachable(url: str) -> str:
+    """Return why a file cannot be downloaded, or nothing if its server offers it."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            with urlopen(Request(url, method="HEAD"), timeout=NETWORK_SECONDS):
+                answers.append("")
+        except (OSError, HTTPException, ValueError) as error:
+            answers.append(brief(getattr(error, "reason", None) or type(error).__name__))
+
+    # Looking up the name of the server has no time limit of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(NETWORK_SECONDS)
+    return answers[0] if answers else f"no answer within {NETWORK_SECONDS} s"
 
 
 def _java() -> Finding:

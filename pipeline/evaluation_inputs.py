@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multispace.data.batches import Pairs, load_pairs
-from multispace.data.cache.reader import Cache
 from multispace.model.device import choose_device
 from multispace.model.options import check_single_caption
-from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.console.progress import Progress
@@ -19,6 +17,7 @@ from multispace.pipeline.inference.samples import (
 )
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.metrics.captions.metric import ImageId
+from multispace.pipeline.runs.run_cache import open_run_cache
 from multispace.pipeline.runs.run_folder import Run, load_run
 
 
@@ -50,8 +49,7 @@ class EvaluationInputs:
             check_sampling(run.system, options.temperature)
         for temperature in options.curve:
             check_sampling(run.system, temperature)
-        cache = Cache.open(local_cache(options.cache))
-        run.check_cache(cache)
+        cache = open_run_cache(run, options.cache)
         pairs = load_pairs(cache, options.split)
         ids = [pairs.captions.image_ids[image] for image in pairs.images]
         references = pairs.captions.references()

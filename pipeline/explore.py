@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from multispace.data.batches import load_pairs
-from multispace.data.cache.reader import Cache
 from multispace.data.files import atomic_write, write_json
 from multispace.errors import OptionError
 from multispace.model.device import choose_device
 from multispace.model.latent.posterior import Posterior
-from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.command_options.explore_options import ExploreOptions
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
@@ -24,6 +22,7 @@ from multispace.pipeline.metrics.latents.category_report import (
     category_report,
     category_table,
 )
+from multispace.pipeline.runs.run_cache import open_run_cache
 from multispace.pipeline.runs.run_folder import Run, load_run
 
 SWEEP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # values of z, whose prior has a std of 1
@@ -125,8 +124,7 @@ def explore(options: ExploreOptions) -> Exploration:
     run = load_run(options.run, choose_device(options.device), options.checkpoint)
     if run.system.options.system == "base":
         raise OptionError("base has no latents", where=options.run, hint="explore another system")
-    cache = Cache.open(local_cache(options.cache))
-    run.check_cache(cache)
+    cache = open_run_cache(run, options.cache)
     pairs = load_pairs(cache, options.split)
     keys = pairs.keys
     rows = {key: row for row, key in enumerate(keys)}

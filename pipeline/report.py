@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from multispace.data.files import atomic_write
+from multispace.errors import Error
 from multispace.exit_status import SKIPPED
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
@@ -26,6 +27,8 @@ from multispace.pipeline.reporting.reproduction import Groups, commands, options
 from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.runs.groups import EvaluatedRun
+from multispace.pipeline.runs.run_cache import recorded_cache
+from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
@@ -87,6 +90,7 @@ def report(options: ReportOptions) -> Report:
         options.runs,
         options.split,
         options.checkpoint,
+        options.names,
         options.resamples,
         options.seed,
         options.reference,
@@ -159,6 +163,8 @@ def _compare_words(asked: CompareOptions) -> list[str]:
     words += ["--checkpoint", asked.checkpoint, "--resamples", str(asked.resamples)]
     words += ["--reference", asked.reference]
     words += ["--reference-temperature", str(asked.reference_temperature)]
+    for name in asked.names:
+        words += ["--name", name]
     return [*words, "--seed", str(asked.seed)]
 
 
@@ -278,12 +284,28 @@ def _examples(
         return examples, [], [none] if options.image_count else []
     left_out: list[str] = []
     skipped: list[str] = []
-    if options.cache is None:
-        left_out.append("references of the examples: they need --cache")
-    else:
-        examples.add_references(options.cache, next(iter(first.values())).scored.record)
+    if reason := _add_references(options, next(iter(first.values())), examples):
+        left_out.append(f"references of the examples: {reason}")
     if options.images is None:
         left_out.append("images of the examples: they need --images")
     else:
         skipped = examples.add_thumbnails(options.images)
     return examples, skipped, left_out
+
+
+def _add_references(options: ReportOptions, run: EvaluatedRun, examples: Examples) -> str:
+    """Add the references from the cache, and return why there are none, if so.
+
+    The cache that the run records may be gone; one that is asked for, or needed for the images,
+    must be there.
+
+    :param run: the first one; all runs share their references
+    """
+    try:
+        place = options.cache or recorded_cache(run.folder, read_run_config(run.folder))
+        examples.add_references(place, run.scored.record)
+    except Error as error:
+        if options.cache is not None or options.images is not None:
+            raise
+        return str(error)
+    return ""

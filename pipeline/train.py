@@ -65,7 +65,7 @@ class Trained:
         run = shlex.quote(self.run)
         return [
             f"stopped by {self.stopped} after step {self.steps}; the checkpoint is saved; "
-            f"continue with: multispace train {self.system} --run {run} --resume"
+            f"continue with: multispace train --run {run} --resume"
         ]
 
 

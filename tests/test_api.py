@@ -313,7 +313,8 @@ def test_the_commands_take_text_and_return_results(tmp_path, monkeypatch):
     assert (trained.system, trained.steps) == ("latent", 4)
     resumed = ms.train("latent", cache="cache", run="run", resume=True, z_size=4, **options)
     assert resumed.steps == 4
-    found = ms.evaluate("run", cache="cache", split="test", metrics=NO_JAVA, beam=2)
+    assert ms.train(run="run", resume=True, steps=5).steps == 5
+    found = ms.evaluate("run", split="test", metrics=NO_JAVA, beam=2)
     assert found.scores.corpus.keys() == {"Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L",
                                           "CIDEr"}  # fmt: skip
     scores = ms.score(found.folder / "captions.json", annotations="images/test.json",

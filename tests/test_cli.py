@@ -241,6 +241,17 @@ def test_a_switch_of_a_file_can_be_taken_back(folder, tmp_path):
     assert tied["options"]["cell"] == "gru"
 
 
+def test_a_training_can_be_resumed_and_copied_without_its_system(folder, tmp_path):
+    asked = ("train", "--cache", folder / "cache", "--run", tmp_path / "r")
+    assert "SYSTEM: the system is missing" in call(*asked, expect=2).stderr
+    call(*asked, "base", "--steps", 1, *SMALL)
+    call("train", "--run", tmp_path / "r", "--resume", "--steps", 2)
+    call("train", "--run", tmp_path / "copy", "--config", tmp_path / "r" / "config.json")
+    for run, steps in (("r", 2), ("copy", 1)):
+        lines = (tmp_path / run / "checkpoints" / "last" / "state.json").read_text()
+        assert json.loads(lines)["step"] == steps
+
+
 def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):
     arguments = ["train", "base", "--cache", str(folder / "cache"), "--run", str(tmp_path / "r"),
                  "--steps", "100000", *SMALL]  # fmt: skip
@@ -252,7 +263,7 @@ def test_a_stopped_training_says_how_to_go_on(folder, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert f"train base --run {tmp_path / 'r'} --resume" in stderr
+    assert f"train --run {tmp_path / 'r'} --resume" in stderr
     assert (tmp_path / "r" / "checkpoints" / "last" / "weights.safetensors").exists()
 
 

@@ -44,7 +44,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CacheDifferences:
     """Result of a comparison of two caches.
 
     ``meaning`` holds the fields of the feature spec that change what a vector means, ``detail``
@@ -99,7 +99,7 @@ def _line(title: str, row: Field) -> str:
     return f"{' ' if row.same else '*'} {title:8}{brief(row.name):26}{values}"
 
 
-def compare_caches(a: Path, b: Path) -> Comparison:
+def compare_caches(a: Path, b: Path) -> CacheDifferences:
     """Compare the caches at ``a`` and ``b``.
 
     :raises DataError: one of them is missing or damaged, or holds a vector that is not finite.
@@ -127,7 +127,7 @@ def compare_caches(a: Path, b: Path) -> Comparison:
             notes.append("the digests of the images of one are not known")
     elif None not in specs:
         notes.append("no image has a vector in both")
-    return Comparison(
+    return CacheDifferences(
         a,
         b,
         meaning,

@@ -18,6 +18,7 @@ from multispace.errors import WeightsError
 from multispace.model.backbone.layouts import ImageNetwork
 from multispace.model.backbone.torchvision_compat import functional, models
 from multispace.model.backbone.weights import (
+    IMAGENET,
     downloaded,
     fit,
     locate,
@@ -195,7 +196,7 @@ def load_backbone(
     if pool not in POOLS:
         raise WeightsError(f"use one of {', '.join(POOLS)}", where=f"--pool {pool}")
     kinds = models.get_model_weights(architecture)
-    chosen = kinds["IMAGENET1K_V1"]
+    chosen = kinds[IMAGENET]
     if weights == "imagenet" or weights in kinds.__members__:
         chosen = chosen if weights == "imagenet" else kinds[weights]
         weights = chosen.name

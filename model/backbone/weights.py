@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,7 @@ from multispace.errors import WeightsError
 from multispace.model.backbone.layouts import ImageNetwork, find_image_network
 from multispace.model.backbone.torchvision_compat import models
 
+IMAGENET = "IMAGENET1K_V1"  # torchvision's name of the weights that `imagenet` stands for
 _LANDMARK = "layer1.0.conv1.weight"  # occurs once in every ResNet and so reveals the key prefix
 
 # What safetensors and torch.load raise for truncated or altered files.
@@ -68,6 +70,14 @@ def downloaded(chosen: Any) -> ImageNetwork:
             hint="download the file elsewhere and pass --weights FILE",
         ) from error
     return ImageNetwork(state)
+
+
+def hub_file(chosen: Any) -> Path:
+    """Return the file that :func:`downloaded` keeps, or will keep, in the folder of torch's hub.
+
+    :param chosen: a member of torchvision's weights enum
+    """
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(chosen.url).path).name)
 
 
 def random_state(architecture: str, weights: str) -> Mapping[str, Tensor]:

@@ -13,8 +13,8 @@ from multispace.errors import OptionError
 from multispace.fields import declared_options
 
 if TYPE_CHECKING:
-    import multispace.pipeline.compare  # its Comparison is one of two in the package
     from multispace.data.shapes.generator import ShapesSummary
+    from multispace.pipeline.compare import Comparison
     from multispace.pipeline.evaluate import Evaluation
     from multispace.pipeline.metrics.captions.coco_metrics import Scores
     from multispace.pipeline.preparation.summary import Summary
@@ -63,10 +63,10 @@ def preprocess(*, annotations: PathLike, cache: PathLike, **options: Any) -> "Su
 
 
 def train(
-    system: str,
+    system: str | None = None,
     *,
-    cache: PathLike,
     run: PathLike,
+    cache: PathLike | None = None,
     config: PathLike | None = None,
     preset: str | None = None,
     resume: bool = False,
@@ -77,9 +77,10 @@ def train(
     Ctrl-C saves a checkpoint and returns; ``stopped`` of the result then names the signal, and
     the same call with ``resume=True`` continues.
 
-    :param system: ``base``, ``latent``, ``multispace`` ...
-    :param cache: a folder or a URL
+    :param system: ``base``, ``latent``, ``multispace`` ...; may be left out, as ``cache`` may,
+        where ``config`` or ``resume`` names it
     :param run: the run folder to make
+    :param cache: a folder or a URL
     :param config: a YAML file of options, or a run's ``config.json``; ``options`` override it
     :param preset: a named set of options, which ``config`` and ``options`` override
     :param resume: continue the run that is in the folder
@@ -92,7 +93,9 @@ def train(
     from multispace.pipeline.train import train
 
     given = {name: plain_number(value) for name, value in options.items()}
-    given |= {"system": system, "cache": path_or_url(cache), "run": local_path(run)}
+    given |= {"run": local_path(run)}
+    given |= {} if system is None else {"system": system}
+    given |= {} if cache is None else {"cache": path_or_url(cache)}
     file = None if config is None else local_path(config)
     return train(resolve(given, file, preset=preset, resume=resume), resume)
 
@@ -142,13 +145,14 @@ def tune(
     return tune(search, resume)
 
 
-def evaluate(run: PathLike, *, cache: PathLike, **options: Any) -> "Evaluation":
+def evaluate(run: PathLike, *, cache: PathLike | None = None, **options: Any) -> "Evaluation":
     """Caption a split, score the captions, and measure what the latent space carries.
 
     The results are also written below ``RUN/evaluation/``, to ``folder`` of the result.
 
     :param run: a run folder
-    :param cache: the cache that the run was trained from: a folder or a URL
+    :param cache: the cache that the run was trained from, if it is no longer where the run
+        records it: a folder or a URL
     :param options: ``split="test"``, ``beam=5``, ``samples=20`` and the other options of
         ``multispace evaluate``
     :raises PipelineError: the run and the cache do not belong together, or scoring failed.
@@ -176,7 +180,7 @@ def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Score
     return score_results(asked.results, asked.annotations, asked.metrics)
 
 
-def compare(runs: Iterable[PathLike], **options: Any) -> "multispace.pipeline.compare.Comparison":
+def compare(runs: Iterable[PathLike], **options: Any) -> "Comparison":
     """Compare evaluated runs over their seeds, with 95 % intervals of all differences.
 
     :param runs: run folders that :func:`evaluate` has been called on

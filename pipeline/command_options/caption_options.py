@@ -26,8 +26,8 @@ class CaptionOptions(Options):
     latent_temperature: float = shared_options.latent_temperature()
     seed: int = option("Seed of all random draws.", 0, min=0)
     cache: Path | str | None = option(
-        "The feature cache of the training, whose captions a consensus needs.", None,
-        metavar="DIR|URL", default_text="that of the run",
+        "The feature cache of the run, whose training captions a consensus needs.", None,
+        metavar="DIR|URL", default_text="the one that the run records",
     )  # fmt: skip
     checkpoint: str = shared_options.checkpoint()
     device: str = shared_options.device()

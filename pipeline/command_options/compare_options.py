@@ -34,6 +34,7 @@ class CompareOptions(Options):
     runs: Sequence[Path] = field(metadata=argument("Folders of evaluated runs.", path="dir"))
     split: str = shared_options.split()
     checkpoint: str = shared_options.checkpoints()
+    names: Sequence[str] = shared_options.names()
     resamples: int = shared_options.resamples()
     seed: int = shared_options.resampling_seed()
     reference: str = shared_options.reference()
@@ -41,6 +42,7 @@ class CompareOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        shared_options.check_names(self.names)
         places = [run.resolve() for run in self.runs]
         for run, place in zip(self.runs, places, strict=True):
             if places.count(place) > 1:

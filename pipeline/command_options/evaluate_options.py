@@ -14,7 +14,7 @@ class EvaluateOptions(Options):
     """Options of `evaluate`."""
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
-    cache: Path | str = field(metadata=shared_options.cache())
+    cache: Path | str | None = shared_options.run_cache()
     split: str = shared_options.split()
     beam: int = shared_options.beam()
     length_penalty: float = option(

@@ -13,7 +13,7 @@ class ExploreOptions(Options):
     """Options of `explore`."""
 
     run: Path = field(metadata=argument("The run folder.", path="dir"))
-    cache: Path | str = field(metadata=shared_options.cache())
+    cache: Path | str | None = shared_options.run_cache()
     split: str = shared_options.split()
     keys: Sequence[str] = option(
         "Key of an image to use; may be repeated.", (),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multispace.errors import OptionError
 from multispace.fields import Options, argument, option
 from multispace.pipeline.command_options import shared_options
 
@@ -17,12 +16,12 @@ class ReportOptions(Options):
     out: Path = option("The HTML file to write.", Path("report.html"), path="file")
     split: str = shared_options.split()
     checkpoint: str = shared_options.checkpoints()
-    images: Path | None = option(
-        "The image folder, to show examples; needs --cache.", None, path="dir"
-    )
+    names: Sequence[str] = shared_options.names()
+    images: Path | None = option("The image folder, to show example images.", None, path="dir")
     cache: Path | str | None = option(
-        "The feature cache, to show reference captions.", None, metavar="DIR|URL"
-    )
+        "The feature cache, which has the reference captions and the names of the images.", None,
+        metavar="DIR|URL", default_text="the one that the first run records",
+    )  # fmt: skip
     image_count: int = option("Number of example images.", 8, min=0, flag="--pictures")
     resamples: int = shared_options.resamples()
     seed: int = shared_options.resampling_seed()
@@ -31,8 +30,4 @@ class ReportOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.images is not None and self.cache is None:
-            raise OptionError(
-                "it needs --cache, which has the file names",
-                where=f"--images {self.images}",
-            )
+        shared_options.check_names(self.names)

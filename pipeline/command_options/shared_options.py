@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from multispace.errors import OptionError
-from multispace.fields import option, required
+from multispace.fields import option
 from multispace.model.options import SINGLE_CAPTIONS
 
 BEST, LAST, BOTH = "best", "last", "both"
 
 
-def cache() -> Any:
-    """Declare the feature cache that a command reads."""
-    return required("The feature cache: a folder or a URL.", metavar="DIR|URL")
+def run_cache() -> Any:
+    """Declare the feature cache of a run, whose ``config.json`` records where it is."""
+    return option(
+        "The feature cache of the run: a folder or a URL.", None,
+        metavar="DIR|URL", default_text="the one that the run records",
+    )  # fmt: skip
 
 
 def split() -> Any:
@@ -30,6 +33,29 @@ def checkpoints() -> Any:
     return option(
         "The checkpoint of the runs to use, or both side by side.", BEST, choices=(BEST, LAST, BOTH)
     )
+
+
+def names() -> Any:
+    """Declare the names of groups of runs."""
+    return option(
+        "Name of a row: RUN is one of its runs, or a pattern such as 'runs/base-*'; may be "
+        "repeated.", (), flag="--name", metavar="NAME=RUN", default_text="the options",
+    )  # fmt: skip
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check the form of the names of groups.
+
+    :raises OptionError: one is not NAME=RUN.
+    """
+    for text in names:
+        name, equals, run = text.partition("=")
+        if not (name.strip() and equals and run):
+            raise OptionError(
+                "it must be a name and a run",
+                where=f"--name {text}",
+                hint="write, for example, --name 'base=runs/base-*'",
+            )
 
 
 def beam() -> Any:

@@ -205,7 +205,13 @@ def resolve(
     _check_names({**read, **given}, known, config)
     read = {name: _typed(known[name], value, config) for name, value in read.items()}
     given = {name: _typed(known[name], value, None) for name, value in given.items()}
-    system = str(given.get("system", read.get("system")))
+    system = str(given.get("system") or read.get("system") or "")
+    if not system:
+        raise OptionError(
+            "the system is missing",
+            where="SYSTEM",
+            hint="name it, or give --config FILE, or --resume with the --run of a training",
+        )
     if recorded:  # earlier versions recorded all options, whether the system used them or not
         read = {
             name: value

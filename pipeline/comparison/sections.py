@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from multispace.pipeline.console.printable import one_line
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.captions.metric_names import LABELS
 from multispace.pipeline.metrics.samples import diversity
 from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.groups import EvaluatedRun
+
+EXCLUDES_ZERO = "*: the 95 % interval excludes 0 (not corrected for the number of differences)"
 
 Groups = Mapping[str, Sequence[EvaluatedRun]]
 Scorer = Callable[[Floats], Floats]  # from weights of images (B, P) to scores (B, M)
@@ -29,6 +33,14 @@ class Estimate:
     def spread(self) -> str:
         """Return the mean, and the std if there is one."""
         return spread(self.mean, self.std)
+
+    def difference(self) -> str:
+        """Return the mean with its sign, marked if the interval excludes 0, and the interval.
+
+        Each number is on a line of its own.
+        """
+        mark = "*" if self.low > 0 or self.high < 0 else ""
+        return f"{self.mean:+.3f}{mark}\n[{self.low:+.3f},\n{self.high:+.3f}]"
 
     def range(self) -> str:
         """Return the mean with its sign, and the interval."""
@@ -59,17 +71,20 @@ class Section:
 
     def tables(self) -> list[Table]:
         """Return the scores and, where there are two groups or more, the differences."""
-        head = ("", *(diversity.SHOWN.get(column, column) for column in self.columns))
+        labels = LABELS | diversity.SHOWN
+        head = ("", *(labels.get(column, column) for column in self.columns))
         rows = [
-            [name, *(c.spread() for c in cells.values())] for name, cells in self.groups.items()
+            [one_line(name), *(c.spread() for c in cells.values())]
+            for name, cells in self.groups.items()
         ]
         tables = [Table(self.title, head, rows)]
         if self.differences:
             rows = [
-                [f"{b} minus {a}", *(cell.range() for cell in cells.values())]
+                [one_line(f"{b} minus {a}"), *(cell.difference() for cell in cells.values())]
                 for a, b, cells in self.differences
             ]
-            tables.append(Table(f"{self.title}: differences", head, rows))
+            title = f"{self.title}: differences, 95 % intervals"
+            tables.append(Table(title, head, rows, EXCLUDES_ZERO))
         return tables
 
 
@@ -144,11 +159,9 @@ def section_of(
     )
 
 
-def spread(mean: float, std: float | None) -> str:
-    """Return a mean, and its std if there is one, as text."""
-    digits = 3 if abs(mean) < 10 else 0
-    around = "" if std is None else f" ± {std:.{digits}f}"
-    return f"{mean:.{digits}f}{around}"
+def spread(mean: float, std: float | None, form: str = ".3f") -> str:
+    """Return a mean and, on a line of its own, its std if there is one."""
+    return f"{mean:{form}}" + ("" if std is None else f"\n± {std:{form}}")
 
 
 def std_over(values: Floats) -> float | None:

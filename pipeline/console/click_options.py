@@ -141,7 +141,7 @@ def _argument(known: Field[Any], declared: Option) -> DeclaredArgument:
         type=_type(known, declared),
         nargs=-1 if value_type(known) is Sequence else 1,
         metavar=declared.metavar,
-        **_presence(known.default is MISSING),
+        **_presence(known.default is MISSING and declared.default_text is None),
     )
 
 

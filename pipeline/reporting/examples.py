@@ -53,8 +53,8 @@ class Examples:
             raise PipelineError(
                 f"its images of {record.split!r}, or their references, are not those that were "
                 "evaluated",
-                where=f"--cache {place}",
-                hint="name the cache that `evaluate` read, or none",
+                where=place,
+                hint="give the cache that `evaluate` read: --cache DIR",
             )
         for image_id, key in zip(captions.image_ids, captions.keys, strict=True):
             if (example := self.shown.get(str(image_id))) is not None:

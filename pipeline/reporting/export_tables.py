@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multispace.pipeline.console.printable import one_line
+from multispace.pipeline.console.table import wrapped_table
 
 LATEX = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
@@ -16,26 +17,39 @@ MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {sign: f"\\{sign}" for sig
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, the names of the columns, and rows of text; the first column names the row."""
+    """A heading, the names of the columns, and rows of text; the first column names the row.
+
+    Plain text keeps line breaks in cells; Markdown and LaTeX have blanks in their place.
+
+    :param note: a line below the table
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def text(self) -> str:
+        """Return plain text that fits a terminal; the title heads the first column."""
+        lines = [wrapped_table([self.title, *self.head[1:]], self.rows)]
+        return "\n".join([*lines, *filter(None, [self.note])])
 
     def markdown(self) -> str:
         """Return a table for GitHub and pandoc, below its title."""
         rule = ["---", *(["---:"] * (len(self.head) - 1))]
         cells = [[_escape(cell, MARKDOWN) for cell in row] for row in (self.head, *self.rows)]
         lines = [" | ".join(["", *row, ""]).strip() for row in (cells[0], rule, *cells[1:])]
-        return f"{escape_markdown(self.title)}\n\n" + "\n".join(lines)
+        table = f"{escape_markdown(self.title)}\n\n" + "\n".join(lines)
+        return f"{table}\n\n{escape_markdown(self.note)}" if self.note else table
 
     def latex(self) -> str:
-        """Return a ``tabular`` of plain LaTeX, with the title in a comment."""
+        """Return a ``tabular`` of plain LaTeX, with the title and the note in comments."""
         body = [_latex_row(row) for row in (self.head, *self.rows)]
         columns = "l" + "r" * (len(self.head) - 1)
         title = latex_comment(self.title)
         lines = [title, rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0]]
-        return "\n".join([*lines, r"\hline", *body[1:], r"\hline", r"\end{tabular}"])
+        note = [latex_comment(self.note)] if self.note else []
+        return "\n".join([*lines, r"\hline", *body[1:], r"\hline", r"\end{tabular}", *note])
 
 
 def escape_markdown(text: str) -> str:

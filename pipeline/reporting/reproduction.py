@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from multispace.fields import default_of, option_words, shown_value
@@ -68,7 +67,8 @@ def train_command(run: EvaluatedRun) -> str:
     config = read_run_config(run.folder)
     ranks = config.get("ranks", 1)
     start = ["torchrun", "--nproc-per-node", str(ranks), "--", "cli.py"] if ranks > 1 else None
-    words = [*(start or ["multispace"]), "train", run.system, *_place(run.folder, "--run")]
+    words = [*(start or ["multispace"]), "train", run.system]
+    words += ["--run", str(run.folder), "--cache", CACHE]
     usual = {f.name: default_of(f, run.system) for f in fields(TrainOptions)}
     for name, value in config["options"].items():
         value = tuple(value) if isinstance(value, list) else value
@@ -82,16 +82,12 @@ def train_command(run: EvaluatedRun) -> str:
 def evaluate_command(run: EvaluatedRun) -> str:
     """Return the command that evaluates a run again, with the options that are not the defaults."""
     record = run.scored.record
-    words = ["multispace", "evaluate", *_place(run.folder), "--split", record.split]
+    words = ["multispace", "evaluate", str(run.folder), "--split", record.split]
     if record.checkpoint != Request.checkpoint:
         words += option_words("checkpoint", record.checkpoint)
     for name, value in record.changes().items():
         words += option_words(name, value)
     return shlex.join(words)
-
-
-def _place(folder: Path, *option: str) -> list[str]:
-    return [*option, str(folder), "--cache", CACHE]
 
 
 def _shown(value: Any) -> str:

@@ -166,7 +166,7 @@ def find_evaluation(run: Path, split: str, checkpoint: str) -> Path:
 
 def _again(run: Path, split: str, checkpoint: str) -> str:
     """Return the hint to evaluate."""
-    words = f"{run} --split {split} --checkpoint {checkpoint} --cache CACHE"
+    words = f"{run} --split {split} --checkpoint {checkpoint}"
     return f"run `multispace evaluate {words}`"
 
 

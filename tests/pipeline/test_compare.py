@@ -12,6 +12,8 @@ from support.evaluations import add, place, write
 from multispace.cli import main
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.compare import CompareOptions, compare
+from multispace.pipeline.comparison.sections import EXCLUDES_ZERO
+from multispace.pipeline.metrics.captions.registry import NAMES
 from multispace.pipeline.runs.evaluation_folder import digest_references
 
 
@@ -26,7 +28,7 @@ def test_seeds_are_grouped_and_averaged(tmp_path):
     found = compare(ask(*base, *multi))
     assert found.runs["base"] == {str(run): n for n, run in enumerate(base)}
     (section,) = found.sections
-    assert section.columns == ("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3")
+    assert section.columns == NAMES
     single = compare(ask(base[0])).sections[0].groups["base"]
     assert single["CIDEr"].std is None
     cell = section.groups["base"]["CIDEr"]
@@ -243,16 +245,20 @@ def test_the_command_prints_text_json_markdown_and_latex(tmp_path):
     assert result.render("latex") == call("--latex").stdout[:-1]
     assert text[0].split() == [
         *("test,", "40", "images"),
-        *("Bleu_4", "METEOR", "CIDEr", "ROUGE_L", "Bleu_1", "Bleu_2", "Bleu_3"),
+        *("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"),
     ]
     assert text[1].startswith("base")
-    assert " ± " in text[1]
-    assert "multispace minus base" in text[4]
+    assert text[2].split()[::2] == ["±"] * 7
+    assert max(map(len, text)) <= 100
+    minus = next(line for line in text if line.startswith("multispace minus base"))
+    assert minus.count("+") + minus.count("-") == 7
+    assert EXCLUDES_ZERO in text
     printed = json.loads(call("--json").stdout)
     assert printed["sections"][0]["groups"]["base"]["CIDEr"]["std"] > 0
     assert "| base | 0." in call("--markdown").stdout
     latex = call("--latex").stdout
-    assert r"Bleu\_4 & METEOR" in latex
+    assert r"BLEU-4 & METEOR & ROUGE-L & CIDEr" in latex
+    assert f"% {EXCLUDES_ZERO}".replace("%", r"\%")[1:] in latex
     assert r" $\pm$ " in latex
     assert "choose one" in call("--latex", "--json", status=2).stderr
 
@@ -304,3 +310,61 @@ def test_evaluations_without_counts_of_images_have_no_section_of_objects(tmp_pat
     del content["per_image"]
     add(place(run), attributes=content)
     assert [section.title for section in compare(ask(run)).sections] == ["test, 40 images"]
+
+
+def test_differences_that_exclude_zero_are_marked(tmp_path):
+    better = write(tmp_path / "m", system="multispace", good=1)
+    _, table, single = compare(ask(write(tmp_path / "b"), better)).tables()
+    cells = dict(zip(table.head[1:], table.rows[0][1:], strict=True))
+    assert cells["CIDEr"] == "+1.000*\n[+1.000,\n+1.000]"
+    assert cells["BLEU-4"] == "+0.000\n[+0.000,\n+0.000]"
+    assert single.head[2:] == ("distinct captions", "novel captions", "different words")
+    assert single.rows[0][2:] == ["50.0%", "25.0%", "90"]
+
+
+def test_tables_fit_100_columns_whatever_the_groups_are_called(tmp_path):
+    runs = [
+        write(tmp_path / f"{n}{seed}", system="multispace", seed=seed, noise=n, good=n,
+              epochs=7 + n, gamma_z=0.125 * n, batch_size=64 + n, record={"samples": 5})
+        for n in range(3) for seed in range(2)
+    ]  # fmt: skip
+    text = compare(ask(*runs)).render()
+    assert max(map(len, text.splitlines())) <= 100
+    assert "--gamma-z 0.125" in text
+
+
+def test_rows_have_the_names_that_are_given(tmp_path):
+    base = [write(tmp_path / f"base-{n}", seed=n, noise=n) for n in range(2)]
+    multi = write(tmp_path / "multi", system="multispace", gamma_z=0.5)
+    both = (*base, multi)
+    names = [f"B={tmp_path}/base-*", f"ours ={multi}/"]
+    found = compare(ask(*both, names=names))
+    assert list(found.runs) == list(found.sections[0].groups) == ["B", "ours"]
+    assert list(found.runs["B"]) == [str(run) for run in base]
+    some = compare(ask(*both, names=[f"X={base[1]}"])).runs
+    assert list(some) == ["X", "multispace --gamma-z 0.5"]
+    for run in both:
+        seed = 1 if run == base[1] else 0
+        system = "multispace" if run == multi else "base"
+        write(run, system=system, seed=seed, record={"checkpoint": "last"},
+              **({"gamma_z": 0.5} if run == multi else {}))  # fmt: skip
+    found = compare(ask(*both, names=[f"B={base[0]}"], checkpoint="both"))
+    assert {"B (best)", "B (last)"} < found.runs.keys()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["B={f}/c"], "--name B=.*/c: no run that is compared fits it"),
+        (["B={f}/?"], "fits 2 rows: base; multispace"),
+        (["B={f}/a", "C={f}/a"], "--name C=.*: the row is named 'B' already"),
+        (["B={f}/a", "B={f}/b"], "two rows would be 'B'"),
+        (["multispace={f}/a"], "two rows would be 'multispace'"),
+        (["B"], "--name B: it must be a name and a run; write, for example"),
+        (["=runs"], "--name =runs: it must be a name and a run"),
+    ],
+)
+def test_names_that_fit_no_row_are_refused(tmp_path, names, message):
+    runs = write(tmp_path / "a"), write(tmp_path / "b", system="multispace")
+    with pytest.raises(OptionError, match=message):
+        compare(ask(*runs, names=[name.format(f=tmp_path) for name in names]))

@@ -24,6 +24,7 @@ from multispace.pipeline.metrics.samples.diversity import corpus_mbleu
 from multispace.pipeline.preprocess import preprocess
 from multispace.pipeline.runs.evaluation_folder import digest_references
 from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
+from multispace.pipeline.runs.run_cache import HINT
 from multispace.pipeline.runs.run_folder import load_run
 from multispace.pipeline.runs.run_lock import RunLock
 from multispace.pipeline.score import score_results
@@ -99,7 +100,7 @@ def test_the_text_has_all_that_was_measured(folder):
     first, head, scores, *_ = text.splitlines()
     assert first.startswith(f"multispace (best checkpoint, step {record.step}) on 4 images of 'te")
     assert "beam 3" in first
-    assert head.split() == ["ROUGE_L", "CIDEr"]
+    assert head.split() == ["ROUGE-L", "CIDEr"]
     assert scores.split() == ["multispace", *(f"{s:.3f}" for s in result.scores.corpus.values())]
     for part in ("2 samples per image", "best of 2 (oracle)", "mBLEU-4 (sentence)",
                  "mBLEU-4 (corpus)", "against references", "shuffled",
@@ -268,6 +269,26 @@ def test_captions_are_the_same_in_any_company(folder):
     }
 
 
+def test_the_cache_is_the_one_that_the_run_records(folder, tmp_path):
+    asked = ask(folder, seed=11)
+    assert evaluate(replace(asked, cache=None)).captions == evaluate(asked).captions
+    run = shutil.copytree(folder / "base", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+
+    def record(**options: str) -> None:
+        (run / "config.json").write_text(json.dumps({**config, "options": options}))
+
+    kept = {name: value for name, value in config["options"].items() if name != "cache"}
+    for where in ("moved", str(tmp_path / "moved")):
+        record(**kept, cache=where)
+        with pytest.raises(PipelineError, match=rf"run: its cache /.*moved is not there; {HINT}"):
+            evaluate(replace(asked, run=run, cache=None))
+    record(**kept)
+    with pytest.raises(PipelineError, match=rf"config\.json: records no cache; {HINT}"):
+        evaluate(replace(asked, run=run, cache=None))
+    assert evaluate(replace(asked, run=run)).captions
+
+
 def test_unreadable_files_are_named_and_the_others_captioned(folder, tmp_path):
     text = tmp_path / "text.jpg"
     text.write_text("no image")
@@ -294,6 +315,12 @@ def test_a_cache_of_other_features_is_refused(folder, tmp_path):
         preprocess(preprocess_options(tmp_path / "other", folder / "collection", split, crop=24))
     with pytest.raises(PipelineError, match="trained on features.*transform"):
         evaluate(ask(folder, cache=tmp_path / "other"))
+    run = shutil.copytree(folder / "base", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["cache"] = str(tmp_path / "other")
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PipelineError, match="trained on features.*transform"):
+        evaluate(EvaluateOptions(run, metrics=NO_JAVA))
 
 
 def test_a_cache_of_other_words_is_refused(folder, tmp_path):

@@ -119,6 +119,8 @@ def test_explore_writes_text_and_json(folder):
     assert "c: images are assigned to " in printed
     assert found["meaning"]["sentence"] in printed
     assert f"\n    c0={first['categories'][0]['category']}  " in printed
+    recorded = [word for word in asked if word not in ("--cache", folder / "cache")]
+    assert call(*recorded).stdout == printed
     one = json.loads(call(*asked, "--key", "sub/é.jpg", "--json").stdout)
     assert {t["key"] for t in one["traversals"]} == {"sub/é.jpg"}
 

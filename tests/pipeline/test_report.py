@@ -146,7 +146,8 @@ def test_one_page_holds_all_of_it_and_asks_for_nothing(tmp_path):
 
     found = compare(CompareOptions((*base, multi), resamples=50))
     for shown, table in zip(page.tables, found.tables(), strict=False):
-        assert shown == [list(table.head), *map(list, table.rows)]
+        rows = [[cell.replace("\n", " ") for cell in row] for row in table.rows]
+        assert shown == [list(table.head), *rows]
     # Scores, samples, contents and single captions; differences of scores and of contents.
     assert len(found.tables()) == 6
     assert all(note in page.text for note in found.notes)
@@ -321,6 +322,14 @@ def test_references_and_images_are_shown_where_they_are_given(tmp_path, with_cac
     assert (thumbnail.format, thumbnail.size) == ("JPEG", (360, 240))
 
 
+def test_the_cache_is_the_one_that_the_run_records(tmp_path, with_cache):
+    run, cache, images, keys = with_cache
+    (run / "c").symlink_to(cache)
+    page = Page(report(ask(tmp_path, run, images=images)).out)
+    assert page.text.count("this is all") == 4
+    assert keys[0] in page.text
+
+
 def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
     run, cache, *_ = with_cache
     other = {"images": 4, "pictures_digest": "1" * 64}
@@ -328,8 +337,7 @@ def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
     add(place(write(run, record=other)), captions=captions)
     with pytest.raises(PipelineError, match="cache: its images of 'test', or their references"):
         report(ask(tmp_path, run, cache=cache))
-    with pytest.raises(OptionError, match="--images .*: it needs --cache"):
-        ask(tmp_path, run, images=cache)
+    assert "references of the examples" in report(ask(tmp_path, run)).left_out[-2]
     with pytest.raises(OptionError, match="--pictures -1"):
         ask(tmp_path, run, image_count=-1)
 
@@ -349,7 +357,7 @@ def test_the_commands_make_the_same_run_again(tmp_path):
     given = {k: v for k, v in given.items() if k in names and v is not None}
     assert resolve(given, None) == TrainOptions(cache=Path("CACHE"), run=folder, **asked)
     assert shlex.split(evaluate_command(run))[2:] == [
-        str(folder), *shlex.split("--cache CACHE --split test --beam 2 --samples 4"),
+        str(folder), *shlex.split("--split test --beam 2 --samples 4"),
         *shlex.split("--metrics bleu,cider --seed 8"),
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
@@ -369,10 +377,20 @@ def test_the_command_prints_what_is_in_and_what_is_not(tmp_path, with_cache):
 
     text = call()
     assert text.stdout.startswith(f"written to {page}, ")
-    assert "left out: references of the examples: they need --cache" in text.stderr
+    gone = f"{run}: its cache {run / 'c'} is not there; give the cache"
+    assert f"left out: references of the examples: {gone}" in text.stderr
     (images / keys[2]).unlink()
     printed = call("--json", "--cache", cache, "--images", images, status=3)
     assert json.loads(printed.stdout)["included"][-1] == "how it was made"
     assert f"skipped: {images / keys[2]}: no such file" in printed.stderr
-    call("--images", images, status=2)
+    assert gone in call("--images", images, status=1).stderr
     call("--split", "val", status=1)
+
+
+def test_groups_have_the_names_that_are_given(tmp_path):
+    run = log(say(write(tmp_path / "b")), "base")
+    made = report(ask(tmp_path, run, names=[f"plain <b>={run}"]))
+    assert list(made.groups) == ["plain <b>"]
+    page = Page(made.out)
+    assert "plain <b>: 1 seed" in page.text
+    assert f"--name 'plain <b>={run}'" in page.text

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from multispace.errors import PipelineError
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId, MetricScores, Tokens
+from multispace.pipeline.metrics.captions.metric_names import LABELS
 from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.captions.registry import METRICS, REGISTRY, check_metrics
 
@@ -78,7 +79,7 @@ def scores_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return corpus scores as a table with a row per name; all rows have the same scores."""
     names = list(dict.fromkeys(name for scores in rows.values() for name in scores))
     cells = [[row, *(f"{scores[name]:.3f}" for name in names)] for row, scores in rows.items()]
-    return text_table(["", *names], cells)
+    return text_table(["", *(LABELS.get(name, name) for name in names)], cells)
 
 
 def _tokenize_both(

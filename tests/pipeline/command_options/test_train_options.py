@@ -33,6 +33,23 @@ def test_options_survive_json(tmp_path):
     assert resolve({}, file) == options
 
 
+def test_the_system_may_come_from_the_file_or_the_run(tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text("system: joint\ncache: c\nhidden: 7\n")
+    assert resolve({"run": "r"}, file) == resolve(
+        {"system": "joint", "cache": "c", "run": "r", "hidden": 7}, None
+    )
+    assert resolve({"run": "r", "system": "latent"}, file).system == "latent"
+    (tmp_path / "config.json").write_text(json.dumps({"options": resolve(GIVEN, None).to_json()}))
+    assert resolve({"run": str(tmp_path)}, None, resume=True).system == "latent"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_system_that_nothing_names_is_asked_for(tmp_path, resume):
+    with pytest.raises(OptionError, match="SYSTEM: the system is missing; name it, or give --con"):
+        resolve({"cache": "c", "run": str(tmp_path)}, None, resume=resume)
+
+
 def test_steps_and_epochs_take_each_others_place(tmp_path):
     file = tmp_path / "options.yaml"
     file.write_text("epochs: 3\n")

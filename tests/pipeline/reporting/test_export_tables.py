@@ -32,6 +32,13 @@ def test_latex():
     ]
 
 
+def test_a_note_stands_below_the_table():
+    table = Table("t", ("", "a"), [["x", "1\n2"]], note="*: a_b")
+    assert table.text().splitlines() == ["t  a", "x  1", "   2", "*: a_b"]
+    assert table.markdown().splitlines()[-3:] == ["| x | 1 2 |", "", r"\*: a\_b"]
+    assert table.latex().splitlines()[-1] == r"% *: a\_b"
+
+
 @pytest.mark.parametrize(
     "name", ["^^5cinput{/etc/passwd}", "^^5C", r"\input{x}", "^^\n\\input x", "a^^M\\x", "~$x$%#_"]
 )
