@@ -305,9 +305,9 @@ def info(options: InfoOptions) -> Result:
 )
 def verify(options: VerifyOptions) -> Result:
     """Check every byte of a cache; write nothing."""
-    from multispace.data.maintenance.verify import verify_cache
+    from multispace.pipeline.cache_maintenance import verify
 
-    return verify_cache(options.folder, quick=options.quick)
+    return verify(options.folder, options.quick)
 
 
 @cache.add(
@@ -335,9 +335,9 @@ def repair(options: RepairOptions) -> Result:
 )
 def merge(options: MergeOptions) -> Result:
     """Merge caches that have the same fingerprint."""
-    from multispace.data.maintenance.merge import merge_caches
+    from multispace.pipeline.cache_maintenance import merge
 
-    return merge_caches(options.sources, options.into, options.prefer)
+    return merge(options.sources, options.into, options.prefer)
 
 
 @cache.add(DiffOptions, examples=["multispace cache diff coco other"], interrupted=NOTHING_WRITTEN)
@@ -386,9 +386,9 @@ def pull(options: PullOptions) -> Result:
 )
 def import_(options: ImportOptions) -> Result:
     """Import vectors of other software from .npy, .npz or HDF5 files."""
-    from multispace.data.external_vectors.vector_import import import_features
+    from multispace.pipeline.cache_maintenance import import_vectors
 
-    return import_features(options)
+    return import_vectors(options)
 
 
 @cache.add(

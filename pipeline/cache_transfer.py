@@ -1,6 +1,5 @@
 """Push and pull of a cache, with progress."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,13 +7,13 @@ from multispace.data.remote.local_copy import local_copy
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
 from multispace.data.remote.result import Transferred
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import watched
 
 
 def push_cache(folder: Path, url: str, threads: int) -> Transferred:
     """Send a cache; see :func:`multispace.data.remote.push.push`."""
     with ExitStack() as stack:
-        return push(folder, url, threads=threads, watch=_watch(stack, "push"))
+        return push(folder, url, threads=threads, watch=watched(stack, "push"))
 
 
 def pull_cache(
@@ -22,7 +21,7 @@ def pull_cache(
 ) -> Transferred:
     """Fetch a cache; see :func:`multispace.data.remote.pull.pull`."""
     with ExitStack() as stack:
-        watch = _watch(stack, "pull")
+        watch = watched(stack, "pull")
         return pull(url, folder, digest=digest, only=only, threads=threads, watch=watch)
 
 
@@ -32,8 +31,4 @@ def local_cache(where: str | Path) -> Path:
     See :func:`multispace.data.remote.local_copy.local_copy`.
     """
     with ExitStack() as stack:
-        return local_copy(where, watch=_watch(stack, "pull"))
-
-
-def _watch(stack: ExitStack, title: str) -> Callable[[int], Callable[[int], None]]:
-    return lambda total: stack.enter_context(Progress(total, "bytes", title)).advance
+        return local_copy(where, watch=watched(stack, "pull"))

@@ -4,7 +4,7 @@ Nothing is known of imported vectors but what the user states. Their spec says s
 fingerprint is never that of extracted vectors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from multispace.data.external_vectors.vector_files import FORMS, Vectors, open_v
 from multispace.data.external_vectors.vector_names import map_names
 from multispace.data.external_vectors.vector_shapes import Pooling
 from multispace.data.images import digest, read_bytes
+from multispace.data.watch import Watch, counter
 from multispace.errors import CacheError
 
 MEAN_OVER_REGIONS = ", mean over regions"  # in the spec, after how the network pooled
@@ -57,11 +58,12 @@ class Imported:
         )
 
 
-def import_features(options: ImportOptions) -> Imported:
+def import_features(options: ImportOptions, watch: Watch | None = None) -> Imported:
     """Make or extend a cache from vectors in files.
 
     A killed import is completed by the same call.
 
+    :param watch: called with the number of vectors
     :raises CacheError: the source is not of a known form, a name has no key, a key cannot be
         stored or occurs twice, a vector has another shape or is not finite, or the cache has
         other vectors.
@@ -72,13 +74,14 @@ def import_features(options: ImportOptions) -> Imported:
         keys = _keys(vectors.names, options)
         first = vectors.read(0)
         spec = _spec(options, len(first))
+        count = counter(len(keys), watch)
         with write_cache(options.into) as writer:
             writer.begin(spec)
             captioned = _captioned(Cache(options.into, writer.manifest))
             before = len(writer.digests)
             for start in range(0, len(keys), options.shard_size):
                 part = range(start, min(start + options.shard_size, len(keys)))
-                _append(writer, spec, options, vectors, {n: keys[n] for n in part})
+                _append(writer, spec, options, vectors, {n: keys[n] for n in part}, count)
             added = len(writer.digests) - before
             note = missing_note(captioned, writer.digests)
     return Imported(
@@ -139,6 +142,7 @@ def _append(
     options: ImportOptions,
     vectors: Vectors,
     part: Mapping[int, str],
+    count: Callable[[int], None],
 ) -> None:
     """Read the vectors ``part`` (number to key), check them, and add those that are new."""
     keys, digests, features = [], [], []
@@ -156,6 +160,7 @@ def _append(
                 where=options.source,
                 hint="correct or remove it",
             )
+        count(1)
         image = digest(read_bytes(options.images / key)) if options.images else _NO_DIGEST
         if key in writer.digests:
             there = writer.vector(key)

@@ -1,6 +1,6 @@
 """Merging caches of one fingerprint, for example those that different labs made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from multispace.data.cache.reader import Cache
 from multispace.data.cache.writer import CacheWriter, write_cache
 from multispace.data.captions.encoded_captions import Captions
+from multispace.data.watch import Watch, counter
 from multispace.errors import CacheError, brief
 from multispace.long_lists import first_lines
 
@@ -102,7 +103,12 @@ class Merged:
         )
 
 
-def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None) -> Merged:
+def merge_caches(
+    sources: Sequence[Path],
+    into: Path,
+    prefer: Path | None = None,
+    watch: Watch | None = None,
+) -> Merged:
     """Merge the caches ``sources`` into ``into``, which may hold vectors already.
 
     A shard whose vectors are all new is taken whole, by a hard link where the file system allows
@@ -111,6 +117,7 @@ def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None
     that the same call completes.
 
     :param prefer: the cache whose vectors win where they differ
+    :param watch: called with twice the number of vectors: they are compared, then written
     :raises ConflictError: caches have different vectors of a key, and none is preferred.
     :raises CacheError: the fingerprints differ, or a cache is damaged or in use.
     """
@@ -125,9 +132,10 @@ def merge_caches(sources: Sequence[Path], into: Path, prefer: Path | None = None
     with write_cache(into) as writer:
         caches = [Cache(into, writer.manifest), *others]
         _check_meaning(caches)
-        plan = _compare(caches, prefer)
+        count = counter(sum(2 * cache.manifest.rows for cache in caches), watch)
+        plan = _compare(caches, prefer, count)
         before = len(writer.digests)
-        counts = _write(writer, caches, plan.winners)
+        counts = _write(writer, caches, plan.winners, count)
         now = Cache(into, writer.manifest)  # the first write may have converted it
         splits, left_out = _take_text(writer, [now, *others])
         _merge_failures(writer, others)
@@ -165,7 +173,7 @@ class _Plan:
     settled: tuple[Conflict, ...]
 
 
-def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
+def _compare(caches: Sequence[Cache], prefer: Path | None, count: Callable[[int], None]) -> _Plan:
     """Choose the row of each key that is kept; the first of ``caches`` is the one extended."""
     order = list(range(len(caches)))
     preferred = None
@@ -177,7 +185,7 @@ def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
     identical = rounded = 0
     settled: list[Conflict] = []
     unsettled: list[Conflict] = []
-    for place, key in ((place, key) for c in order for place, key in _places(c, caches[c])):
+    for place, key in (found for c in order for found in _places(c, caches[c], count)):
         winner = winners.setdefault(key, place)
         if winner is place:
             continue
@@ -205,9 +213,13 @@ def _compare(caches: Sequence[Cache], prefer: Path | None) -> _Plan:
     return _Plan(winners, identical, rounded, tuple(settled))
 
 
-def _places(number: int, cache: Cache) -> list[tuple[_Place, str]]:
-    shards = enumerate(cache.shards)
-    return [((number, s, r), key) for s, shard in shards for r, key in enumerate(shard.keys)]
+def _places(
+    number: int, cache: Cache, count: Callable[[int], None]
+) -> Iterator[tuple[_Place, str]]:
+    for s, shard in enumerate(cache.shards):
+        for r, key in enumerate(shard.keys):
+            yield (number, s, r), key
+        count(len(shard.keys))
 
 
 def _row(caches: Sequence[Cache], place: _Place) -> tuple[np.ndarray, bytes]:
@@ -227,8 +239,12 @@ def _is_rounding(one: np.ndarray, two: np.ndarray) -> bool:
 
 
 def _write(
-    writer: CacheWriter, caches: Sequence[Cache], winners: Mapping[str, _Place]
+    writer: CacheWriter,
+    caches: Sequence[Cache],
+    winners: Mapping[str, _Place],
+    count: Callable[[int], None],
 ) -> dict[str, int]:
+    count(caches[0].manifest.rows)  # they stay
     counts = {"linked": 0, "copied": 0, "rewritten": 0}
     for cache in caches[1:]:
         if cache.manifest.spec is not None:
@@ -248,6 +264,7 @@ def _write(
                 digests, features = shard.image_sha256[rows], shard.features[rows]
                 writer.append(shard.spec, keys, digests, features, {})
                 counts["rewritten"] += 1
+            count(len(shard.keys))
     return counts
 
 

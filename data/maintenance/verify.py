@@ -4,6 +4,7 @@ Nothing is written, and a file whose digest is wrong is never parsed.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from multispace.data.cache.unlisted import unlisted_damage
 from multispace.data.captions.encoded_captions import parse_captions
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.maintenance.hints import encode_hint, repair_hint
+from multispace.data.watch import Watch, counter
 from multispace.errors import CacheError, CaptionsError, VocabularyError, brief, shown
 from multispace.exit_status import FAILED
 
@@ -78,10 +80,11 @@ class Verification:
         )
 
 
-def verify_cache(root: Path, *, quick: bool = False) -> Verification:
+def verify_cache(root: Path, *, quick: bool = False, watch: Watch | None = None) -> Verification:
     """Check the cache at ``root`` against its manifest.
 
-    :param quick: check only the manifest and the sizes of the files that it lists.
+    :param quick: check only the manifest and the sizes of the files that it lists
+    :param watch: called with the bytes of the files that the manifest lists
     :raises CacheError: there is no cache at ``root``.
     """
     check_is_cache(root)
@@ -92,15 +95,16 @@ def verify_cache(root: Path, *, quick: bool = False) -> Verification:
         hint = error.hint if os.path.lexists(root / NAME) else None
         fault = Fault(NAME, error.what, hint or repair_hint(root))
         return Verification(root, quick, 1, 0, 0, (fault,), ())
-    check = _Check(root, manifest, quick)
-    check.run()
     listed = list(manifest.files())
+    size = sum(entry.bytes for entry in listed)
+    check = _Check(root, manifest, quick, counter(size, watch))
+    check.run()
     return Verification(
         root,
         quick,
         files=1 + len(listed),
         rows=check.rows,
-        bytes=len(content) + sum(entry.bytes for entry in listed),
+        bytes=len(content) + size,
         faults=tuple(check.faults),
         notes=tuple(check.notes),
     )
@@ -113,6 +117,7 @@ class _Check:
     root: Path
     manifest: Manifest
     quick: bool
+    count: Callable[[int], None]  # called with the bytes of each file that is read
     rows: int = 0
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -152,6 +157,8 @@ class _Check:
             self._fault(entry.file, error.what, UNLINK_HINT if _is_link(error) else hint)
         except OSError as error:
             self._fault(entry.file, f"cannot be read ({error.strerror})", hint)
+        finally:
+            self.count(entry.bytes)
         return None
 
     def _read(self, entry: ShardEntry) -> tuple[list[tuple[str, str]], Shard | None]:
@@ -166,6 +173,8 @@ class _Check:
             return [(error.what, UNLINK_HINT if _is_link(error) else self.extract)], None
         except OSError as error:
             return [(f"cannot be read ({error.strerror})", self.extract)], None
+        finally:
+            self.count(entry.bytes)
         wrong = []
         if len(shard.keys) != entry.rows:
             wrong.append(f"{len(shard.keys)} rows, the manifest says {entry.rows}")

@@ -5,17 +5,14 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from threading import Lock
 
 from multispace.data.cache.format.listed_file import Entry, file_sha256, open_entry
 from multispace.data.files import TEMPORARY_PREFIX, sync_folder
 from multispace.data.remote.store import Store
+from multispace.data.watch import Watch, counter
 from multispace.errors import CacheError, DamagedFileError
 
 THREADS = 8
-
-Watch = Callable[[int], Callable[[int], None]]
-"""Called with the total number of bytes; what it returns is called with each number received."""
 
 
 def fetch_all(
@@ -24,21 +21,27 @@ def fetch_all(
     """Fetch the files that are not whole in ``folder``, and return their entries.
 
     :param threads: files that are fetched at a time
-    :param watch: called before the first file is fetched
+    :param watch: called with the bytes of all files, before the first is looked at
     :raises CacheError: a file is missing or too long there, or the disk here has no room.
     :raises DamagedFileError: a file is not the bytes that its entry lists.
     """
+    entries = list(entries)
+    count = counter(sum(entry.bytes for entry in entries), watch)
+
+    def is_here(entry: Entry) -> bool:
+        if here := _is_whole(folder, entry):
+            count(entry.bytes)
+        return here
+
     with ThreadPoolExecutor(threads) as pool:
-        entries = list(entries)
-        whole = pool.map(lambda entry: _is_whole(folder, entry), entries)
-        missing = [entry for entry, there in zip(entries, whole, strict=True) if not there]
+        whole = pool.map(is_here, entries)
+        missing = [entry for entry, here in zip(entries, whole, strict=True) if not here]
     needed = sum(entry.bytes for entry in missing)
     if needed > (free := shutil.disk_usage(folder).free):
         raise CacheError(
             f"{free} bytes are free, {store.url} needs {needed}", where=folder, hint="free some"
         )
-    progress = begin(missing, watch)
-    each(store, lambda entry: _fetch(store, folder, entry, progress), missing, threads)
+    each(store, lambda entry: _fetch(store, folder, entry, count), missing, threads)
     return missing
 
 
@@ -97,19 +100,6 @@ def _append(store: Store, entry: Entry, partial: Path, progress: Callable[[int],
         if file.tell() < entry.bytes:
             where = store.where(entry.file)
             raise ConnectionError(f"{where}: ended after {file.tell()} of {entry.bytes} bytes")
-
-
-def begin(files: Iterable[Entry], watch: Watch | None) -> Callable[[int], None]:
-    """Start to count the bytes of ``files``; any thread may call the function returned."""
-    if watch is None:
-        return lambda _count: None
-    count, lock = watch(sum(entry.bytes for entry in files)), Lock()
-
-    def progress(more: int) -> None:
-        with lock:
-            count(more)
-
-    return progress
 
 
 def each(

@@ -5,9 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from multispace.data.remote.downloads import Watch
 from multispace.data.remote.pull import pull
 from multispace.data.remote.store import Store
+from multispace.data.watch import Watch
 from multispace.errors import CacheError
 
 

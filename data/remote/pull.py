@@ -22,7 +22,7 @@ from multispace.data.cache.unlisted import remove_replaced
 from multispace.data.captions.encoded_captions import parse_captions
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.files import read_file, remove_partial
-from multispace.data.remote.downloads import THREADS, Watch, fetch_all
+from multispace.data.remote.downloads import THREADS, fetch_all
 from multispace.data.remote.remote_manifest import (
     check_same_fingerprint,
     fetch_manifest,
@@ -30,6 +30,7 @@ from multispace.data.remote.remote_manifest import (
 )
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
+from multispace.data.watch import Watch
 from multispace.errors import CacheError
 
 MAX_KEY_FILE = 1 << 30  # bytes
@@ -50,7 +51,7 @@ def pull(
     :param only: a part of it: the name of a split (vocabulary, captions of that split, and the
         shards with its images), or a file of keys, one a line (vocabulary and shards)
     :param threads: files that are fetched at a time
-    :param watch: called before the shards are fetched
+    :param watch: called with the bytes of the shards, before they are fetched
     :raises CacheError: the digest is another, ``folder`` holds another cache, or a file is
         missing, too long, or not the bytes that the manifest lists.
     """

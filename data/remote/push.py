@@ -8,7 +8,7 @@ from pathlib import Path
 from multispace.data.cache.format.listed_file import Entry, open_entry
 from multispace.data.cache.format.manifest import NAME, Manifest
 from multispace.data.cache.format.manifest_reader import read_manifest
-from multispace.data.remote.downloads import THREADS, Watch, begin, each
+from multispace.data.remote.downloads import THREADS, each
 from multispace.data.remote.remote_manifest import (
     check_same_fingerprint,
     fetch_manifest,
@@ -16,6 +16,7 @@ from multispace.data.remote.remote_manifest import (
 )
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
+from multispace.data.watch import Watch, counter
 from multispace.errors import CacheError
 
 _NAMED = re.compile(r"-[0-9a-f]{8}\.\w+$")  # a file whose name carries its digest
@@ -30,7 +31,7 @@ def push(
     Each file is checked before it is sent, and sent through the descriptor that was checked.
 
     :param threads: files that are sent at a time
-    :param watch: called before the files are sent
+    :param watch: called with the bytes to send, before the first file is sent
     :raises CacheError: ``url`` takes no files, or holds another cache or more than this one.
     :raises DamagedFileError: a file of ``folder`` is damaged.
     """
@@ -49,12 +50,12 @@ def push(
     with ThreadPoolExecutor(threads) as pool:
         there = list(pool.map(is_there, listed))
     files = [entry for entry, held in zip(listed, there, strict=True) if not held]
-    progress = begin(files, watch)
+    count = counter(sum(entry.bytes for entry in files), watch)
 
     def send(entry: Entry) -> None:
         with open_entry(folder, entry) as file:
             store.put(file, entry.file)
-        progress(entry.bytes)
+        count(entry.bytes)
 
     each(store, send, files, threads)
     store.write(NAME, content)

@@ -1,19 +1,34 @@
 """Progress of a long job: a bar on a terminal, a plain line now and then elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 
 from tqdm import tqdm
 
 LINE_SECONDS = 30.0
+WIDTH = 80  # columns of a bar, on wider terminals too
+BYTES = "bytes"  # the unit that is shown as MB
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
+
+Count = Callable[[int], None]  # called with each number of items that are done
+
+
+def uncounted(_items: int) -> None:
+    """Count nothing: what a function calls where nobody watches its progress."""
 
 
 class Progress:
-    """Counts steps towards ``total`` on stderr.
+    """Counts items towards ``total`` on stderr.
 
-    :param state: called when something is shown; its text follows the count.
+    A bar that stands below another one disappears when it is done.
+
+    :param state: called when something is shown; its text follows the count
+    :param details: likewise, for plain lines alone, which have room for more
+    :param delay: seconds before a bar appears, for jobs that are often short
     """
 
     def __init__(
@@ -23,23 +38,36 @@ class Progress:
         title: str,
         state: Callable[[], str] = str,
         initial: int = 0,
+        *,
+        details: Callable[[], str] = str,
+        delay: float = 0.0,
     ) -> None:
-        self._state = state
+        self._state, self._details = state, details
         self._title, self._unit, self._total = title, unit, total
         self._start = self._shown = time.monotonic()
         self._initial = self._count = initial
         self._bar = (
-            tqdm(total=total, unit=f" {unit}", desc=title, initial=initial, dynamic_ncols=True)
+            tqdm(
+                total=total,
+                unit="B" if unit == BYTES else f" {unit}",
+                unit_scale=unit == BYTES,
+                desc=title,
+                initial=initial,
+                ncols=min(WIDTH, shutil.get_terminal_size().columns),
+                bar_format=BAR,
+                delay=delay,
+                leave=None,
+            )
             if sys.stderr.isatty()
             else None
         )
 
-    def advance(self, steps: int = 1) -> None:
-        """Count ``steps`` more."""
-        self._count += steps
+    def advance(self, items: int = 1) -> None:
+        """Count ``items`` more."""
+        self._count += items
         if self._bar is not None:
             self._bar.set_postfix_str(self._state(), refresh=False)
-            self._bar.update(steps)
+            self._bar.update(items)
         elif time.monotonic() - self._shown > LINE_SECONDS:
             self._shown = time.monotonic()
             rate = (self._count - self._initial) / (self._shown - self._start)
@@ -49,6 +77,7 @@ class Progress:
                 f"{rate:.1f}/s",
                 f"{left:.0f} s left",
                 self._state(),
+                self._details(),
             )
             self.note(", ".join(part for part in parts if part))
 
@@ -67,3 +96,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def watched(stack: ExitStack, title: str, unit: str = BYTES) -> Callable[[int], Count]:
+    """Return what shows the progress of a function that only knows its total while it works.
+
+    The function calls it with the total, and then calls what it returned with each number of items
+    that are done.
+
+    :param stack: ends the bar
+    """
+    return lambda total: stack.enter_context(Progress(total, unit, title)).advance
