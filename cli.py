@@ -131,7 +131,7 @@ def preprocess(options: PreprocessOptions, request: PreprocessRequest) -> Result
     examples=[
         "multispace train multispace --cache coco --run runs/multispace",
         "multispace train base --cache coco --run runs/base --preset fast",
-        "multispace train base --run runs/base --resume",
+        "multispace train --run runs/base --resume",
     ],
     interrupted="what was saved is kept; continue with --resume",
 )
@@ -150,8 +150,8 @@ def train(request: TrainRequest, given: dict[str, Any]) -> Result:
 @main.add(
     EvaluateOptions,
     examples=[
-        "multispace evaluate runs/multispace --cache coco",
-        "multispace evaluate runs/multispace --cache coco --samples 5 --json",
+        "multispace evaluate runs/multispace",
+        "multispace evaluate runs/multispace --split val --samples 5 --json",
     ],
     interrupted="nothing was written; an earlier evaluation is kept",
 )
@@ -179,11 +179,12 @@ def score(options: ScoreOptions) -> Result:
     examples=[
         "multispace caption runs/multispace a.jpg b.jpg",
         "multispace caption runs/base a.jpg --samples 5 --temperature 0.6",
+        "multispace caption runs/multispace photos 'more/*.jpg' --html sheet.html",
     ],
     interrupted=NOTHING_WRITTEN,
 )
 def caption(options: CaptionOptions) -> Result:
-    """Caption image files with a run."""
+    """Caption images with a run."""
     from multispace.pipeline.caption import caption
 
     return caption(options)
@@ -194,7 +195,7 @@ def caption(options: CaptionOptions) -> Result:
     CompareRequest,
     examples=[
         "multispace compare runs/base runs/latent runs/multispace",
-        "multispace compare runs/*-seed* --latex > table.tex",
+        "multispace compare runs/* --name 'base=runs/base-*' --latex > table.tex",
     ],
     interrupted=NOTHING_WRITTEN,
 )
@@ -212,7 +213,7 @@ def compare(options: CompareOptions, request: CompareRequest) -> Result:
 
 @main.add(
     ReportOptions,
-    examples=["multispace report runs/* --cache coco --images val2014 --out report.html"],
+    examples=["multispace report runs/* --images val2014 --out report.html"],
     interrupted=NOTHING_WRITTEN,
 )
 def report(options: ReportOptions) -> Result:
@@ -224,7 +225,7 @@ def report(options: ReportOptions) -> Result:
 
 @main.add(
     ExploreOptions,
-    examples=["multispace explore runs/multispace --cache coco --key 000000000042.jpg"],
+    examples=["multispace explore runs/multispace --key 000000000042.jpg"],
     interrupted=NOTHING_WRITTEN,
 )
 def explore(options: ExploreOptions) -> Result:

@@ -81,7 +81,7 @@ class _NameIndex:
         self.first: str | None = None
         self._paths: dict[str, list[str]] = {}
         self._names: dict[str, list[str]] = {}
-        for path in _files(folder):
+        for path in files_below(folder):
             self.first = self.first or path
             self._paths.setdefault(_plain(path), []).append(path)
             self._names.setdefault(_plain(PurePosixPath(path).name), []).append(path)
@@ -93,7 +93,11 @@ class _NameIndex:
         return self.folder / found[0] if len(found) == 1 else None
 
 
-def _files(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the files below a folder as relative paths, in the order of folders and names.
+
+    Links to folders are not followed.
+    """
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):

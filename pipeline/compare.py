@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from multispace.pipeline.comparison.sections import (
     std_over,
 )
 from multispace.pipeline.console.printable import one_line
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.registry import NAMES
 from multispace.pipeline.metrics.content.attributes import OBJECTS_ROW
@@ -119,11 +121,12 @@ def read_groups(options: CompareOptions) -> dict[str, list[EvaluatedRun]]:
     """
     if not options.runs:
         raise OptionError("give one or more", where="RUN")
-    runs = [
-        read_run(folder, options.split, checkpoint)
-        for checkpoint in CHECKPOINTS[options.checkpoint]
-        for folder in options.runs
-    ]
+    wanted = list(product(CHECKPOINTS[options.checkpoint], options.runs))
+    runs = []
+    with Progress(len(wanted), "runs", "evaluations") as progress:
+        for checkpoint, folder in wanted:
+            runs.append(read_run(folder, options.split, checkpoint))
+            progress.advance()
     check_same(runs)
     return named_groups(grouped(runs), options.names)
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from multispace.data.files import atomic_write
-from multispace.errors import Error
+from multispace.errors import Error, PipelineError
 from multispace.exit_status import SKIPPED
 from multispace.pipeline.command_options.report_options import ReportOptions
 from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
@@ -23,6 +20,7 @@ from multispace.pipeline.reporting.diversity_plot import READING as DIVERSITY_RE
 from multispace.pipeline.reporting.diversity_plot import draw_diversity
 from multispace.pipeline.reporting.examples import Examples, read_examples
 from multispace.pipeline.reporting.export_tables import Table
+from multispace.pipeline.reporting.page_template import page_template
 from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
 from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
@@ -32,8 +30,8 @@ from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
-TEMPLATE = "templates/report.html.j2"
 MAX_CATEGORIES = 256  # whose words are shown
+TEMPLATE = "report.html.j2"
 NO_SAMPLES = "diversity of samples: no samples, or not the same number in all groups"
 
 
@@ -123,7 +121,8 @@ def report(options: ReportOptions) -> Report:
         "skipped": skipped,
         "version": package_version(),
     }
-    page = _render(content).encode("utf-8", "replace")  # JSON can hold lone surrogates
+    text = page_template(TEMPLATE).render(content)
+    page = text.encode("utf-8", "replace")  # JSON can hold lone surrogates
     with atomic_write(options.out) as file:
         file.write(page)
     return Report(
@@ -166,15 +165,6 @@ def _compare_words(asked: CompareOptions) -> list[str]:
     for name in asked.names:
         words += ["--name", name]
     return [*words, "--seed", str(asked.seed)]
-
-
-def _render(content: Mapping[str, Any]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = resources.files("multispace.pipeline.reporting")
-    text = folder.joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(text).render(content)
 
 
 def _latents(found: Mapping[str, Any]) -> Part:
@@ -297,12 +287,16 @@ def _add_references(options: ReportOptions, run: EvaluatedRun, examples: Example
     """Add the references from the cache, and return why there are none, if so.
 
     The cache that the run records may be gone; one that is asked for, or needed for the images,
-    must be there.
+    must be there. Nothing is fetched from a URL that only the run names.
 
     :param run: the first one; all runs share their references
     """
     try:
         place = options.cache or recorded_cache(run.folder, read_run_config(run.folder))
+        if options.cache is None and not isinstance(place, Path):
+            raise PipelineError(
+                f"its cache is at {place}", where=run.folder, hint=f"give --cache {place}"
+            )
         examples.add_references(place, run.scored.record)
     except Error as error:
         if options.cache is not None or options.images is not None:

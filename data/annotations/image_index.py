@@ -43,8 +43,14 @@ class ImageIndex:
             return image
         if isinstance(image_id, str) and (image := self.by_name(text)) is not None:
             return image
-        coco = _COCO_NAME.fullmatch(_stem(PurePosixPath(text).name))
-        return self._by_id.get(_plain(coco[1])) if coco else None
+        number = coco_id(text)
+        return None if number is None else self._by_id.get(str(number))
+
+
+def coco_id(file: str) -> int | None:
+    """Return the image id in the name of a file of COCO; None for a file of another name."""
+    found = _COCO_NAME.fullmatch(_stem(PurePosixPath(file).name))
+    return int(found[1]) if found else None
 
 
 def _enter(table: dict[str, CaptionedImage | None], name: str, image: CaptionedImage) -> None:

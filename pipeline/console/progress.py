@@ -53,6 +53,7 @@ class Progress:
                 unit_scale=unit == BYTES,
                 desc=title,
                 initial=initial,
+                file=sys.stderr,
                 ncols=min(WIDTH, shutil.get_terminal_size().columns),
                 bar_format=BAR,
                 delay=delay,

@@ -8,7 +8,7 @@ each submits its batches to a CUDA stream of its own.
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from threading import local
 
 import numpy as np
 import torch
+from PIL import Image
 
 from multispace.data.image_inputs import ImageSource, open_source, read_source
 from multispace.data.images import digest
@@ -29,6 +30,7 @@ GPU_BATCH = 64  # large enough to keep a GPU busy
 
 ShardImages = Sequence[tuple[str, Path]]  # key and file of each image of one shard
 Sources = Sequence[tuple[str, ImageSource]]  # likewise, for images that need not be files
+Look = Callable[[str, Image.Image], None]  # with the key and the upright RGB image
 
 
 @dataclass
@@ -89,7 +91,10 @@ def split_into_batches(shards: Iterable[Sources], size: int) -> Iterator[Sources
 
 @contextmanager
 def extracted_batches(
-    shards: Iterable[Sources], backbone: Backbone | Together, workers: int
+    shards: Iterable[Sources],
+    backbone: Backbone | Together,
+    workers: int,
+    look: Look | None = None,
 ) -> Iterator[Iterator[Extracted]]:
     """Yield an iterator over the batches of ``shards``, in order, that workers extract.
 
@@ -97,11 +102,12 @@ def extracted_batches(
     the number of batches. Leaving the context cancels batches that have not started.
 
     :param workers: number of threads
+    :param look: called by the workers with each image that could be read
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # new threads inherit this number
     pool = ThreadPoolExecutor(workers)
-    worker = _Worker(backbone)
+    worker = _Worker(backbone, look)
     batches = split_into_batches(shards, batch_size(backbone.device))
     try:
         yield _in_order(pool, worker, batches, ahead=2 * workers)
@@ -125,8 +131,8 @@ def _in_order(
 class _Worker(local):
     """The state that each thread keeps between batches: a pixel buffer and a CUDA stream."""
 
-    def __init__(self, backbone: Backbone | Together) -> None:
-        self.backbone = backbone
+    def __init__(self, backbone: Backbone | Together, look: Look | None) -> None:
+        self.backbone, self.look = backbone, look
         side = backbone.prepare.crop
         gpu = backbone.device.type == "cuda"
         shape = (batch_size(backbone.device), side, side, 3)
@@ -167,5 +173,7 @@ class _Worker(local):
             extracted.keys.append(key)
             identity = content if isinstance(content, bytes) else image.tobytes()
             extracted.digests.append(digest(identity))
+            if self.look is not None:
+                self.look(key, image)
         extracted.timings.disk += read - started
         extracted.timings.decoding += time.perf_counter() - read

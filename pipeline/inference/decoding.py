@@ -1,6 +1,7 @@
 """Decode feature vectors to captions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
 from multispace.model.device import is_gpu
 from multispace.model.systems.captioner import Captioner, Latents
+from multispace.pipeline.console.progress import Progress
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: images x beam
+DELAY = 2.0  # seconds before a bar appears: callers of the Python API often decode a few images
 GPU_ROWS = 8192  # the same on a GPU: enough to keep it busy, with about 1 GB of log probabilities
 
 
@@ -46,11 +49,13 @@ def caption_features(
     """
     device = system.feature_mean.device
     captions = []
-    for part in parts_of(features, width, device):
-        condition = system.condition(part.to(device), latents)
-        captions += caption_conditions(
-            system, condition, vocabulary, width=width, length_penalty=length_penalty
-        )
+    with Progress(len(features), "images", "captions", delay=DELAY) as progress:
+        for part in parts_of(features, width, device):
+            condition = system.condition(part.to(device), latents)
+            captions += caption_conditions(
+                system, condition, vocabulary, width=width, length_penalty=length_penalty
+            )
+            progress.advance(len(part))
     return captions
 
 
@@ -69,9 +74,12 @@ def caption_conditions(
     """
     check_finite(conditions)
     captions = []
-    for part in parts_of(conditions, width, conditions.device):
-        words = beam(system.decoder, part, marks=MARKS, width=width, length_penalty=length_penalty)
-        captions += [vocabulary.decode(row) for row in words.tolist()]
+    search: dict[str, Any] = {"width": width, "length_penalty": length_penalty}
+    with Progress(len(conditions), "captions", "captions", delay=DELAY) as progress:
+        for part in parts_of(conditions, width, conditions.device):
+            words = beam(system.decoder, part, marks=MARKS, **search)
+            captions += [vocabulary.decode(row) for row in words.tolist()]
+            progress.advance(len(part))
     return captions
 
 
@@ -90,18 +98,14 @@ def hypotheses(
     """
     device = system.feature_mean.device
     captions = []
-    for part in parts_of(features, width, device):
-        condition = system.condition(part.to(device))
-        check_finite(condition)
-        words = beam(
-            system.decoder,
-            condition,
-            marks=MARKS,
-            width=width,
-            length_penalty=length_penalty,
-            every=True,
-        )
-        captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
+    search: dict[str, Any] = {"width": width, "length_penalty": length_penalty}
+    with Progress(len(features), "images", "beams", delay=DELAY) as progress:
+        for part in parts_of(features, width, device):
+            condition = system.condition(part.to(device))
+            check_finite(condition)
+            words = beam(system.decoder, condition, marks=MARKS, every=True, **search)
+            captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
+            progress.advance(len(part))
     return captions
 
 

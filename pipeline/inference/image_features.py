@@ -12,8 +12,9 @@ from multispace.data.images import DECODING
 from multispace.errors import PipelineError
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import cores
+from multispace.pipeline.console.progress import Count, uncounted
 from multispace.pipeline.extraction.backbone_spec import MIRRORED, backbone_of, spec_of
-from multispace.pipeline.extraction.workers import Extracted, extracted_batches
+from multispace.pipeline.extraction.workers import Extracted, Look, extracted_batches
 from multispace.pipeline.runs.run_folder import Run
 
 
@@ -52,19 +53,27 @@ def load_run_backbone(run: Run, *, weights: str | None = None, device: str = "au
 
 
 def image_features(
-    run: Run, backbone: Backbone, images: Mapping[str, ImageSource]
+    run: Run,
+    backbone: Backbone,
+    images: Mapping[str, ImageSource],
+    *,
+    look: Look | None = None,
+    count: Count = uncounted,
 ) -> ImageFeatures:
     """Extract features of ``images``, by key and in their order.
 
     Features are rounded to the storage type of the cache that the run was trained on.
 
     :param backbone: the one that :func:`load_run_backbone` returns
+    :param look: called by several threads with each image that could be read
+    :param count: called with each number of images that are done
     """
     extracted = Extracted()
     workers = max(1, min(len(images), cores()))
-    with extracted_batches([list(images.items())], backbone, workers) as batches:
+    with extracted_batches([list(images.items())], backbone, workers, look) as batches:
         for batch in batches:
             extracted.add(batch)
+            count(len(batch.keys) + len(batch.failures))
     parts = extracted.features or [np.empty((0, backbone.dimension), np.float32)]
     features = torch.from_numpy(np.concatenate(parts)).to(getattr(torch, run.spec.dtype))
     return ImageFeatures(tuple(extracted.keys), features, extracted.failures)

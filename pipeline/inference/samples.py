@@ -14,7 +14,9 @@ from multispace.errors import OptionError, PipelineError
 from multispace.model.beam_search import MAX_WORDS
 from multispace.model.sampling import sample
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.decoding import (
+    DELAY,
     MARKS,
     ROWS,
     caption_conditions,
@@ -192,21 +194,23 @@ def _sample_words(
     check_finite(conditions)
     keys = [key for of_images in seeds for key in of_images]
     texts = []
-    for start in range(0, len(keys), ROWS):
-        # Philox takes any key of 128 bits, and is seeded in no time.
-        numbers = np.stack(
-            [
-                np.random.Generator(np.random.Philox(key=key)).random(MAX_WORDS)
-                for key in keys[start : start + ROWS]
-            ]
-        )
-        words = sample(
-            system.decoder,
-            conditions[start : start + ROWS],
-            torch.from_numpy(numbers).to(conditions.device),
-            marks=MARKS,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-        )
-        texts += [vocabulary.decode(row) for row in words.tolist()]
+    with Progress(len(keys), "captions", "samples", delay=DELAY) as progress:
+        for start in range(0, len(keys), ROWS):
+            # Philox takes any key of 128 bits, and is seeded in no time.
+            numbers = np.stack(
+                [
+                    np.random.Generator(np.random.Philox(key=key)).random(MAX_WORDS)
+                    for key in keys[start : start + ROWS]
+                ]
+            )
+            words = sample(
+                system.decoder,
+                conditions[start : start + ROWS],
+                torch.from_numpy(numbers).to(conditions.device),
+                marks=MARKS,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+            )
+            texts += [vocabulary.decode(row) for row in words.tolist()]
+            progress.advance(len(words))
     return texts

@@ -10,7 +10,13 @@ from torch import Tensor
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
-from multispace.pipeline.inference.decoding import caption_conditions, caption_features, parts_of
+from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.inference.decoding import (
+    DELAY,
+    caption_conditions,
+    caption_features,
+    parts_of,
+)
 from multispace.pipeline.inference.samples import Sampling, caption_samples
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.consensus import consensus
@@ -69,21 +75,23 @@ def caption_categories(
     (size,) = system.options.categories
     one_hot = torch.eye(size, device=device)  # (K, K)
     captions, probabilities = [], []
-    for part in parts_of(features, size, device):
-        posterior = system.posterior(part.to(device))
-        every = posterior.select(torch.arange(len(part), device=device).repeat_interleave(size))
-        latents = every.latents()  # (B * K, z + K)
-        latents[:, -size:] = one_hot.repeat(len(part), 1)
-        texts = caption_conditions(
-            system,
-            every.condition(latents),
-            vocabulary,
-            width=width,
-            length_penalty=length_penalty,
-        )
-        captions += [texts[start : start + size] for start in range(0, len(texts), size)]
-        assert posterior.c is not None
-        probabilities += [*posterior.c.log_probabilities[0].double().exp().cpu().numpy()]
+    with Progress(len(features), "images", "categories", delay=DELAY) as progress:
+        for part in parts_of(features, size, device):
+            posterior = system.posterior(part.to(device))
+            every = posterior.select(torch.arange(len(part), device=device).repeat_interleave(size))
+            latents = every.latents()  # (B * K, z + K)
+            latents[:, -size:] = one_hot.repeat(len(part), 1)
+            texts = caption_conditions(
+                system,
+                every.condition(latents),
+                vocabulary,
+                width=width,
+                length_penalty=length_penalty,
+            )
+            captions += [texts[start : start + size] for start in range(0, len(texts), size)]
+            assert posterior.c is not None
+            probabilities += [*posterior.c.log_probabilities[0].double().exp().cpu().numpy()]
+            progress.advance(len(part))
     return captions, probabilities
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multispace.pipeline.console.progress import Progress
+
 Floats = NDArray[np.float64]
 
 BLOCK = 2**22  # weights of images in memory at once
@@ -47,15 +49,17 @@ def bootstrap(groups: Sequence[Group], images: int, resamples: int, seed: int) -
         if key not in drawn:
             drawn[key] = random.integers(len(key), size=(resamples, len(key)))
     parts = []
-    for rows in _blocks(resamples, images):
-        weights = _weights(random, len(rows), images)
-        means = []
-        for group in groups:
-            order = np.argsort(group.seeds)
-            runs = np.stack([group.scores[run](weights) for run in order])  # (S, B, M)
-            seeds = drawn[tuple(sorted(group.seeds))][rows]  # (B, S)
-            means.append(runs[seeds, np.arange(len(rows))[:, None]].mean(1))
-        parts.append(np.stack(means, axis=1))
+    with Progress(resamples, "resamples", "bootstrap") as progress:
+        for rows in _blocks(resamples, images):
+            weights = _weights(random, len(rows), images)
+            means = []
+            for group in groups:
+                order = np.argsort(group.seeds)
+                runs = np.stack([group.scores[run](weights) for run in order])  # (S, B, M)
+                seeds = drawn[tuple(sorted(group.seeds))][rows]  # (B, S)
+                means.append(runs[seeds, np.arange(len(rows))[:, None]].mean(1))
+            parts.append(np.stack(means, axis=1))
+            progress.advance(len(rows))
     return np.concatenate(parts)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from multispace.errors import PipelineError
+from multispace.pipeline.console.progress import Count, uncounted
 
 # METEOR prints numbers in Java's locale and cannot read its own decimal commas back.
 FLAGS = (
@@ -116,11 +117,13 @@ class JavaProgram:
         self._output.close()
         self._errors.close()
 
-    def exchange(self, lines: Sequence[str], replies: int) -> list[str]:
+    def exchange(self, lines: Sequence[str], replies: int, count: Count = uncounted) -> list[str]:
         """Send ``lines`` and return the next ``replies`` lines of the program's output.
 
         Another thread sends the lines while the answers are read, so that neither side waits for
         the other.
+
+        :param count: called for each line of output
         """
         self._send(lines, last=False)
         answers = []
@@ -129,12 +132,19 @@ class JavaProgram:
             if not answer.endswith(b"\n"):
                 raise self._failure()
             answers.append(_decode(answer))
+            count(1)
         return answers
 
-    def finish(self, lines: Sequence[str]) -> list[str]:
-        """Send ``lines``, end the input, and return the rest of the program's output."""
+    def finish(self, lines: Sequence[str], count: Count = uncounted) -> list[str]:
+        """Send ``lines``, end the input, and return the rest of the program's output.
+
+        :param count: called for each line of output
+        """
         self._send(lines, last=True)
-        answers = [_decode(answer) for answer in self._output]
+        answers = []
+        for answer in self._output:
+            answers.append(_decode(answer))
+            count(1)
         if self._process.wait() != 0 or self._expired:
             raise self._failure()
         return answers

@@ -1,7 +1,5 @@
 """Captions of a few images by several runs, with references and thumbnails."""
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,8 @@ from multispace.data.cache.reader import Cache
 from multispace.data.images import decode, read_bytes
 from multispace.errors import ImageError, PipelineError
 from multispace.pipeline.cache_transfer import local_cache
+from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.reporting.thumbnail import thumbnail
 from multispace.pipeline.runs.evaluation_folder import (
     CAPTIONS,
     SAMPLES,
@@ -18,8 +18,6 @@ from multispace.pipeline.runs.evaluation_folder import (
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 
-SIDE = 360  # longer side of a thumbnail, in pixels
-QUALITY = 80  # of its JPEG
 SHOWN = 5  # samples of an image
 
 
@@ -63,18 +61,14 @@ class Examples:
     def add_thumbnails(self, images: Path) -> list[str]:
         """Add a thumbnail to each image, and return a line for each that cannot be read."""
         failures = []
-        for example in self.shown.values():
-            path = images / example.key
-            try:
-                image = decode(read_bytes(path), path)
-            except ImageError as error:
-                failures.append(str(error))
-                continue
-            image.thumbnail((SIDE, SIDE))
-            file = io.BytesIO()
-            image.save(file, "JPEG", quality=QUALITY)
-            content = base64.b64encode(file.getvalue()).decode()
-            example.thumbnail = f"data:image/jpeg;base64,{content}"
+        with Progress(len(self.shown), "images", "thumbnails") as progress:
+            for example in self.shown.values():
+                path = images / example.key
+                try:
+                    example.thumbnail = thumbnail(decode(read_bytes(path), path))
+                except ImageError as error:
+                    failures.append(str(error))
+                progress.advance()
         return failures
 
 

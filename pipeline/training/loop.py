@@ -76,7 +76,7 @@ def setup(
     log = None
     if group.is_main:
         lines = None if checkpoint is None else checkpoint.state.get("metrics_lines")
-        log = MetricsLog(options.run, state.position.step, lines)
+        log = MetricsLog(options.run, state.position.step, per_epoch, lines)
         held.callback(log.close)
     return Training(
         options=options,
@@ -104,7 +104,14 @@ def fit(training: Training) -> None:
     """
     group, state, options = training.group, training.state, training.options
     position, meter = state.position, state.meter
-    progress = Progress(training.steps, "steps", options.system, meter.text, position.step)
+    progress = Progress(
+        training.steps,
+        "steps",
+        options.system,
+        lambda: ", ".join(filter(None, (epoch_in_progress(training), meter.summary()))),
+        position.step,
+        details=meter.details,
+    )
     training.progress = progress
     with (
         signals_request_stop(training.stop, second_interrupts=group.size == 1),
@@ -190,7 +197,7 @@ def run_validation(training: Training) -> None:
             validate(training, training.validation_pairs)
         position.epochs_without_better = group.from_main(position.epochs_without_better)
     training.progress.note(_epoch_line(training))
-    if warning := collapse_warning(training.validation):
+    if warning := collapse_warning(training.validation, position.step):
         training.progress.note(f"{options.system}: {warning}")
     if options.patience and position.epochs_without_better >= options.patience:
         unit = "validations" if options.validate_every else "epochs"
@@ -239,6 +246,12 @@ def save_best(training: Training) -> None:
     save_checkpoint(training.options.run / BEST, training.state.checkpoint_for_use())
 
 
+def epoch_in_progress(training: Training) -> str:
+    """Return the number of the epoch that the last step was part of, for example "epoch 3/6"."""
+    step, size = training.state.position.step, training.steps_per_epoch
+    return f"epoch {max(1, math.ceil(step / size))}/{math.ceil(training.steps / size)}"
+
+
 def count_steps(options: TrainOptions, captions: int, batch_size: int) -> tuple[int, int]:
     """Return the optimizer steps of an epoch, and of the whole training.
 
@@ -268,8 +281,11 @@ def _print_notes(training: Training) -> None:
 
 def _epoch_line(training: Training) -> str:
     position, numbers = training.state.position, training.validation
+    epochs = training.steps / training.steps_per_epoch
+    epoch = position.step / training.steps_per_epoch
     line = (
-        f"{training.options.system}: step {position.step}, "
+        f"{training.options.system}: epoch {round(epoch, 2):g}/{round(epochs, 2):g}, "
+        f"step {position.step}, "
         f"{training.state.meter.rate():.0f} tokens/s"
     )
     if numbers:

@@ -29,7 +29,7 @@ class Meter:
         self.sums = Sums()
         self._mark = 0.0
         self._all_tokens, self._all_seconds = 0, 0.0
-        self._text = ""
+        self._details, self._summary = "", ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the sums as plain values."""
@@ -81,15 +81,20 @@ class Meter:
         }
         targets = (schedule.get(f"capacity_{channel}") for channel in "zc")
         z, c = ("" if target is None else f" of {target:.1f}" for target in targets)
-        self._text = (
-            f"loss {loss:.2f} nats, perplexity {numbers['perplexity']:.1f}, KL_z {kl_z:.2f}{z}, "
+        self._summary = f"loss {loss:.2f} nats"
+        self._details = (
+            f"perplexity {numbers['perplexity']:.1f}, KL_z {kl_z:.2f}{z}, "
             f"KL_c {kl_c:.2f}{c}, {numbers['tokens_per_second']:.0f} tokens/s"
         )
         return numbers
 
-    def text(self) -> str:
-        """Return the last means as text for people."""
-        return self._text
+    def details(self) -> str:
+        """Return the last means but the loss as text for people."""
+        return self._details
+
+    def summary(self) -> str:
+        """Return the last mean of the loss as text, which fits beside a bar."""
+        return self._summary
 
     def rate(self) -> float:
         """Return tokens per second over all steps of this process."""

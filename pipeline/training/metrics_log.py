@@ -35,12 +35,16 @@ class MetricsLog:
 
     :param after: optimizer steps that are done. A killed run leaves lines of later steps, which
         are done again; those lines are removed.
+    :param steps_per_epoch: optimizer steps, from which each line has its ``epoch``: how many times
+        the training captions were seen, as a decimal number; earlier versions did not write it
     :param lines: how many lines the log had at that step, if that is known
     :raises PipelineError: a file cannot be written, there or in any method; names the file.
     """
 
-    def __init__(self, folder: Path, after: int, lines: int | None = None) -> None:
-        self._path = folder / METRICS
+    def __init__(
+        self, folder: Path, after: int, steps_per_epoch: int, lines: int | None = None
+    ) -> None:
+        self._path, self._steps_per_epoch = folder / METRICS, steps_per_epoch
         kept = read_log(self._path)[:lines] if after else []
         kept = [line for line in kept if line["step"] <= after]
         self.lines = len(kept)
@@ -54,7 +58,9 @@ class MetricsLog:
     def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
         """Record ``numbers`` of ``split`` at an optimizer step."""
         with self._names(self._path):
-            self._file.write(json.dumps({"step": step, "split": split, **numbers}) + "\n")
+            epoch = round(step / self._steps_per_epoch, 4)
+            line = {"step": step, "epoch": epoch, "split": split, **numbers}
+            self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         self.lines += 1
         with self._names(self._events.path):

@@ -10,6 +10,7 @@ from multispace.data.batches import Pairs
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.command_options.train_options import TrainOptions
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.samples import Sampling
 from multispace.pipeline.inference.single_captions import TrainingCaptions, single_captions
 from multispace.pipeline.inference.split_posterior import posterior_of
@@ -18,6 +19,9 @@ from multispace.pipeline.metrics.latents.ablation import ablation
 
 # Nats a caption; with less of either the latent space tells the decoder next to nothing.
 MIN_KL, MIN_LOSS = 0.5, 0.1
+# A decoder first learns how often words occur and then what images and latents add: at the start of
+# every training the captions of an image lose next to nothing with the latents of another.
+MIN_STEPS = 500
 END = 10**9  # an optimizer step at which every schedule has reached its end
 
 
@@ -45,10 +49,14 @@ def validation_metrics(
     device = system.feature_mean.device
     torch.manual_seed(options.seed)
     totals = np.zeros(4)
-    for batch in pairs.sequential(2 * options.batch_size):
-        batch = batch.to(device)
-        loss = system.loss(batch.features, batch.inputs, batch.targets, batch.batch_sizes, step=END)
-        totals += batch.captions * np.array([term.item() for term in loss])
+    with Progress(len(pairs), "captions", "validation") as progress:
+        for batch in pairs.sequential(2 * options.batch_size):
+            batch = batch.to(device)
+            loss = system.loss(
+                batch.features, batch.inputs, batch.targets, batch.batch_sizes, step=END
+            )
+            totals += batch.captions * np.array([term.item() for term in loss])
+            progress.advance(batch.captions)
     names = ("loss", "recon", "kl_z", "kl_c")
     numbers = dict(zip(names, (totals / len(pairs)).tolist(), strict=True))
     sampling = Sampling(count=0, seed=options.seed)
@@ -59,12 +67,13 @@ def validation_metrics(
     return {**numbers, "cider": quick_cider(pairs, captions), **lost}
 
 
-def collapse_warning(numbers: Mapping[str, float]) -> str | None:
+def collapse_warning(numbers: Mapping[str, float], step: int) -> str | None:
     """Return a warning if the decoder hardly uses the latent space; None otherwise.
 
     :param numbers: of :func:`validation_metrics`
+    :param step: the optimizer step at which they were measured; None before MIN_STEPS
     """
-    if "shuffled_both" not in numbers:
+    if "shuffled_both" not in numbers or step < MIN_STEPS:
         return None
     kl, lost = numbers["kl_z"] + numbers["kl_c"], numbers["shuffled_both"]
     if kl >= MIN_KL and lost >= MIN_LOSS:

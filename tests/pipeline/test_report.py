@@ -330,6 +330,18 @@ def test_the_cache_is_the_one_that_the_run_records(tmp_path, with_cache):
     assert keys[0] in page.text
 
 
+def test_nothing_is_fetched_from_a_url_that_only_a_run_names(tmp_path, with_cache, monkeypatch):
+    run, _, images, _ = with_cache
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["cache"] = "https://example.org/cache"
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("multispace.pipeline.reporting.examples.local_cache", None)
+    reason = "its cache is at https://example.org/cache; give --cache https://example.org/cache"
+    assert f"references of the examples: {run}: {reason}" in report(ask(tmp_path, run)).left_out
+    with pytest.raises(PipelineError, match="give --cache https"):
+        report(ask(tmp_path, run, images=images))
+
+
 def test_the_references_must_be_those_of_the_scores(tmp_path, with_cache):
     run, cache, *_ = with_cache
     other = {"images": 4, "pictures_digest": "1" * 64}

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from multispace.errors import PipelineError
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId, MetricScores, Tokens
 from multispace.pipeline.metrics.captions.metric_names import LABELS
@@ -62,7 +63,11 @@ def score_captions(
         asked = {name: metric for name, metric in REGISTRY.items() if name in metrics}
         scorers = {n: stack.enter_context(m.start(time_limit)) for n, m in asked.items()}
         gts, res = _tokenize_both(references, captions, time_limit)
-        results = {name: score(gts, res) for name, score in scorers.items()}
+        results = {}
+        with Progress(len(scorers), "metrics", "scores") as progress:
+            for name, score in scorers.items():
+                results[name] = score(gts, res)
+                progress.advance()
     notes = [note for metric in asked.values() for note in metric.notes(len(res))]
     return Scores(
         corpus={n: float(s) for result in results.values() for n, s in result.corpus.items()},

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocoevalcap.meteor import meteor as pycoco_meteor
 
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.metric import (
     TIME_LIMIT,
     Floats,
@@ -115,7 +116,8 @@ def _score(program: JavaProgram, references: Tokens, captions: Tokens) -> Metric
         fields = [text.replace(SEPARATOR, "") for text in references[image_id]]
         fields.append(caption.replace(SEPARATOR, "").replace("  ", " "))
         lines.append(f" {SEPARATOR} ".join(["SCORE", *fields]))
-    statistics = program.exchange(lines, len(lines))
+    with Progress(len(lines), "captions", "METEOR") as progress:
+        statistics = program.exchange(lines, len(lines), progress.advance)
     question = f" {SEPARATOR} ".join(["EVAL", *statistics])
     *each, corpus = [_number(answer) for answer in program.exchange([question], len(lines) + 1)]
     rows = [[_number(value) for value in line.split()] for line in statistics]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pycocoevalcap.tokenizer import ptbtokenizer as pycoco_ptb
 
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT
 from multispace.pipeline.metrics.java import JavaError, JavaProgram
 
@@ -30,8 +31,11 @@ def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
     lines = [LINE_BREAKS.sub(" ", text) for text in texts]
     arguments = ["-cp", str(PTB_JAR), "edu.stanford.nlp.process.PTBTokenizer"]
     arguments += ["-preserveLines", "-lowerCase"]
-    with JavaProgram(arguments, name="the PTB tokenizer", time_limit=time_limit) as program:
-        answers = program.finish(lines)
+    with (
+        Progress(len(lines), "captions", "tokenize") as progress,
+        JavaProgram(arguments, name="the PTB tokenizer", time_limit=time_limit) as program,
+    ):
+        answers = program.finish(lines, progress.advance)
     if len(answers) != len(lines):
         raise JavaError(
             f"the PTB tokenizer returned {len(answers)} lines for {len(lines)} captions",

@@ -14,6 +14,7 @@ from multispace.data.language.phrases import read_phrases
 from multispace.data.language.words import ATTRIBUTE_CLASSES, attribute_of
 from multispace.data.shapes import caption_accuracy, mentions
 from multispace.data.shapes.scene import things_of
+from multispace.pipeline.console.progress import Progress
 
 AGREEMENT = 2  # references that must name a pair for it to count in recall
 TRUE_CLASSES = ("colour", "size", "pattern")  # of generated images
@@ -109,11 +110,13 @@ def attribute_scores(
     :param captions: the caption of each image
     """
     counts = _Counts(ATTRIBUTE_CLASSES)
-    for image_id, caption in captions.items():
-        named = [_facts(reference) for reference in references[image_id]]
-        known = set().union(*named)
-        agreed = {fact for fact in known if sum(fact in each for each in named) >= agreement}
-        counts.add(image_id, _facts(caption), known, agreed)
+    with Progress(len(captions), "images", "objects") as progress:
+        for image_id, caption in captions.items():
+            named = [_facts(reference) for reference in references[image_id]]
+            known = set().union(*named)
+            agreed = {fact for fact in known if sum(fact in each for each in named) >= agreement}
+            counts.add(image_id, _facts(caption), known, agreed)
+            progress.advance()
     return {"against": "references", "agreement": agreement, **counts.to_json()}
 
 

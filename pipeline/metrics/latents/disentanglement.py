@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from multispace.pipeline.console.progress import Count, uncounted
+
 Codes = npt.NDArray[np.floating]
 Classes = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -73,13 +75,20 @@ def mig(codes: Codes, factors: Classes, bins: int = BINS) -> Scores:
     return _gap(information) / entropy
 
 
-def sap(codes: Codes, factors: Classes, ordinal: Sequence[bool], seed: int = 0) -> Scores:
+def sap(
+    codes: Codes,
+    factors: Classes,
+    ordinal: Sequence[bool],
+    seed: int = 0,
+    count: Count = uncounted,
+) -> Scores:
     """Return the separated attribute predictability of each factor (Kumar 2018). (F,)
 
     It is the gap between the two codes that predict the factor best, each on its own: by the
     squared correlation for an ordinal factor, else by the accuracy of a LinearSVC (C = 0.01,
     balanced classes) on the half of the images that it was not trained on.
 
+    :param count: called for each factor
     :raises ValueError: as :func:`mig`
     """
     from sklearn.svm import LinearSVC
@@ -89,6 +98,7 @@ def sap(codes: Codes, factors: Classes, ordinal: Sequence[bool], seed: int = 0) 
     for factor, ranked in zip(factors.T, ordinal, strict=True):
         if ranked:
             columns.append(_squared_correlation(codes, factor))
+            count(1)
             continue
         learn, judge = _split(factor, 2, seed)
         scores = []
@@ -97,16 +107,18 @@ def sap(codes: Codes, factors: Classes, ordinal: Sequence[bool], seed: int = 0) 
             machine.fit(code[learn], factor[learn])
             scores.append(machine.score(code[judge], factor[judge]))
         columns.append(np.array(scores))
+        count(1)
     return _gap(np.stack(columns, axis=1))
 
 
-def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
+def dci(codes: Codes, factors: Classes, seed: int = 0, count: Count = uncounted) -> Dci:
     """Return the three scores of Eastwood & Williams 2018, each 0 to 1.
 
     Importances are those of gradient-boosted trees (30 stages) that predict a factor from all
     codes; informativeness is their mean accuracy on the third of the images that they were not
     trained on.
 
+    :param count: called for each factor
     :raises ValueError: as :func:`mig`
     """
     from sklearn.ensemble import GradientBoostingClassifier
@@ -119,6 +131,7 @@ def dci(codes: Codes, factors: Classes, seed: int = 0) -> Dci:
         trees.fit(codes[learn], factor[learn])
         importance.append(trees.feature_importances_)
         accuracy.append(trees.score(codes[judge], factor[judge]))
+        count(1)
     matrix = np.stack(importance, axis=1)
     return Dci(_certainty(matrix), _certainty(matrix.T), float(np.mean(accuracy)), matrix)
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from multispace.model.latent.posterior import Posterior
+from multispace.pipeline.console.progress import Count, Progress
 from multispace.pipeline.metrics.latents import disentanglement as scores
 
 MIN_IMAGES = 50  # fewer give no meaningful scores
@@ -103,32 +104,51 @@ def score_factors(posterior: Posterior, factors: Factors, seed: int = 0) -> dict
             for name, column, ordinal in zip(names, values.T, factors.ordinal, strict=True)
         },
     }
-    if posterior.z is not None:
-        codes = posterior.z.mean.double().cpu().numpy()[factors.images]
-        gaps = scores.mig(codes, values)
-        separated = scores.sap(codes, values, factors.ordinal, seed)
-        trees, votes = scores.dci(codes, values, seed), scores.factor_vae(codes, values, seed)
-        for i, name in enumerate(names):
-            report["factors"][name] |= {
-                "mig": float(gaps[i]),
-                "sap": float(separated[i]),
-                "probe_z": scores.probe(codes, values[:, i]),
-            }
-        report["z"] = {
-            "mig": float(gaps.mean()),
-            "sap": float(separated.mean()),
-            "disentanglement": trees.disentanglement,
-            "completeness": trees.completeness,
-            "informativeness": trees.informativeness,
-            "importance": trees.importance.tolist(),
-            "factor_vae": votes._asdict(),
-        }
-    if posterior.c is not None:
-        parts = [p.exp().double().cpu().numpy() for p in posterior.c.log_probabilities]
-        codes = np.concatenate(parts, axis=1)[factors.images]
-        for i, name in enumerate(names):
-            report["factors"][name]["probe_c"] = scores.probe(codes, values[:, i])
+    z = 2 + 3 * len(names) if posterior.z is not None else 0  # MIG, FactorVAE; SAP, DCI, probe
+    c = len(names) if posterior.c is not None else 0
+    with Progress(z + c, "scores", "disentanglement") as progress:
+        if posterior.z is not None:
+            codes = posterior.z.mean.double().cpu().numpy()[factors.images]
+            report["z"], of_factors = _scores_of_z(codes, factors, seed, progress.advance)
+            for name, found in zip(names, of_factors, strict=True):
+                report["factors"][name] |= found
+        if posterior.c is not None:
+            parts = [p.exp().double().cpu().numpy() for p in posterior.c.log_probabilities]
+            codes = np.concatenate(parts, axis=1)[factors.images]
+            for i, name in enumerate(names):
+                report["factors"][name]["probe_c"] = scores.probe(codes, values[:, i])
+                progress.advance()
     return report
+
+
+def _scores_of_z(
+    codes: scores.Codes, factors: Factors, seed: int, count: Count
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Return the scores of codes over all factors, and those of each factor.
+
+    :param count: called for MIG, FactorVAE, and SAP, DCI and the probe of each factor
+    """
+    values = factors.values
+    gaps = scores.mig(codes, values)
+    count(1)
+    separated = scores.sap(codes, values, factors.ordinal, seed, count)
+    trees = scores.dci(codes, values, seed, count)
+    votes = scores.factor_vae(codes, values, seed)
+    count(1)
+    of_factors = []
+    for i, factor in enumerate(values.T):
+        probe = scores.probe(codes, factor)
+        of_factors.append({"mig": float(gaps[i]), "sap": float(separated[i]), "probe_z": probe})
+        count(1)
+    return {
+        "mig": float(gaps.mean()),
+        "sap": float(separated.mean()),
+        "disentanglement": trees.disentanglement,
+        "completeness": trees.completeness,
+        "informativeness": trees.informativeness,
+        "importance": trees.importance.tolist(),
+        "factor_vae": votes._asdict(),
+    }, of_factors
 
 
 def factor_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

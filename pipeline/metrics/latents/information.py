@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multispace.model.latent.distributions import DiagonalGaussian
+from multispace.pipeline.console.progress import Progress
 
 ROWS = 512  # draws whose densities under all posteriors are computed at a time
 
@@ -80,14 +81,16 @@ def gaussian_information(q: DiagonalGaussian, draws: int = 1) -> Information:
     constant = (wide.mean * scaled + wide.log_variance).sum(-1)
     normal = dimensions * math.log(2 * math.pi)
     own, aggregate, prior = 0.0, 0.0, 0.0
-    for _ in range(draws):
-        z = wide.sample()
-        own += wide.log_density(z).sum().item()
-        prior -= 0.5 * (z.square().sum().item() + count * normal)
-        for part in z.split(ROWS):  # (a - b)^2 as a^2 - 2 a b + b^2: three products, in float64
-            distances = part.square() @ precision.T - 2 * part @ scaled.T + constant
-            aggregate += (-0.5 * (distances + normal)).logsumexp(-1).sum().item()
     total = count * draws
+    with Progress(total, "draws", "information of z") as progress:
+        for _ in range(draws):
+            z = wide.sample()
+            own += wide.log_density(z).sum().item()
+            prior -= 0.5 * (z.square().sum().item() + count * normal)
+            for part in z.split(ROWS):  # (a - b)^2 is a^2 - 2 a b + b^2: three float64 products
+                distances = part.square() @ precision.T - 2 * part @ scaled.T + constant
+                aggregate += (-0.5 * (distances + normal)).logsumexp(-1).sum().item()
+                progress.advance(len(part))
     log_aggregate = aggregate / total - math.log(count)
     return Information(
         kl=wide.kl().sum(-1).mean().item(),

@@ -12,6 +12,7 @@ from multispace.data.batches import Pairs
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.decoding import caption_conditions
 from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.quick_cider import quick_cider
@@ -128,10 +129,11 @@ def ablate(
     for group, named in groups.items():
         conditions |= {f"{group} {name}": condition for name, condition in named.items()}
     nats = mean_nll(system, pairs, conditions, captions)
-    cider = {
-        name: quick_cider(pairs, caption_conditions(system, condition, vocabulary))
-        for name, condition in conditions.items()
-    }
+    cider = {}
+    with Progress(len(conditions), "sets of captions", "latents") as progress:
+        for name, condition in conditions.items():
+            cider[name] = quick_cider(pairs, caption_conditions(system, condition, vocabulary))
+            progress.advance()
 
     def change(name: str) -> dict[str, float]:
         return {"nats": nats[name] - nats["own"], "cider": cider[name] - cider["own"]}

@@ -13,8 +13,10 @@ from multispace.model.decoder import Decoder
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import Captioner
+from multispace.pipeline.console.progress import Progress
 
 BATCH = 512  # captions packed together
+DELAY = 2.0  # seconds before a bar appears, in validation
 ROWS = 256  # tokens whose logits are in memory at a time
 
 
@@ -52,11 +54,13 @@ def mean_nll(
     """
     device = system.feature_mean.device
     totals = dict.fromkeys(conditions, 0.0)
-    for numbers in choose_captions(pairs, limit):
-        batch = pairs.batch(numbers).to(device)
-        rows = torch.from_numpy(pairs.rows[numbers]).to(device)
-        for name, condition in conditions.items():
-            totals[name] += caption_nll(system.decoder, condition[rows], batch).sum().item()
+    with Progress(min(limit, len(pairs)), "captions", "likelihood", delay=DELAY) as progress:
+        for numbers in choose_captions(pairs, limit):
+            batch = pairs.batch(numbers).to(device)
+            rows = torch.from_numpy(pairs.rows[numbers]).to(device)
+            for name, condition in conditions.items():
+                totals[name] += caption_nll(system.decoder, condition[rows], batch).sum().item()
+            progress.advance(len(numbers))
     return {name: total / min(limit, len(pairs)) for name, total in totals.items()}
 
 
@@ -111,11 +115,13 @@ def split_likelihood(system: Captioner, pairs: Pairs, samples: int, limit: int) 
     """
     device = system.feature_mean.device
     total, single = 0.0, 0.0
-    for numbers in choose_captions(pairs, limit):
-        batch = pairs.batch(numbers).to(device)
-        posterior = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes))
-        weights = log_weights(system.decoder, posterior, batch, samples).double()
-        total += importance_weighted_nll(weights).sum().item()
-        single -= weights.mean(0).sum().item()
+    with Progress(min(limit, len(pairs)), "captions", "importance samples") as progress:
+        for numbers in choose_captions(pairs, limit):
+            batch = pairs.batch(numbers).to(device)
+            posterior = system.posterior(batch.features, Words(batch.inputs, batch.batch_sizes))
+            weights = log_weights(system.decoder, posterior, batch, samples).double()
+            total += importance_weighted_nll(weights).sum().item()
+            single -= weights.mean(0).sum().item()
+            progress.advance(len(numbers))
     count = min(limit, len(pairs))
     return {"samples": samples, "captions": count, "nll": total / count, "elbo": single / count}

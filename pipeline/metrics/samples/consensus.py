@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.quick_cider import plain_tokens
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
+DELAY = 2.0  # seconds before a bar appears
 DIGITS = 9  # sums of equal numbers in another order may differ in their last digits
 
 
@@ -32,7 +34,12 @@ def consensus(
     known = [[plain_tokens(text) for text in group] for group in training]
     similarity = TfIdf(known, scored=(text for group in texts for text in group))
     rows: Sequence[Floats | None] = probabilities or [None] * len(texts)
-    return [_most_similar(similarity, *pair) for pair in zip(texts, rows, strict=True)]
+    chosen = []
+    with Progress(len(texts), "images", "consensus", delay=DELAY) as progress:
+        for pair in zip(texts, rows, strict=True):
+            chosen.append(_most_similar(similarity, *pair))
+            progress.advance()
+    return chosen
 
 
 def _most_similar(similarity: TfIdf, texts: Sequence[str], probabilities: Floats | None) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.bleu import bleu, with_totals
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.ngrams import ORDERS, Ngram, ngrams
@@ -186,7 +187,12 @@ def kernels(samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]
     :param references: of each image, for the document frequencies
     """
     weights = TfIdf(references)
-    return [weights.kernel(captions) for captions in samples]
+    found = []
+    with Progress(len(samples), "images", "self-CIDEr") as progress:
+        for captions in samples:
+            found.append(weights.kernel(captions))
+            progress.advance()
+    return found
 
 
 def _words(captions: Sequence[str]) -> int:

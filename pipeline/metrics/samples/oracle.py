@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, Floats
 from multispace.pipeline.metrics.captions.registry import REGISTRY
 
@@ -36,9 +37,11 @@ def score_samples(
     :raises JavaError: METEOR fails.
     """
     scores: dict[str, Floats] = {}
-    for name, metric in REGISTRY.items():
-        if name in metrics:
+    asked = [metric for name, metric in REGISTRY.items() if name in metrics]
+    with Progress(len(asked), "metrics", "scores of samples") as progress:
+        for metric in asked:
             scores |= metric.score_samples(references, samples, time_limit)
+            progress.advance()
     return scores
 
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
+from support.watching import Watcher
 
 from multispace.data.cache.format.spec import EXTRACTED, IMPORTED, IMPORTED_UNSEEN
 from multispace.data.cache.reader import Cache
@@ -70,6 +71,12 @@ def ask(tmp_path, source, **other):
 
 
 FORMS = [folder, npy, fortran, npz, hdf5]
+
+
+def test_each_vector_is_counted(tmp_path):
+    watch = Watcher()
+    import_features(ask(tmp_path, npy(tmp_path), shard_size=2), watch)
+    assert sum(watch.counted) == watch.total == len(KEYS)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -13,6 +13,7 @@ from support.faults import plain_shard
 from support.killer import Killer
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, digests, put_text, vectors
 from support.rows import make_cache as make_whole_cache
+from support.watching import Watcher
 
 import multispace.data.cache.reader
 from multispace.data.cache.format.manifest import Manifest, write_manifest
@@ -58,6 +59,18 @@ def test_vectors_that_are_not_finite_are_not_taken(abc):
     with pytest.raises(CacheError, match=f"{a / entry.file}: the vector of {KEYS[2]} is not fin"):
         merge_caches([a], c)
     assert not list((c / "features").iterdir())
+
+
+def test_vectors_are_counted_when_compared_and_when_written(abc):
+    a, b, c = abc
+    make(a, KEYS[:2], KEYS[2:4])
+    make(b, KEYS[3:])
+    watch = Watcher()
+    merge_caches([a, b], c, watch=watch)
+    assert sum(watch.counted) == watch.total == 2 * (4 + 2)
+    again = Watcher()
+    merge_caches([a, b], c, watch=again)
+    assert sum(again.counted) == again.total == 2 * (5 + 4 + 2)
 
 
 def test_shards_of_new_rows_are_linked(abc):

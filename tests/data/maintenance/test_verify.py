@@ -20,6 +20,7 @@ from support.rows import (
     vectors,
 )
 from support.version_1 import to_version_1
+from support.watching import Watcher
 
 from multispace.data.cache.feature_rows import non_finite_rows
 from multispace.data.cache.format import listed_file
@@ -50,6 +51,19 @@ def test_a_whole_cache_has_no_faults(root):
     assert found.bytes == sum(path.stat().st_size for path in files)
     assert json.loads(json.dumps(found.to_json()))["faults"] == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_each_listed_byte_is_counted_once(root, quick, damaged):
+    entries = list(Cache.open(root).manifest.files())
+    if damaged:
+        for entry in entries[::2]:
+            (root / entry.file).unlink()
+    watch = Watcher()
+    verify_cache(root, quick=quick, watch=watch)
+    assert sorted(watch.counted) == sorted(entry.bytes for entry in entries)
+    assert sum(watch.counted) == watch.total
 
 
 def test_every_flipped_bit_is_found(root):

@@ -194,6 +194,15 @@ def test_a_second_pull_fetches_the_manifest_only(server, there):
     assert (there / "cache.json").stat() == before
 
 
+def test_files_that_are_there_count_as_done(server, source, there):
+    pull(server.url, there)
+    (there / shards(source)[0]).unlink()
+    done = []
+    pull(server.url, there, watch=lambda total: done.append(-total) or done.append)
+    assert sum(done) == 0
+    assert len(done) >= 1 + len([*LISTS, *shards(source)])
+
+
 def pull_dropping(server, there):
     """Pull while connections drop, the first one once bytes have come; return what was counted."""
     done = []

@@ -11,6 +11,7 @@ from multispace.pipeline.inference.samples import Sampling, caption_samples
 from multispace.pipeline.metrics.samples.consensus import consensus
 from multispace.pipeline.training.validation import (
     END,
+    MIN_STEPS,
     collapse_warning,
     latent_distributions,
     validation_metrics,
@@ -104,10 +105,17 @@ def test_nats_lost_with_other_latents_are_told(cache, tmp_path):
 
 def test_a_collapse_is_told_of_either_sign():
     whole = {"kl_z": 20.0, "kl_c": 1.0, "shuffled_both": 3.0}
-    assert collapse_warning(whole) is None
-    assert collapse_warning({"kl_z": 0.0, "kl_c": 0.0}) is None  # base: nothing to collapse
+    assert collapse_warning(whole, MIN_STEPS) is None
+    none = {"kl_z": 0.0, "kl_c": 0.0}  # base: nothing to collapse
+    assert collapse_warning(none, MIN_STEPS) is None
     for sign in ({"kl_z": 0.2, "kl_c": 0.1}, {"shuffled_both": 0.03}):
-        assert "the latent space is collapsing" in collapse_warning({**whole, **sign})
-    line = collapse_warning({**whole, "shuffled_both": 0.03})
+        assert "the latent space is collapsing" in collapse_warning({**whole, **sign}, MIN_STEPS)
+    line = collapse_warning({**whole, "shuffled_both": 0.03}, MIN_STEPS)
     assert "holds 21.00 nats" in line
     assert "lose 0.03 nats" in line
+
+
+def test_the_first_steps_tell_of_no_collapse():
+    numbers = {"kl_z": 0.0, "kl_c": 0.0, "shuffled_both": 0.0}
+    assert collapse_warning(numbers, MIN_STEPS - 1) is None
+    assert collapse_warning(numbers, MIN_STEPS) is not None
