@@ -81,7 +81,7 @@ class Meter:
         }
         targets = (schedule.get(f"capacity_{channel}") for channel in "zc")
         z, c = ("" if target is None else f" of {target:.1f}" for target in targets)
-        self._summary = f"loss {loss:.2f} nats"
+        self._summary = f"loss {loss:.2f}"
         self._details = (
             f"perplexity {numbers['perplexity']:.1f}, KL_z {kl_z:.2f}{z}, "
             f"KL_c {kl_c:.2f}{c}, {numbers['tokens_per_second']:.0f} tokens/s"
@@ -93,7 +93,7 @@ class Meter:
         return self._details
 
     def summary(self) -> str:
-        """Return the last mean of the loss as text, which fits beside a bar."""
+        """Return the last mean of the loss, in nats, as text that fits beside a bar."""
         return self._summary
 
     def rate(self) -> float:

@@ -51,7 +51,7 @@ def terminal(monkeypatch):
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_bars_fit_80_columns_and_narrower_terminals(terminal, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    state = "epoch 12/20, loss 45.67 nats"
+    state = "epoch 12/20, loss 45.67"
     with Progress(12345, "steps", "joint-cvae", lambda: state, details=lambda: "y" * 99) as bar:
         for _ in range(5):
             bar.advance(2000)
