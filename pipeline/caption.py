@@ -75,7 +75,8 @@ class Captioned:
 def caption(options: CaptionOptions) -> Captioned:
     """Caption images with the backbone that extracted the features of the run.
 
-    Images that cannot be read are listed, and the others captioned.
+    Images that cannot be read are listed, and the others captioned. Where none can be read, no
+    file is written.
 
     :raises OptionError: the system cannot make captions as the options ask.
     :raises PipelineError: the weights or the transform are not those of the run's features, or a
@@ -87,23 +88,25 @@ def caption(options: CaptionOptions) -> Captioned:
     captions: dict[str, list[str]] = {}
     with ExitStack() as stack:
         page = None
-        if options.html is not None:
-            file = stack.enter_context(atomic_write(options.html))
-            page = CaptionPage(file, *captioner.heading())
         progress = stack.enter_context(Progress(len(selected.sources), "images", "caption"))
         for part in _parts(selected.sources):
-            thumbnails = _Thumbnails() if page else None
+            thumbnails = None if options.html is None else _Thumbnails()
             made = image_features(
                 captioner.run, captioner.backbone, part, look=thumbnails, count=progress.advance
             )
             failures |= {name: f"{name}: {reason}" for name, reason in made.failures.items()}
             found = dict(zip(made.keys, captioner.captions(made.features), strict=True))
             captions |= found
-            if page and thumbnails:
+            if options.html is not None and thumbnails:
+                if page is None:
+                    file = stack.enter_context(atomic_write(options.html))
+                    page = CaptionPage(file, *captioner.heading())
                 for name, texts in found.items():
                     page.add(name, texts, thumbnails[name])
         if page:
             page.finish(failures.values())
+    if not captions:
+        return Captioned({}, failures)
     written = tuple(path for path in (options.out, options.html) if path is not None)
     if captioner.draws_samples:
         return Captioned({}, failures, captions, written)

@@ -23,6 +23,9 @@ class CaptionOptions(Options):
     samples: int = option(
         "Print this many captions per image, each from its own draw of the latents.", 0, min=0
     )
+    consensus: bool = option(
+        "The same as --single-caption consensus; --samples is then the number of candidates.", False
+    )
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
     latent_temperature: float = shared_options.latent_temperature()
@@ -33,9 +36,6 @@ class CaptionOptions(Options):
     )  # fmt: skip
     checkpoint: str = shared_options.checkpoint()
     device: str = shared_options.device()
-    consensus: bool = option(
-        "The same as --single-caption consensus; --samples is then the number of candidates.", False
-    )
     out: Path | None = option(
         "Write the captions to a JSON file in COCO results format.", None, path="file"
     )

@@ -97,7 +97,7 @@ class TrainOptions(ModelOptions):
         metadata=required(
             "The feature cache: a folder or a URL.",
             metavar="DIR|URL",
-            default_text="required without --config",
+            default_text="required without --config or --resume",
             common=True,
         )
     )

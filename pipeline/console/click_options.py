@@ -135,13 +135,15 @@ def _default(known: Field[Any], declared: Option) -> str:
 
 
 def _argument(known: Field[Any], declared: Option) -> DeclaredArgument:
+    required = known.default is MISSING and declared.default_text is None
+    metavar = declared.metavar
     return DeclaredArgument(
         [known.name],
         declared,
         type=_type(known, declared),
         nargs=-1 if value_type(known) is Sequence else 1,
-        metavar=declared.metavar,
-        **_presence(known.default is MISSING and declared.default_text is None),
+        metavar=f"[{metavar}]" if metavar and not required else metavar,
+        **_presence(required),
     )
 
 

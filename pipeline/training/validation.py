@@ -19,8 +19,10 @@ from multispace.pipeline.metrics.latents.ablation import ablation
 
 # Nats a caption; with less of either the latent space tells the decoder next to nothing.
 MIN_KL, MIN_LOSS = 0.5, 0.1
-# A decoder first learns how often words occur and then what images and latents add: at the start of
-# every training the captions of an image lose next to nothing with the latents of another.
+# A decoder first learns how often words occur and then what latents add: at the start of every
+# training, captions lose next to nothing with the latents of another image. Latents that come into
+# use show it by step 500: captions lost 7.6 nats at step 125 (multispace, generated shapes) and 1.8
+# at step 469 (joint-cvae, Flickr8k).
 MIN_STEPS = 500
 END = 10**9  # an optimizer step at which every schedule has reached its end
 
