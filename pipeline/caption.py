@@ -1,7 +1,7 @@
 """Caption images with a run."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -88,22 +88,15 @@ def caption(options: CaptionOptions) -> Captioned:
     captions: dict[str, list[str]] = {}
     with ExitStack() as stack:
         page = None
-        progress = stack.enter_context(Progress(len(selected.sources), "images", "caption"))
-        for part in _parts(selected.sources):
-            thumbnails = None if options.html is None else _Thumbnails()
-            made = image_features(
-                captioner.run, captioner.backbone, part, look=thumbnails, count=progress.advance
-            )
-            failures |= {name: f"{name}: {reason}" for name, reason in made.failures.items()}
-            found = dict(zip(made.keys, captioner.captions(made.features), strict=True))
-            captions |= found
-            if options.html is not None and thumbnails:
+        found = captioner.captions_of(selected.sources, failures, options.html is not None)
+        for name, texts, image in stack.enter_context(closing(found)):
+            captions[name] = texts
+            if options.html is not None:
                 if page is None:
                     file = stack.enter_context(atomic_write(options.html))
                     page = CaptionPage(file, *captioner.heading())
-                for name, texts in found.items():
-                    page.add(name, texts, thumbnails[name])
-        if page:
+                page.add(name, texts, image)
+        if page is not None:
             page.finish(failures.values())
     if not captions:
         return Captioned({}, failures)
@@ -150,6 +143,23 @@ class _Captioner:
             draws_samples=bool(options.samples) and not options.consensus,
             training=cache(lambda: training_captions(run, options.cache)),
         )
+
+    def captions_of(
+        self, sources: Mapping[str, ImageSource], failures: dict[str, str], thumbnails: bool
+    ) -> Generator[tuple[str, list[str], str], None, None]:
+        """Yield the name, the captions, and the thumbnail or "" of each image that can be read.
+
+        :param failures: takes a line for each of the others, by name
+        """
+        with Progress(len(sources), "images", "caption") as progress:
+            for part in _parts(sources):
+                look = _Thumbnails() if thumbnails else None
+                made = image_features(
+                    self.run, self.backbone, part, look=look, count=progress.advance
+                )
+                failures |= {name: f"{name}: {reason}" for name, reason in made.failures.items()}
+                for name, texts in zip(made.keys, self.captions(made.features), strict=True):
+                    yield name, texts, look[name] if look else ""
 
     def captions(self, features: Tensor) -> list[list[str]]:
         """Return the captions of each of N images. (N, D)"""
