@@ -27,6 +27,7 @@ from multispace.pipeline.command_options.demo_options import DemoOptions
 from multispace.pipeline.command_options.doctor_options import DoctorOptions
 from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
 from multispace.pipeline.command_options.explore_options import ExploreOptions
+from multispace.pipeline.command_options.export_options import ModelExportOptions
 from multispace.pipeline.command_options.preprocess_options import (
     PREPROCESS_GROUPS,
     PreprocessOptions,
@@ -257,6 +258,23 @@ def tune(request: TuneRequest, given: dict[str, Any]) -> Result:
     from multispace.pipeline.tune import tune
 
     return tune(search, request.resume)
+
+
+@main.add(
+    ModelExportOptions,
+    name="export",
+    examples=[
+        "multispace export runs/multispace --out models/flickr8k",
+        "multispace export runs/multispace --out models/flickr8k --license cc-by-4.0 \\",
+        "    --dataset flickr8k",
+    ],
+    interrupted=NOTHING_WRITTEN,
+)
+def export_model(options: ModelExportOptions) -> Result:
+    """Write a trained model to a folder that can be passed on."""
+    from multispace.pipeline.export import export
+
+    return export(options)
 
 
 @main.add(

@@ -1,7 +1,9 @@
 """Files that appear under their final name only when whole."""
 
+import errno
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +42,29 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that becomes ``folder`` when the block ends without an error.
+
+    Write its files with :func:`write_synced`. On an error nothing is left.
+
+    :raises FileExistsError: ``folder`` exists, also if it is empty or a broken link.
+    """
+    if os.path.lexists(folder):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    try:
+        partial.chmod(0o777 & ~_UMASK)  # mkdtemp's 0700 would hide shared files
+        yield partial
+        sync_folder(partial)
+        os.rename(partial, folder)  # fails if a folder with files has appeared meanwhile
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
 
 
 @contextmanager

@@ -35,12 +35,13 @@ class Table:
         return "\n".join([*lines, *filter(None, [self.note])])
 
     def markdown(self) -> str:
-        """Return a table for GitHub and pandoc, below its title."""
+        """Return a table for GitHub and pandoc, below its title if it has one."""
         rule = ["---", *(["---:"] * (len(self.head) - 1))]
         cells = [[_escape(cell, MARKDOWN) for cell in row] for row in (self.head, *self.rows)]
         lines = [" | ".join(["", *row, ""]).strip() for row in (cells[0], rule, *cells[1:])]
-        table = f"{escape_markdown(self.title)}\n\n" + "\n".join(lines)
-        return f"{table}\n\n{escape_markdown(self.note)}" if self.note else table
+        title = f"{escape_markdown(self.title)}\n\n" if self.title else ""
+        note = f"\n\n{escape_markdown(self.note)}" if self.note else ""
+        return title + "\n".join(lines) + note
 
     def latex(self) -> str:
         """Return a ``tabular`` of plain LaTeX, with the title and the note in comments."""

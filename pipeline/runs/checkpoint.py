@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     digests = {}
     for name, tensors in parts.items():
         if tensors is not None:
-            content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+            content = tensor_bytes(tensors)
             digests[name] = hashlib.sha256(content).hexdigest()
             with _names_file(folder / name):
                 write_synced(folder / name, content)
@@ -267,7 +267,7 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
             raise CheckpointError(
                 "does not match its digest", where=path, hint="the file is damaged"
             )
-        return load(content)
+        return parse_tensors(content, path)
     except FileNotFoundError:
         raise CheckpointError("not found", where=path, hint="the checkpoint is damaged") from None
     except OSError as error:
@@ -278,10 +278,25 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
         raise
     except DataError as error:
         raise CheckpointError(error.what, where=path, hint="the checkpoint is damaged") from error
+
+
+def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    :param content: what was read from ``path``
+    :raises CheckpointError: it holds something else.
+    """
+    try:
+        return load(content)
     except _NO_TENSORS as error:
         raise CheckpointError(
             f"not readable ({brief(error, 200)})", where=path, hint="the file is damaged"
         ) from error
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file."""
+    return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
 @contextmanager

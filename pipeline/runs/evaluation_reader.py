@@ -164,6 +164,17 @@ def find_evaluation(run: Path, split: str, checkpoint: str) -> Path:
     return evaluations[0].folder
 
 
+def find_evaluations(run: Path, checkpoint: str) -> list[EvaluationFiles]:
+    """Return all evaluations of a checkpoint, in the order of the names of their folders.
+
+    :raises PipelineError: the record of an evaluation is damaged.
+    """
+    hint = f"run `multispace evaluate {run} --cache CACHE` again"
+    named = {path.name.removeprefix(REPLACED): path for path in _folders(run / EVALUATIONS)}
+    found = [EvaluationFiles.open(path, hint) for _, path in sorted(named.items())]
+    return [files for files in found if files.record.checkpoint == checkpoint]
+
+
 def _again(run: Path, split: str, checkpoint: str) -> str:
     """Return the hint to evaluate."""
     words = f"{run} --split {split} --checkpoint {checkpoint}"

@@ -1,11 +1,17 @@
-"""A run folder: the record of a training, and all that is needed to use its model."""
+"""A run folder: the record of a training, and all that is needed to use its model.
 
+An exported model (:mod:`multispace.pipeline.runs.model_files`) is a run folder without what only
+training needs: it is loaded, and evaluations are written to it, like any other.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.reader import Cache
@@ -32,9 +38,10 @@ from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import (
     AVERAGE,
     WEIGHTS,
-    Checkpoint,
     load_checkpoint,
+    parse_tensors,
 )
+from multispace.pipeline.runs.model_files import HINT, ModelFiles, is_model
 from multispace.pipeline.runs.tensor_checks import check_tensors
 from multispace.version import package_version
 
@@ -88,7 +95,12 @@ CONFIG_FORMAT = DocumentFormat(
 
 @dataclass(frozen=True)
 class Run:
-    """A trained captioner, with the vocabulary and the record of its training."""
+    """A trained captioner, with the vocabulary and the record of its training.
+
+    :param config: the content of ``config.json``
+    :param checkpoint: ``best`` or ``last``
+    :param step: the optimizer step of the checkpoint
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -170,12 +182,15 @@ def write_config(
 
 
 def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Run:
-    """Load a run to use its model.
+    """Load a run, or an exported model, to use it.
 
-    :param checkpoint: ``best`` or ``last``
+    :param checkpoint: ``best`` or ``last``; an exported model has one checkpoint, which is used
+        for ``best``
     :raises PipelineError: this is not a run folder, or its files do not belong together.
     :raises CheckpointError: the checkpoint is missing, damaged, or does not fit the model.
     """
+    if is_model(folder):
+        return _load_model(ModelFiles.open(folder), device, checkpoint)
     config = read_run_config(folder)
     try:
         vocabulary = Vocabulary.load(folder / VOCABULARY)
@@ -185,6 +200,42 @@ def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Ru
             where=error.where,
             hint="restore the file, or train again",
         ) from error
+    _check_vocabulary(vocabulary, config, folder)
+    place = folder / (BEST if checkpoint == "best" else LAST)
+    loaded = load_checkpoint(place)
+    file = WEIGHTS if loaded.average is None else AVERAGE
+    tensors = loaded.weights if loaded.average is None else loaded.average
+    system = _build_checked(config["system"], tensors, folder, place / file)
+    step = loaded.state.get("step", 0)
+    return Run(folder, config, vocabulary, system.to(device).eval(), checkpoint, step)
+
+
+def _load_model(files: ModelFiles, device: torch.device, checkpoint: str) -> Run:
+    """Load an exported model, of which every file is checked.
+
+    :raises PipelineError: a file is missing or was changed, or the other checkpoint is wanted.
+    """
+    folder, manifest = files.folder, files.manifest
+    if checkpoint not in ("best", manifest.checkpoint):
+        raise PipelineError(
+            f"an exported model, of the {manifest.checkpoint} checkpoint",
+            where=folder,
+            hint=f"leave out --checkpoint {checkpoint}, or use the run that it was exported from",
+        )
+    files.check(besides=(CONFIG, VOCABULARY, WEIGHTS))
+    config = CONFIG_FORMAT.parse_json(files.read(CONFIG), folder / CONFIG)
+    try:
+        vocabulary = Vocabulary.parse(files.read(VOCABULARY), folder / VOCABULARY)
+    except VocabularyError as error:
+        raise PipelineError(error.what, where=error.where, hint=HINT) from error
+    _check_vocabulary(vocabulary, config, folder)
+    path = folder / WEIGHTS
+    tensors = parse_tensors(files.read(WEIGHTS), path)
+    system = _build_checked(config["system"], tensors, folder, path).to(device).eval()
+    return Run(folder, config, vocabulary, system, manifest.checkpoint, manifest.step)
+
+
+def _check_vocabulary(vocabulary: Vocabulary, config: dict[str, Any], folder: Path) -> None:
     if not vocabulary.has_digest(config["vocabulary_digest"]):
         raise PipelineError(
             f"its vocabulary is {vocabulary.digest[:12]}, its {CONFIG} says "
@@ -192,17 +243,15 @@ def load_run(folder: Path, device: torch.device, checkpoint: str = "best") -> Ru
             where=folder,
             hint="restore the run",
         )
-    place = folder / (BEST if checkpoint == "best" else LAST)
-    loaded = load_checkpoint(place)
-    system = _build_checked(config["system"], loaded, folder, place)
-    step = loaded.state.get("step", 0)
-    return Run(folder, config, vocabulary, system.to(device).eval(), checkpoint, step)
 
 
 def _build_checked(
-    options: dict[str, Any], loaded: Checkpoint, folder: Path, place: Path
+    options: dict[str, Any], tensors: Mapping[str, Tensor], folder: Path, path: Path
 ) -> Captioner:
-    """Return the model of a checkpoint, whose tensors are checked before it takes memory."""
+    """Return the model of a checkpoint, whose tensors are checked before it takes memory.
+
+    :param path: the file of the tensors, for messages
+    """
     try:
         built = SystemOptions.from_json(options)
         with torch.device("meta"):  # names and shapes without memory
@@ -210,20 +259,20 @@ def _build_checked(
     except (ModelError, RuntimeError) as error:  # the latter where sizes multiply beyond 64 bits
         what = error.what if isinstance(error, ModelError) else "its sizes make no model"
         raise PipelineError(what, where=folder / CONFIG, hint="restore the run") from error
-    file = WEIGHTS if loaded.average is None else AVERAGE
-    tensors = loaded.weights if loaded.average is None else loaded.average
-    check_tensors(tensors, expected, place / file)
+    check_tensors(tensors, expected, path)
     system = build(built)
     system.load_state_dict(tensors)
     return system
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:
-    """Return the ``config.json`` of a run.
+    """Return the ``config.json`` of a run or of an exported model.
 
     :raises PipelineError: it is missing or damaged.
     """
     path = folder / CONFIG
+    if is_model(folder):
+        return CONFIG_FORMAT.parse_json(ModelFiles.open(folder).read(CONFIG), path)
     if not path.exists():
         raise PipelineError(
             "not found",
