@@ -32,6 +32,7 @@ from multispace.pipeline.runs.groups import (
     read_run,
     shared_options,
 )
+from multispace.pipeline.runs.signature import Signature, evaluation_signature
 
 CAPTION_LABELS = {  # CAPTION_COLUMNS as tables name them
     "distinct_share": "distinct captions",
@@ -69,6 +70,7 @@ class Comparison:
     curves: CurveComparison
     captions: dict[str, dict[str, tuple[float, float | None]]]  # mean and std over seeds
     notes: tuple[str, ...]
+    signatures: dict[str, str]  # of the scores of each group
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -80,12 +82,19 @@ class Comparison:
         tables, verdicts = self.tables(), self.curves.verdicts
         if form == "text":
             shown = [table.text() for table in tables]
-            return "\n\n".join([*shown, *filter(None, ["\n".join(verdicts)])])
+            lines = [*verdicts, *self._signature_lines()]
+            return "\n\n".join([*shown, *filter(None, ["\n".join(lines)])])
         if form == "markdown":
             shown = [table.markdown() for table in tables]
-            return "\n".join(f"{part}\n" for part in (*shown, *map(escape_markdown, verdicts)))
-        shown = [table.latex() for table in tables]
-        return "\n".join(f"{part}\n" for part in (*shown, *map(latex_comment, verdicts)))
+            lines = map(escape_markdown, (*verdicts, *self._signature_lines()))
+        else:
+            shown = [table.latex() for table in tables]
+            lines = map(latex_comment, (*verdicts, *self._signature_lines()))
+        return "\n".join(f"{part}\n" for part in (*shown, *lines))
+
+    def _signature_lines(self) -> list[str]:
+        """Return the signature of each row of the scores."""
+        return [f"signature of {name}: {text}" for name, text in self.signatures.items()]
 
     def tables(self) -> list[Table]:
         """Return all tables: scores, their differences, samples, curves, single captions."""
@@ -176,6 +185,12 @@ def compare_groups(
             for name, members in groups.items()
         },
         notes=(*notes, *curves.notes),
+        signatures={
+            name: str(
+                Signature.joined([evaluation_signature(r.scored.record, r.seed) for r in members])
+            )
+            for name, members in groups.items()
+        },
     )
 
 

@@ -61,6 +61,7 @@ from multispace.pipeline.runs.evaluation_writer import (
     write_evaluation,
 )
 from multispace.pipeline.runs.run_folder import Run
+from multispace.pipeline.runs.signature import evaluation_signature
 from multispace.version import package_version
 
 
@@ -68,7 +69,8 @@ from multispace.version import package_version
 class Evaluation:
     """Result of `evaluate`: captions of a split, their scores, and what the latents carry.
 
-    ``captions`` are in the order of ``keys``.
+    ``captions`` are in the order of ``keys``. ``signature`` is a line to paste below a table of
+    the scores.
     """
 
     run: str
@@ -77,6 +79,7 @@ class Evaluation:
     keys: tuple[str, ...]
     captions: tuple[str, ...]
     scores: Scores
+    signature: str
     diversity: dict[str, Any]
     curve: DiversityCurve | None  # None where no temperatures are given
     latents: dict[str, Any]
@@ -97,6 +100,7 @@ class Evaluation:
             "without_vector": self.record.without_vector,
             "distinct_captions": self.diversity["captions"]["distinct"],
             "scores": self.scores.corpus,
+            "signature": self.signature,
             "notes": list(self.scores.notes),
             "diversity": {k: v for k, v in self.diversity.items() if k != "per_image"},
             "curve": self.curve and self.curve.to_json(),
@@ -129,6 +133,7 @@ class Evaluation:
             f"{self.diversity['captions']['distinct']} distinct captions"
         )
         yield scores_table({record.system: self.scores.corpus})
+        yield f"signature: {self.signature}"
         yield diversity_text(self.diversity)
         if self.curve:
             yield self.curve.render()
@@ -178,14 +183,17 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     )
     if curve:
         contents[CURVE] = curve_content(curve)
-    folder = write_evaluation(options.run, record, {**contents, **scores_content(scores)})
+    signature = str(evaluation_signature(record, run.config["options"].get("seed")))
+    contents |= scores_content(scores, signature)
+    folder = write_evaluation(run.folder, record, contents)
     return Evaluation(
-        run=str(options.run),
+        run=str(run.folder),
         folder=folder,
         record=record,
         keys=tuple(pairs.keys),
         captions=tuple(captions.values()),
         scores=scores,
+        signature=signature,
         diversity=diversity.report,
         curve=curve,
         latents=latents,
@@ -237,7 +245,11 @@ def _record(inputs: EvaluationInputs, options: EvaluateOptions) -> Record:
     asked = {known.name: getattr(options, known.name) for known in fields(Request)}
     way = inputs.single_caption
     usual = way == inputs.run.system.options.single_caption
-    asked |= {"metrics": tuple(options.metrics), "single_caption": None if usual else way}
+    asked |= {
+        "metrics": tuple(options.metrics),
+        "single_caption": None if usual else way,
+        "checkpoint": inputs.run.checkpoint,  # the only one of an exported model
+    }
     return Record(
         **asked,
         captions_from=way,

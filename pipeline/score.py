@@ -18,6 +18,8 @@ from multispace.pipeline.metrics.captions.coco_metrics import (
 )
 from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId
 from multispace.pipeline.metrics.captions.registry import METRICS, check_metrics
+from multispace.pipeline.runs.evaluation_folder import digest_references
+from multispace.pipeline.runs.signature import results_signature
 
 MAX_SHOWN = 3  # image ids in an error message
 
@@ -27,10 +29,12 @@ class ScoredResults(Scores):
     """Result of `score`.
 
     :param name: of the results, in the table
+    :param signature: a line to paste below a table of the scores
     :param problems: entries of the annotations that were skipped
     """
 
     name: str
+    signature: str
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -43,13 +47,15 @@ class ScoredResults(Scores):
         return {
             "pictures": len(self.per_image),
             "scores": self.corpus,
+            "signature": self.signature,
             "notes": list(self.notes),
             "skipped": [str(problem) for problem in self.problems],
         }
 
     def render(self) -> str:
         """Return the corpus scores as a table."""
-        return f"{len(self.per_image)} images\n{scores_table({self.name: self.corpus})}"
+        table = scores_table({self.name: self.corpus})
+        return f"{len(self.per_image)} images\n{table}\nsignature: {self.signature}"
 
     def messages(self) -> list[str]:
         """Return the first entries of the annotations that were skipped, and their number."""
@@ -89,9 +95,11 @@ def score_results(
     notes = [*collection.notes]
     if left := len(collection.images) - len(hypotheses):
         notes.append(f"{left} annotated images have no caption in {results} and were not scored")
+    _, digest = digest_references(references)
     return ScoredResults(
         **{**vars(scores), "notes": (*scores.notes, *notes)},
         name=results.stem,
+        signature=str(results_signature(metrics, len(references), digest)),
         problems=collection.problems,
     )
 

@@ -37,6 +37,7 @@ FILES = (
     LATENTS, FACTORS, ATTRIBUTES, COMPOSITION,
 )  # fmt: skip
 
+SIGNATURE = "signature"  # an entry of scores.json, beside the scores
 REPLACED = ".replaced-"  # before the name of a folder that another is about to replace
 NAMES_ON_DISK = {"images": "pictures"}  # names that differ in evaluation.json
 

@@ -32,6 +32,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     SAMPLE_SCORES,
     SAMPLES,
     SCORES,
+    SIGNATURE,
 )
 
 CAPTION_COLUMNS = ("distinct_share", "novel_share", "words")  # of diversity.json
@@ -271,7 +272,7 @@ FACTORS_KIND = Object(
 
 KINDS: dict[str, Kind] = {
     RECORD: RECORD_KIND,
-    SCORES: MapOf(NUMBER, max_items=100),
+    SCORES: Object({}, {SIGNATURE: Text(max_length=2000)}, others=NUMBER),
     PER_IMAGE: PER_IMAGE_KIND,
     DIVERSITY: DIVERSITY_KIND,
     SAMPLE_SCORES: SAMPLE_SCORES_KIND,

@@ -26,6 +26,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     REPLACED,
     SAMPLE_SCORES,
     SCORES,
+    SIGNATURE,
     Record,
     base_name,
 )
@@ -240,7 +241,9 @@ def _scores(files: EvaluationFiles) -> tuple[ImageScores, dict[str, float]]:
         images = ImageScores.from_entries(entries)
     except (ValueError, KeyError, TypeError) as error:
         raise files.damaged(PER_IMAGE, f"its entries differ ({error!r})") from error
-    corpus = {name: float(score) for name, score in files.read(SCORES).items()}
+    written = files.read(SCORES)
+    written.pop(SIGNATURE, None)  # earlier versions wrote none
+    corpus = {name: float(score) for name, score in written.items()}
     found = images.totals()
     for name, score in corpus.items():
         total = found.get(name)

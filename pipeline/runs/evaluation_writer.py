@@ -19,6 +19,7 @@ from multispace.pipeline.runs.evaluation_folder import (
     RECORD,
     REPLACED,
     SCORES,
+    SIGNATURE,
     Record,
     base_name,
 )
@@ -28,8 +29,10 @@ from multispace.pipeline.runs.run_lock import RunLock, check_no_link
 PARTIAL = ".partial-"  # before the name of a folder that is being written
 
 
-def scores_content(scores: Scores) -> dict[str, bytes]:
+def scores_content(scores: Scores, signature: str) -> dict[str, bytes]:
     """Return ``scores.json`` (of the whole set) and ``per_image.json``, by file name.
+
+    ``scores.json`` holds the signature beside the scores.
 
     ``per_image.json`` is a list like pycocoevalcap's ``evalImgs``, which keeps the type of the
     image ids, with an image per line; ``statistics`` are those of :class:`Scores`.
@@ -39,7 +42,10 @@ def scores_content(scores: Scores) -> dict[str, bytes]:
         statistics = scores.statistics.get(image_id)
         kept = {"statistics": statistics} if statistics else {}
         entries.append({"image_id": image_id, **values, **kept})
-    return {PER_IMAGE: entries_content(entries), SCORES: json_bytes(scores.corpus)}
+    return {
+        PER_IMAGE: entries_content(entries),
+        SCORES: json_bytes({**scores.corpus, SIGNATURE: signature}),
+    }
 
 
 def curve_content(curve: DiversityCurve) -> bytes:

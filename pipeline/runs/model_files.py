@@ -72,6 +72,11 @@ class ModelManifest:
         return canonical_digest(self._body)
 
     @property
+    def file_sha256(self) -> str:
+        """The SHA-256 (hexadecimal) of ``model.json`` itself."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
     def _body(self) -> dict[str, Any]:
         return {
             "format": FORMAT,

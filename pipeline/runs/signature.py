@@ -40,10 +40,10 @@ class Signature:
         )
 
 
-def evaluation_signature(record: Record, run_seed: int) -> Signature:
+def evaluation_signature(record: Record, run_seed: int | None) -> Signature:
     """Return the signature of the scores of an evaluation.
 
-    :param run_seed: the seed of the training
+    :param run_seed: the seed of the training; None where the run does not say
     """
     drawn = f"{record.samples}"
     if record.samples or record.captions_from == "consensus":
@@ -63,7 +63,7 @@ def evaluation_signature(record: Record, run_seed: int) -> Signature:
             ("length-penalty", f"{record.length_penalty:g}"),
             ("samples", drawn),
             ("seed", str(record.seed)),
-            ("run-seed", str(run_seed)),
+            ("run-seed", "unknown" if run_seed is None else str(run_seed)),
             ("checkpoint", record.checkpoint),
             ("step", str(record.step)),
             ("features", record.fingerprint[:DIGITS]),

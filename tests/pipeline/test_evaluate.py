@@ -64,7 +64,11 @@ def test_evaluation_is_written_whole_and_scores_again_alike(folder):
     captions = json.loads((written / "captions.json").read_text())
     assert [entry["caption"] for entry in captions] == list(result.captions)
     assert len(captions) == SPLITS["test"] == len(result.scores.per_image)
-    assert json.loads((written / "scores.json").read_text()) == result.scores.corpus
+    expected = {**result.scores.corpus, "signature": result.signature}
+    assert json.loads((written / "scores.json").read_text()) == expected
+    assert "|split:test|images:4|" in result.signature
+    assert f"signature: {result.signature}" in result.render().splitlines()
+    assert result.to_json()["signature"] == result.signature
     samples = json.loads((written / "samples.json").read_text())
     assert [s["image_id"] for s in samples] == [c["image_id"] for c in captions]
     assert {len(s["captions"]) for s in samples} == {3}

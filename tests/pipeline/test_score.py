@@ -48,6 +48,9 @@ def test_only_the_results_images_are_scored_in_the_annotations_order(annotations
     path = results(tmp_path, {2: hypotheses[2], 4: hypotheses[4]})
     scores = score_results(path, annotations, ("bleu", "rouge", "cider"))
     assert list(scores.per_image) == [4, 2]
+    assert "|metrics:bleu+rouge+cider|tok:ptb-lower-nopunct|images:2|refs:" in scores.signature
+    assert scores.render().splitlines()[-1] == f"signature: {scores.signature}"
+    assert scores.to_json()["signature"] == scores.signature
     expected = score_captions(CAPTIONS, hypotheses, ("bleu", "rouge", "cider"))
     assert (scores.corpus, scores.per_image) == (expected.corpus, expected.per_image)
     assert scores.statistics == expected.statistics

@@ -77,7 +77,7 @@ def write(
     scores = Scores(
         corpus, {i: e[0] for i, e in entries.items()}, (), {i: e[1] for i, e in entries.items()},
     )  # fmt: skip
-    contents = {**scores_content(scores), DIVERSITY: json_bytes(found)}
+    contents = {**scores_content(scores, "made:by hand"), DIVERSITY: json_bytes(found)}
     if curve:
         shared = np.random.default_rng(5).normal(0, 0.1, (IMAGES, 1))
         shared -= shared.mean()

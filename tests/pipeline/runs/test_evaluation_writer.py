@@ -27,15 +27,16 @@ def test_scores_are_listed_an_image_a_line():
         corpus={"Bleu_1": 0.25, "CIDEr": 0.5},
         per_image={3: {"Bleu_1": 0.125}, "é.jpg": {"Bleu_1": 0.375}},
     )
-    files = scores_content(scores)
-    assert list(json.loads(files["scores.json"])) == ["Bleu_1", "CIDEr"]
+    files = scores_content(scores, "split:test")
+    written = {"Bleu_1": 0.25, "CIDEr": 0.5, "signature": "split:test"}
+    assert json.loads(files["scores.json"]) == written
     assert json.loads(files["per_image.json"]) == [
         {"image_id": 3, "Bleu_1": 0.125},
         {"image_id": "é.jpg", "Bleu_1": 0.375},
     ]
     assert len(files["per_image.json"].splitlines()) == 4
     with pytest.raises(ValueError, match="JSON compliant"):
-        scores_content(Scores({"Bleu_1": float("nan")}, {}))
+        scores_content(Scores({"Bleu_1": float("nan")}, {}), "")
 
 
 @pytest.mark.parametrize(
