@@ -42,6 +42,7 @@ from multispace.pipeline.command_options.train_options import (
     TrainRequest,
     resolve,
 )
+from multispace.pipeline.command_options.transfer_options import ModelPullOptions, ModelPushOptions
 from multispace.pipeline.command_options.tune_options import LENGTH, TuneRequest
 from multispace.pipeline.console.click_commands import Commands
 from multispace.pipeline.console.emit import Formatted, Result
@@ -275,6 +276,35 @@ def export_model(options: ModelExportOptions) -> Result:
     from multispace.pipeline.export import export
 
     return export(options)
+
+
+@main.add(
+    ModelPushOptions,
+    name="push",
+    examples=[
+        "multispace push models/flickr8k s3://lab/models/flickr8k",
+        "multispace push models/flickr8k hf://lab/flickr8k-multispace",
+    ],
+    interrupted=RUN_AGAIN,
+)
+def push_model(options: ModelPushOptions) -> Result:
+    """Copy an exported model to a URL."""
+    from multispace.pipeline.model_transfer import push_model
+
+    return push_model(options)
+
+
+@main.add(
+    ModelPullOptions,
+    name="pull",
+    examples=["multispace pull hf://lab/flickr8k-multispace models/flickr8k"],
+    interrupted=RUN_AGAIN,
+)
+def pull_model(options: ModelPullOptions) -> Result:
+    """Copy an exported model from a URL, and check each file."""
+    from multispace.pipeline.model_transfer import pull_model
+
+    return pull_model(options)
 
 
 @main.add(

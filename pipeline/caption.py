@@ -27,6 +27,7 @@ from multispace.pipeline.inference.image_features import image_features, load_ru
 from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
 from multispace.pipeline.inference.single_captions import TrainingCaptions, single_captions
 from multispace.pipeline.inference.training_captions import training_captions
+from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.reporting.caption_page import SIDE, CaptionPage
 from multispace.pipeline.reporting.thumbnail import thumbnail
 from multispace.pipeline.runs.run_folder import Run, load_run
@@ -122,7 +123,7 @@ class _Captioner:
 
     @classmethod
     def load(cls, options: CaptionOptions) -> "_Captioner":
-        run = load_run(options.run, choose_device(options.device), options.checkpoint)
+        run = load_run(local_model(options.run), choose_device(options.device), options.checkpoint)
         way = options.way or run.system.options.single_caption
         check_single_caption(run.system.options, way)
         shared_options.check_words(options, way)

@@ -17,6 +17,7 @@ from multispace.pipeline.inference.samples import (
 )
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.metrics.captions.metric import ImageId
+from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.runs.run_cache import open_run_cache
 from multispace.pipeline.runs.run_folder import Run, load_run
 
@@ -41,7 +42,7 @@ class EvaluationInputs:
         :raises OptionError: the system cannot make captions as the options ask.
         :raises PipelineError: the run and the cache do not belong together.
         """
-        run = load_run(options.run, choose_device(options.device), options.checkpoint)
+        run = load_run(local_model(options.run), choose_device(options.device), options.checkpoint)
         way = options.single_caption or run.system.options.single_caption
         check_single_caption(run.system.options, way)
         shared_options.check_words(options, way, options.curve)

@@ -22,6 +22,7 @@ from multispace.pipeline.metrics.latents.category_report import (
     category_report,
     category_table,
 )
+from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.runs.run_cache import open_run_cache
 from multispace.pipeline.runs.run_folder import Run, load_run
 
@@ -121,9 +122,9 @@ def explore(options: ExploreOptions) -> Exploration:
     :raises OptionError: the system has no latents, or a key is not in the split.
     :raises PipelineError: the run and the cache do not belong together.
     """
-    run = load_run(options.run, choose_device(options.device), options.checkpoint)
+    run = load_run(local_model(options.run), choose_device(options.device), options.checkpoint)
     if run.system.options.system == "base":
-        raise OptionError("base has no latents", where=options.run, hint="explore another system")
+        raise OptionError("base has no latents", where=run.folder, hint="explore another system")
     cache = open_run_cache(run, options.cache)
     pairs = load_pairs(cache, options.split)
     keys = pairs.keys
@@ -140,7 +141,7 @@ def explore(options: ExploreOptions) -> Exploration:
     shown = in_use.select(torch.tensor([rows[key] for key in wanted]))
     counted = in_use.select(torch.arange(min(MAX_IMAGES, len(keys))))
     found = Exploration(
-        folder=options.run / "exploration" / options.split,
+        folder=run.folder / "exploration" / options.split,
         images=min(MAX_IMAGES, len(keys)),
         traversals=traverse(run, shown, wanted, latents),
         words=tuple(count_words(run, counted, latents)),

@@ -1,4 +1,4 @@
-"""Local copies of caches that are named by a URL."""
+"""Local copies of caches and models that are named by a URL."""
 
 import hashlib
 import os
@@ -25,14 +25,27 @@ def local_copy(
     store = Store(where)
     if store.folder is not None:
         return store.folder
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", store.url.split("://", 1)[1]).strip("-.")[-80:]
-    digest = hashlib.sha256(store.url.encode()).hexdigest()[:8]
-    folder = (cache_root or _cache_root()) / f"{name}-{digest}"
+    folder = (cache_root or copies_root()) / copy_name(
+        store, hashlib.sha256(store.url.encode()).hexdigest()
+    )
     pull(where, folder, watch=watch)
     return folder
 
 
-def _cache_root() -> Path:
+def copy_name(store: Store, digest: str) -> str:
+    """Return the name of the folder of a local copy.
+
+    :param digest: SHA-256 (hexadecimal) of what sets copies apart
+    """
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", store.url.split("://", 1)[1]).strip("-.")[-80:]
+    return f"{name}-{digest[:8]}"
+
+
+def copies_root() -> Path:
+    """Return the folder of all local copies.
+
+    :raises CacheError: there is none, because the user has no home directory.
+    """
     if named := os.environ.get("MULTISPACE_CACHE"):
         return Path(named)
     if named := os.environ.get("XDG_CACHE_HOME"):

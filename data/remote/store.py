@@ -211,13 +211,16 @@ class Store:
             yield
         except FileNotFoundError as error:
             raise CacheError(
-                "not found", where=where, hint="check the URL, and that the cache there is whole"
+                "not found", where=where, hint="check the URL, and that nothing is missing there"
             ) from error
         except NotImplementedError as error:
             raise CacheError("this filesystem cannot do that", where=where) from error
+        except ValueError as error:  # the filesystem does not take such a path
+            raise CacheError(brief(error), where=where) from error
         except _client_errors() as error:
             reason = brief(error) or type(error).__name__
-            status = getattr(error, "status", None) or 0
+            answer = getattr(error, "response", None)
+            status = getattr(error, "status", None) or getattr(answer, "status_code", None) or 0
             refused = isinstance(error, PermissionError | IsADirectoryError | NotADirectoryError)
             if self._local or refused or (400 <= status < 500 and status not in (408, 429)):
                 raise CacheError(reason, where=where) from error
@@ -230,6 +233,8 @@ def _client_errors() -> tuple[type[BaseException], ...]:
         ("aiohttp", "ClientError"),
         ("botocore.exceptions", "BotoCoreError"),
         ("gcsfs.retry", "HttpError"),
+        ("httpx", "HTTPError"),
+        ("httpx2", "HTTPError"),
     )
     loaded = (getattr(sys.modules[m], name) for m, name in names if m in sys.modules)
     return (OSError, asyncio.TimeoutError, *loaded)

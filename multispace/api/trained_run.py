@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multispace.api.arguments import local_path, path_or_url
+from multispace.api.arguments import path_or_url
 from multispace.api.image_arguments import named_sources
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.image_inputs import ImageInput
@@ -31,6 +31,7 @@ from multispace.pipeline.inference.samples import (
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.inference.training_captions import training_captions
 from multispace.pipeline.metrics.latents.category_report import LABEL_WORDS, category_labels
+from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.runs import run_folder
 from multispace.pipeline.runs.evaluation_folder import LATENTS
 from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
@@ -333,8 +334,10 @@ def load_run(
     device: str = CaptionOptions.device,
     weights: str | None = None,
 ) -> TrainedRun:
-    """Open a run folder to caption, sample and encode images with it.
+    """Open a run or an exported model to caption, sample and encode images with it.
 
+    :param folder: a run folder, or the folder or URL (``https://``, ``s3://``, ``hf://`` ...) of
+        an exported model. A remote model is copied to ``~/.cache/multispace`` first.
     :param checkpoint: ``best`` or ``last``
     :param device: ``auto``, ``cpu``, ``cuda`` ...
     :param weights: where the weights of the image network are, if no longer where they were
@@ -343,7 +346,8 @@ def load_run(
     """
     if checkpoint not in CHECKPOINTS:
         raise OptionError(f"checkpoint {shown(checkpoint)}", hint="use best or last")
-    run = run_folder.load_run(local_path(folder), choose_device(device), checkpoint)
+    place = local_model(path_or_url(folder))
+    run = run_folder.load_run(place, choose_device(device), checkpoint)
     return TrainedRun(run, weights, device)
 
 

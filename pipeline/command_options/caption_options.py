@@ -13,7 +13,7 @@ from multispace.pipeline.command_options import shared_options
 class CaptionOptions(Options):
     """Options of `caption`."""
 
-    run: Path = field(metadata=argument("The run folder.", path="dir"))
+    run: Path | str = field(metadata=shared_options.run())
     images: Sequence[Path | str] = field(
         metadata=argument("The images: files, folders, patterns such as 'a/*.jpg', http(s) URLs.")
     )

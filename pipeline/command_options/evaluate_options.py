@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.errors import OptionError
-from multispace.fields import Options, argument, option, shown_value
+from multispace.fields import Options, option, shown_value
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.metrics.captions.metric_names import METRICS
 
@@ -13,7 +13,7 @@ from multispace.pipeline.metrics.captions.metric_names import METRICS
 class EvaluateOptions(Options):
     """Options of `evaluate`."""
 
-    run: Path = field(metadata=argument("The run folder.", path="dir"))
+    run: Path | str = field(metadata=shared_options.run())
     cache: Path | str | None = shared_options.run_cache()
     split: str = shared_options.split()
     beam: int = shared_options.beam()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multispace.fields import Options, argument, option
+from multispace.fields import Options, option
 from multispace.pipeline.command_options import shared_options
 
 
@@ -12,7 +12,7 @@ from multispace.pipeline.command_options import shared_options
 class ExploreOptions(Options):
     """Options of `explore`."""
 
-    run: Path = field(metadata=argument("The run folder.", path="dir"))
+    run: Path | str = field(metadata=shared_options.run())
     cache: Path | str | None = shared_options.run_cache()
     split: str = shared_options.split()
     keys: Sequence[str] = option(

@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from multispace.errors import OptionError
-from multispace.fields import option
+from multispace.fields import argument, option
 from multispace.model.options import SINGLE_CAPTIONS
 
 BEST, LAST, BOTH = "best", "last", "both"
+
+
+def run() -> Any:
+    """Declare the run whose model a command uses."""
+    return argument("The run folder, or the folder or URL of an exported model.")
 
 
 def run_cache() -> Any:
