@@ -1,19 +1,40 @@
 """Push and pull of a cache, with progress."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from multispace.data.remote.local_copy import local_copy
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
 from multispace.data.remote.result import Transferred
+from multispace.data.remote.store import Store
+from multispace.errors import CacheError
+from multispace.pipeline.cache_info import cache_info
 from multispace.pipeline.console.progress import watched
+from multispace.pipeline.reporting.cache_card import CARD, MARK, MAX_CARD, cache_card
 
 
 def push_cache(folder: Path, url: str, threads: int) -> Transferred:
-    """Send a cache; see :func:`multispace.data.remote.push.push`."""
+    """Send a cache, and a card about it; see :func:`multispace.data.remote.push.push`.
+
+    The card is ``README.md``. A file of that name which is no such card stays.
+    """
     with ExitStack() as stack:
-        return push(folder, url, threads=threads, watch=watched(stack, "push"))
+        pushed = push(folder, url, threads=threads, watch=watched(stack, "push"))
+    store = Store(url)
+    if store.size(CARD) is not None and not _is_card(store):
+        note = f"{store.where(CARD)} is not a card of `cache push`, and was left as it is"
+        return replace(pushed, notes=(note,))
+    store.write(CARD, cache_card(cache_info(folder), pushed.digest).encode("utf-8", "replace"))
+    return pushed
+
+
+def _is_card(store: Store) -> bool:
+    try:
+        return MARK.encode() in store.read(CARD, MAX_CARD)
+    except CacheError:  # larger than a card
+        return False
 
 
 def pull_cache(

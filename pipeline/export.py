@@ -128,10 +128,8 @@ def _published(run: Run) -> Run:
     """Return the run with a ``config`` that names no place of this machine."""
     known = {f.name for f in fields(TrainOptions)} - PLACES
     options = {name: value for name, value in run.config["options"].items() if name in known}
-    spec = run.spec
-    if Path(spec.weights).is_absolute():
-        spec = replace(spec, weights=Path(spec.weights).name)  # its digest identifies the file
-    return replace(run, config={**run.config, "options": options, "feature_spec": spec.to_json()})
+    spec = run.spec.without_folder().to_json()
+    return replace(run, config={**run.config, "options": options, "feature_spec": spec})
 
 
 def _evaluations(run: Run) -> tuple[list[EvaluationFiles], list[str]]:

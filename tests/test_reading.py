@@ -22,7 +22,11 @@ PARSERS = {
     "open", "io.open", "os.open", "os.fdopen", "mmap.mmap", "Image.open",
 }  # fmt: skip
 METHODS = {"read_text", "read_bytes", "open", "open_memmap"}
-OTHER_OPEN = {"Cache.open", "EvaluationFiles.open"}  # they open no file by themselves
+OTHER_OPEN = {
+    "Cache.open",
+    "EvaluationFiles.open",
+    "ModelFiles.open",
+}  # they open no file by themselves
 
 # What is read in another way, by file and call, with the number of calls and the reason.
 ALLOWED = {

@@ -7,11 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Transferred:
-    """Result of a push or a pull.
+    """Result of a push or a pull of a cache or a model.
 
-    ``digest`` is the SHA-256 (hexadecimal) of the source's ``cache.json``; after a partial pull
-    (``whole`` is false) that of the folder differs. ``sent`` names the files that were
-    transferred, of ``bytes`` in all; ``present`` counts those that were there already.
+    :param digest: of a cache, the SHA-256 (hexadecimal) of the source's ``cache.json``; after a
+        partial pull (``whole`` is false) that of the folder differs. Of a model, the digest over
+        all files in ``model.json``.
+    :param sent: the files that were transferred, of ``bytes`` in all
+    :param present: the number of files that were there already
+    :param notes: what else there is to know, one line each
     """
 
     url: str
@@ -21,6 +24,7 @@ class Transferred:
     bytes: int
     present: int
     whole: bool = True
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

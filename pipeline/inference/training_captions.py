@@ -10,7 +10,8 @@ def training_captions(run: Run, where: Path | str | None = None) -> list[list[st
     """Return the captions of each training image of a run, which a consensus needs.
 
     :param where: the cache that it was trained from, if no longer where it was
-    :raises PipelineError: the cache is not there, or is another one. An exported model records none.
+    :raises PipelineError: the cache is not there or another one, or the run, an exported model,
+        records none.
     """
     cache = open_run_cache(run, where)
     return [*cache.captions(run.config["options"]["train_split"]).references().values()]

@@ -1,14 +1,17 @@
 """The card of an exported model: Markdown with the front matter that model hubs read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from multispace.data.cache.format.spec import FeatureSpec
-from multispace.pipeline.console.printable import one_line
 from multispace.pipeline.reporting.export_tables import Table, escape_markdown
+from multispace.pipeline.reporting.markdown import (
+    code,
+    code_block,
+    feature_table,
+    front_matter,
+    yaml_text,
+)
 from multispace.pipeline.runs.run_folder import Run
 from multispace.version import package_version
 
@@ -96,46 +99,6 @@ def model_card(run: Run, stated: CardText, scores: Sequence[CardScores]) -> str:
         LIMITS,
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def front_matter(values: Mapping[str, Any]) -> str:
-    """Return metadata as the YAML between two lines of dashes."""
-    return f"---\n{yaml_text(values)}---"
-
-
-def yaml_text(values: Mapping[str, Any]) -> str:
-    """Return values as YAML, in their order."""
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
-
-
-def code_block(language: str, text: str) -> str:
-    """Return a fenced code block, whose fence is longer than any in ``text``."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def code(text: object) -> str:
-    """Return text as inline code."""
-    return f"`{one_line(str(text)).replace('`', chr(39))}`"
-
-
-def feature_table(spec: FeatureSpec) -> str:
-    """Return how features were made, as a table."""
-    values = {**spec.to_json(), "fingerprint": spec.fingerprint}
-    transform = values.pop("transform") or {}
-    versions = values.pop("versions")
-    rows = {
-        **values,
-        **{f"transform: {name}": value for name, value in transform.items()},
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-    }
-    return Table("", ("field", "value"), [(name, _plain(v)) for name, v in rows.items()]).markdown()
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _metadata(system: str, stated: CardText, scores: Sequence[CardScores]) -> dict[str, Any]:

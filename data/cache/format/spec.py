@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from multispace.data.cache.format.canonical_json import canonical_digest
@@ -136,6 +137,14 @@ class FeatureSpec:
             return self
         mean, std = (tuple(map(float, part)) for part in (self.transform.mean, self.transform.std))
         return replace(self, transform=replace(self.transform, mean=mean, std=std))
+
+    def without_folder(self) -> "FeatureSpec":
+        """Return the spec with the name of the weights in place of an absolute path.
+
+        The digest identifies the weights, so that the fingerprint stays.
+        """
+        path = PurePath(self.weights)
+        return replace(self, weights=path.name) if path.is_absolute() else self
 
     def differences(self, other: "FeatureSpec") -> list[str]:
         """Return a line for each field of the fingerprint in which two specs differ."""
