@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from multispace.api.commands import (
         compare,
         evaluate,
+        export,
         preprocess,
         report,
         score,
@@ -30,6 +31,7 @@ __all__ = [
     "compare",
     "errors",
     "evaluate",
+    "export",
     "load_run",
     "open_cache",
     "preprocess",
@@ -40,7 +42,17 @@ __all__ = [
     "tune",
 ]
 
-_COMMANDS = ("compare", "evaluate", "preprocess", "report", "score", "shapes", "train", "tune")
+_COMMANDS = (
+    "compare",
+    "evaluate",
+    "export",
+    "preprocess",
+    "report",
+    "score",
+    "shapes",
+    "train",
+    "tune",
+)
 _MODULES = {
     "Error": "multispace.errors",
     "load_run": "multispace.api.trained_run",

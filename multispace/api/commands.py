@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from multispace.data.shapes.generator import ShapesSummary
     from multispace.pipeline.compare import Comparison
     from multispace.pipeline.evaluate import Evaluation
-    from multispace.pipeline.metrics.captions.coco_metrics import Scores
+    from multispace.pipeline.export import ExportedModel
     from multispace.pipeline.preparation.summary import Summary
     from multispace.pipeline.report import Report
+    from multispace.pipeline.score import ScoredResults
     from multispace.pipeline.train import Trained
     from multispace.pipeline.tune import Tuned
 
@@ -150,7 +151,7 @@ def evaluate(run: PathLike, *, cache: PathLike | None = None, **options: Any) ->
 
     The results are also written below ``RUN/evaluation/``, to ``folder`` of the result.
 
-    :param run: a run folder
+    :param run: a run folder, or the folder or URL of an exported model
     :param cache: the cache that the run was trained from, if it is no longer where the run
         records it: a folder or a URL
     :param options: ``split="test"``, ``beam=5``, ``samples=20`` and the other options of
@@ -164,7 +165,7 @@ def evaluate(run: PathLike, *, cache: PathLike | None = None, **options: Any) ->
     return evaluate(options_of("evaluate", EvaluateOptions, given))
 
 
-def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "Scores":
+def score(results: PathLike, *, annotations: PathLike, **options: Any) -> "ScoredResults":
     """Score captions in COCO results format by BLEU, METEOR, ROUGE-L and CIDEr.
 
     :param results: ``[{"image_id": ..., "caption": ...}, ...]`` as a JSON file
@@ -204,3 +205,20 @@ def report(runs: Iterable[PathLike], **options: Any) -> "Report":
     from multispace.pipeline.report import report
 
     return report(options_of("report", ReportOptions, {"runs": runs, **options}))
+
+
+def export(run: PathLike, *, out: PathLike, **options: Any) -> "ExportedModel":
+    """Write a trained model to a new folder that can be passed on; :func:`load_run` opens it.
+
+    :param run: a run folder
+    :param out: the folder to make
+    :param options: ``license="cc-by-4.0"``, ``datasets=["flickr8k"]`` and the other options of
+        ``multispace export``
+    :returns: the digest over all files, and their sizes
+    :raises OptionError: ``out`` exists.
+    :raises PipelineError: the run or one of its evaluations is damaged.
+    """
+    from multispace.pipeline.command_options.export_options import ModelExportOptions
+    from multispace.pipeline.export import export
+
+    return export(options_of("export", ModelExportOptions, {"run": run, "out": out, **options}))
