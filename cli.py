@@ -145,8 +145,10 @@ def train(request: TrainRequest, given: dict[str, Any]) -> Result:
 
         return plan(options)
     from multispace.pipeline.train import train
+    from multispace.pipeline.training.wandb_run import Tracking
 
-    return train(options, request.resume)
+    tracking = Tracking(request.wandb, request.wandb_images) if request.wandb else None
+    return train(options, request.resume, tracking=tracking)
 
 
 @main.add(

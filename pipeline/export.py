@@ -3,9 +3,9 @@
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -13,7 +13,7 @@ from multispace.data.files import atomic_folder, json_bytes, read_file
 from multispace.errors import DataError, OptionError, PipelineError
 from multispace.pipeline.command_options.compare_options import CompareOptions
 from multispace.pipeline.command_options.export_options import ModelExportOptions
-from multispace.pipeline.command_options.train_options import TrainOptions
+from multispace.pipeline.command_options.train_options import without_places
 from multispace.pipeline.compare import compare_groups
 from multispace.pipeline.reporting.model_card import CardScores, CardText, model_card
 from multispace.pipeline.runs.checkpoint import WEIGHTS, tensor_bytes
@@ -24,8 +24,6 @@ from multispace.pipeline.runs.run_folder import CONFIG, VOCABULARY, Run, load_ru
 from multispace.pipeline.runs.signature import evaluation_signature
 
 MAX_NOTES = 1 << 20  # bytes
-# Options that name places of this machine.
-PLACES = {f.name for f in fields(TrainOptions) if f.type is Path or Path in get_args(f.type)}
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,7 @@ def _notes(path: Path | None) -> str:
 
 def _published(run: Run) -> Run:
     """Return the run with a ``config`` that names no place of this machine."""
-    known = {f.name for f in fields(TrainOptions)} - PLACES
-    options = {name: value for name, value in run.config["options"].items() if name in known}
+    options = without_places(run.config["options"])
     spec = run.spec.without_folder().to_json()
     return replace(run, config={**run.config, "options": options, "feature_spec": spec})
 

@@ -15,6 +15,7 @@ from multispace.pipeline.training.distributed import ProcessGroup, join_process_
 from multispace.pipeline.training.interrupts import StopRequest
 from multispace.pipeline.training.loop import fit, setup
 from multispace.pipeline.training.stop_reasons import reported_lack_of_memory
+from multispace.pipeline.training.wandb_run import Tracking, follow, load_wandb
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,13 @@ class Trained:
         ]
 
 
-def train(options: TrainOptions, resume: bool = False, observe: Observer | None = None) -> Trained:
+def train(
+    options: TrainOptions,
+    resume: bool = False,
+    *,
+    observe: Observer | None = None,
+    tracking: Tracking | None = None,
+) -> Trained:
     """Fit a system and write a run folder.
 
     Under `torchrun` the processes train one model together. SIGINT and SIGTERM end the training
@@ -78,23 +85,28 @@ def train(options: TrainOptions, resume: bool = False, observe: Observer | None 
     :param resume: continue the run in ``options.run`` where it was left
     :param observe: called in the main process with the step and the numbers of each validation;
         the training ends if it returns False
-    :raises OptionError: the run exists and is not to be resumed, or is resumed with other options.
+    :param tracking: where to log besides the run folder
+    :raises OptionError: the run exists and is not to be resumed, or is resumed with other options;
+        or the package that ``tracking`` needs is missing.
     :raises CheckpointError: the last checkpoint is damaged or does not fit the run.
     :raises NotFiniteError: the loss or a validation metric is not finite.
     :raises PipelineError: memory or disk space is lacking, another process has ended, or another
         training writes to the run.
     """
+    if tracking is not None:
+        load_wandb()  # do not read a cache to find that it is missing
     stop = StopRequest()
     with join_process_group(stop) as group:
-        return _train(options, resume, observe, group, stop)
+        return _train(options, resume, group, stop, observe, tracking)
 
 
 def _train(
     options: TrainOptions,
     resume: bool,
-    observe: Observer | None,
     group: ProcessGroup,
     stop: StopRequest,
+    observe: Observer | None,
+    tracking: Tracking | None,
 ) -> Trained:
     # A function of its own: DistributedDataParallel must be freed before its process group is.
     began = time.monotonic()
@@ -102,6 +114,8 @@ def _train(
         with reported_lack_of_memory(options.run, lambda: "before the first step"):
             training = setup(options, resume, group, stop, held)
         training.observe = observe
+        if tracking is not None and training.log is not None:
+            training.log.follower = held.enter_context(follow(training, tracking))
         fit(training)
         return _result(training, time.monotonic() - began)
 

@@ -71,6 +71,8 @@ def train(
     config: PathLike | None = None,
     preset: str | None = None,
     resume: bool = False,
+    wandb: str | None = None,
+    wandb_images: PathLike | None = None,
     **options: Any,
 ) -> "Trained":
     """Train a captioning system from a feature cache, and write a run folder.
@@ -85,6 +87,8 @@ def train(
     :param config: a YAML file of options, or a run's ``config.json``; ``options`` override it
     :param preset: a named set of options, which ``config`` and ``options`` override
     :param resume: continue the run that is in the folder
+    :param wandb: also log to this project of Weights & Biases; needs the extra ``wandb``
+    :param wandb_images: the image folder, to log sample captions with their images
     :param options: the other options of ``multispace train``
     :returns: the steps, the best checkpoint and its validation scores
     :raises OptionError: an option cannot be used, or the run folder holds a run already.
@@ -92,13 +96,20 @@ def train(
     """
     from multispace.pipeline.command_options.train_options import resolve
     from multispace.pipeline.train import train
+    from multispace.pipeline.training.wandb_run import Tracking
 
     given = {name: plain_number(value) for name, value in options.items()}
     given |= {"run": local_path(run)}
     given |= {} if system is None else {"system": system}
     given |= {} if cache is None else {"cache": path_or_url(cache)}
     file = None if config is None else local_path(config)
-    return train(resolve(given, file, preset=preset, resume=resume), resume)
+    tracking = None
+    if wandb is not None:
+        tracking = Tracking(wandb, None if wandb_images is None else local_path(wandb_images))
+    elif wandb_images is not None:
+        raise OptionError("it needs wandb", where="wandb_images")
+    resolved = resolve(given, file, preset=preset, resume=resume)
+    return train(resolved, resume, tracking=tracking)
 
 
 def tune(

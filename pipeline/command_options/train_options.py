@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from multispace.data.documents import DocumentFormat, MapOf
 from multispace.errors import OptionError, shown, without_password
@@ -85,8 +85,21 @@ class TrainRequest(Options):
         "A named set of options; --config and the command line override it.", None,
         choices=tuple(PRESETS),
     )  # fmt: skip
+    wandb: str | None = option(
+        "Also log to this project of Weights & Biases; needs the extra wandb. WANDB_MODE=offline "
+        "keeps the log on this machine.", None, metavar="PROJECT",
+    )  # fmt: skip
+    wandb_images: Path | None = option(
+        "The image folder, to log sample captions with their images; needs --wandb.", None,
+        path="dir",
+    )  # fmt: skip
     dry_run: bool = option("Only print the resolved options and model sizes.", False)
     resume: bool = option("Continue the run from its last checkpoint.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.wandb_images is not None and self.wandb is None:
+            raise OptionError("it needs --wandb", where=f"--wandb-images {self.wandb_images}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +194,16 @@ class TrainOptions(ModelOptions):
         """
         cache = without_password(str(self.cache))
         return {**self.used(), "cache": cache, "run": str(self.run)}
+
+
+def without_places(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded options without those that name places of a machine, or are unknown.
+
+    :param options: the ``options`` of a run's ``config.json``
+    """
+    places = {f.name for f in fields(TrainOptions) if f.type is Path or Path in get_args(f.type)}
+    known = {f.name for f in fields(TrainOptions)} - places
+    return {name: value for name, value in options.items() if name in known}
 
 
 def resolve(

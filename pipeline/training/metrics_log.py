@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -30,6 +30,16 @@ LINE = DocumentFormat(
 MAX_BYTES = 1 << 30
 
 
+class Follower(Protocol):
+    """What receives all that is logged, to show it elsewhere."""
+
+    def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+        """Receive numbers of a split at an optimizer step."""
+
+    def histograms(self, step: int, split: str, values: Mapping[str, Tensor]) -> None:
+        """Receive the values of distributions."""
+
+
 class MetricsLog:
     """Appends one JSON object a line to ``metrics.jsonl``, and to a TensorBoard event file.
 
@@ -44,6 +54,7 @@ class MetricsLog:
     def __init__(
         self, folder: Path, after: int, steps_per_epoch: int, lines: int | None = None
     ) -> None:
+        self.follower: Follower | None = None
         self._path, self._steps_per_epoch = folder / METRICS, steps_per_epoch
         kept = read_log(self._path)[:lines] if after else []
         kept = [line for line in kept if line["step"] <= after]
@@ -66,12 +77,16 @@ class MetricsLog:
         with self._names(self._events.path):
             for name, number in numbers.items():
                 self._events.scalar(f"{split}/{name}", number, step)
+        if self.follower is not None:
+            self.follower.write(step, split, numbers)
 
     def histograms(self, step: int, split: str, values: Mapping[str, Tensor]) -> None:
-        """Record the distributions of ``values``, for TensorBoard only."""
+        """Record the distributions of ``values``, which are not in ``metrics.jsonl``."""
         with self._names(self._events.path):
             for name, tensor in values.items():
                 self._events.histogram(f"{split}/{name}", tensor, step)
+        if self.follower is not None:
+            self.follower.histograms(step, split, values)
 
     def close(self) -> None:
         """Close the files. All lines are written already."""
