@@ -15,6 +15,7 @@ from multispace.pipeline.command_options.compare_options import CompareOptions
 from multispace.pipeline.command_options.export_options import ModelExportOptions
 from multispace.pipeline.command_options.train_options import without_places
 from multispace.pipeline.compare import compare_groups
+from multispace.pipeline.inference.onnx_graphs import onnx_graphs
 from multispace.pipeline.reporting.model_card import CardScores, CardText, model_card
 from multispace.pipeline.runs.checkpoint import WEIGHTS, tensor_bytes
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles, find_evaluations
@@ -65,8 +66,9 @@ def export(options: ModelExportOptions) -> ExportedModel:
 
     The folder appears whole. It is used like a run folder, and it names no place of this machine.
 
-    :raises OptionError: the folder exists, or the notes cannot be read.
-    :raises PipelineError: the run or one of its evaluations is damaged.
+    :raises OptionError: the folder exists, the notes cannot be read, or a package is missing.
+    :raises PipelineError: the run or one of its evaluations is damaged, or its graphs caption
+        otherwise under onnxruntime.
     """
     if os.path.lexists(options.out):
         raise _exists(options.out)
@@ -80,11 +82,13 @@ def export(options: ModelExportOptions) -> ExportedModel:
         options.datasets,
         notes,
     )
+    graphs = onnx_graphs(run) if options.format == "onnx" else {}
     contents = {
-        CARD: model_card(run, stated, scores).encode("utf-8", "replace"),
+        CARD: model_card(run, stated, scores, list(graphs)).encode("utf-8", "replace"),
         CONFIG: json_bytes(run.config),
         VOCABULARY: run.vocabulary.to_bytes(),
         WEIGHTS: tensor_bytes(run.system.state_dict()),
+        **graphs,
     }
     try:
         with atomic_folder(options.out) as folder:

@@ -120,9 +120,9 @@ class Posterior:
         columns = torch.arange(latents.shape[-1], device=latents.device)
         dropped = torch.zeros_like(columns, dtype=torch.bool)
         if "z" in channels:
-            dropped |= columns < size
+            dropped = dropped | (columns < size)  # not in place, which ONNX has not
         if "c" in channels:
-            dropped |= columns >= size
+            dropped = dropped | (columns >= size)
         return latents.masked_fill(dropped if rows is None else dropped & rows, 0.0)
 
     def kl_z(self, device: torch.device | None = None) -> Tensor:

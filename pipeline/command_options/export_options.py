@@ -28,5 +28,9 @@ class ModelExportOptions(Options):
     notes: Path | None = option(
         "A file of Markdown text to include in the card.", None, path="file"
     )
+    format: str = option(
+        "onnx adds the graphs encoder.onnx and decoder.onnx, if their greedy captions are the same "
+        "under onnxruntime; needs the extra onnx.", "safetensors", choices=("safetensors", "onnx"),
+    )  # fmt: skip
     checkpoint: str = shared_options.checkpoint()
     resamples: int = shared_options.resamples()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from multispace.pipeline.inference.onnx_graphs import CHECKED, onnx_way
 from multispace.pipeline.reporting.export_tables import Table, escape_markdown
 from multispace.pipeline.reporting.markdown import (
     code,
@@ -70,11 +71,14 @@ class CardText:
     notes: str = ""
 
 
-def model_card(run: Run, stated: CardText, scores: Sequence[CardScores]) -> str:
+def model_card(
+    run: Run, stated: CardText, scores: Sequence[CardScores], graphs: Sequence[str] = ()
+) -> str:
     """Return the card of a model.
 
     :param run: the model; its ``config`` holds what may be published
     :param scores: of its evaluations
+    :param graphs: file names of the ONNX graphs
     """
     options = run.system.options
     parts = [
@@ -86,6 +90,7 @@ def model_card(run: Run, stated: CardText, scores: Sequence[CardScores]) -> str:
         *([stated.notes.strip()] if stated.notes.strip() else []),
         "## Use",
         _use(),
+        *([_graphs_text(run, graphs)] if graphs else []),
         "## Scores",
         *_score_parts(scores),
         "## Features",
@@ -123,7 +128,15 @@ def _use() -> str:
         f"With {LIBRARY} {package_version()} or later:\n\n{code_block('python', python)}\n\n"
         f"{code_block('', 'multispace caption FOLDER image.jpg')}\n\n"
         "`model.json` lists all files with their SHA-256. A changed file is refused. All files are "
-        "JSON, Markdown and safetensors; none is a pickle."
+        "JSON, Markdown, safetensors and ONNX; none is a pickle."
+    )
+
+
+def _graphs_text(run: Run, graphs: Sequence[str]) -> str:
+    return (
+        f"{' and '.join(map(code, graphs))} hold the same model for ONNX. They make greedy "
+        f"captions (latents: {onnx_way(run)}). When the model was exported, these were those of "
+        f"PyTorch for {CHECKED} feature vectors."
     )
 
 

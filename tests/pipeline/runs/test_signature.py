@@ -36,10 +36,10 @@ def test_the_signature_of_an_evaluation():
         ({"length_penalty": 0.7}, "length-penalty:0.7"),
         ({"captions_from": "left-out"}, "caption:left-out"),
         (
-            {"samples": 20, "temperature": 0.4, "top_p": 0.9},
-            "samples:20,temperature=0.4,top-p=0.9",
+            {"samples": 20, "temperature": 0.4, "top_p": 0.9, "latent_temperature": 0.5},
+            "samples:20,temperature=0.4,top-p=0.9,latent-temperature=0.5",
         ),
-        ({"captions_from": "consensus"}, "samples:0,temperature=0,top-p=1"),
+        ({"captions_from": "consensus"}, "samples:0,temperature=0,top-p=1,latent-temperature=1"),
         ({"checkpoint": "last", "step": 12}, "checkpoint:last|step:12"),
         ({"seed": 7}, "seed:7"),
         ({"metrics": ("cider",)}, "metrics:cider"),
