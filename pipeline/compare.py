@@ -80,16 +80,16 @@ class Comparison:
     def render(self, form: str = "text") -> str:
         """Return all tables as ``text``, ``markdown`` or ``latex``, and the verdicts."""
         tables, verdicts = self.tables(), self.curves.verdicts
+        lines = [*verdicts, *self._signature_lines()]
         if form == "text":
             shown = [table.text() for table in tables]
-            lines = [*verdicts, *self._signature_lines()]
             return "\n\n".join([*shown, *filter(None, ["\n".join(lines)])])
         if form == "markdown":
             shown = [table.markdown() for table in tables]
-            lines = map(escape_markdown, (*verdicts, *self._signature_lines()))
+            lines = [escape_markdown(line) for line in lines]
         else:
             shown = [table.latex() for table in tables]
-            lines = map(latex_comment, (*verdicts, *self._signature_lines()))
+            lines = [latex_comment(line) for line in lines]
         return "\n".join(f"{part}\n" for part in (*shown, *lines))
 
     def _signature_lines(self) -> list[str]:

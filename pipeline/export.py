@@ -154,7 +154,7 @@ def _scores(files: EvaluationFiles, resamples: int) -> CardScores:
     """
     record = files.record
     member = read_run(files.folder, record.split, record.checkpoint)
-    asked = CompareOptions((files.folder,), record.split, record.checkpoint, resamples)
+    asked = CompareOptions((files.folder,), record.split, record.checkpoint, resamples=resamples)
     section, *_ = compare_groups({member.system: [member]}, asked).sections
     return CardScores(
         title=f"{record.split}, {record.images} images",

@@ -1,15 +1,16 @@
 """Push and pull of exported models, and local copies of models that are named by a URL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from multispace.data.cache.format.listed_file import Entry, file_sha256
 from multispace.data.files import atomic_write
-from multispace.data.remote.downloads import begin, each, fetch_all
+from multispace.data.remote.downloads import each, fetch_all
 from multispace.data.remote.local_copy import copies_root, copy_name
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
+from multispace.data.watch import counter
 from multispace.errors import CacheError, OptionError, PipelineError
 from multispace.pipeline.command_options.transfer_options import ModelPullOptions, ModelPushOptions
 from multispace.pipeline.console.progress import watched
@@ -21,8 +22,6 @@ from multispace.pipeline.runs.model_files import (
     parse_model_manifest,
 )
 from multispace.pipeline.runs.run_lock import RunLock
-
-Watch = Callable[[int], Callable[[int], None]]
 
 
 def push_model(options: ModelPushOptions) -> Transferred:
@@ -39,12 +38,12 @@ def push_model(options: ModelPushOptions) -> Transferred:
         store = Store(options.url)
         store.check_writable()
         sent = _missing_there(store, files.manifest)
-        progress = begin(sent, watched(stack, "push"))
+        count = counter(sum(entry.bytes for entry in sent), watched(stack, "push"))
 
         def send(entry: Entry) -> None:
             store.write(entry.file, files.read(entry.file))
             _check_arrived(store, entry)
-            progress(entry.bytes)
+            count(entry.bytes)
 
         each(store, send, sent, options.threads)
         if sent:
