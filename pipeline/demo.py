@@ -14,7 +14,6 @@ from multispace.errors import OptionError, PipelineError
 from multispace.model.options import RECOMMENDED
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.evaluate import EvaluateOptions, Evaluation, evaluate
-from multispace.pipeline.metrics.captions.metric_names import METRICS
 from multispace.pipeline.preprocess import PreprocessOptions, preprocess
 from multispace.pipeline.reporting.contestants import sample_scores, single_scores
 from multispace.pipeline.reporting.demo_tables import (
@@ -62,40 +61,34 @@ TEMPERATURES = (0.3, 0.5, 0.7, 1.0)
 class Demo:
     """Result of `demo`.
 
-    :param single: evaluations of single captions and latents, by the name of the system
-    :param sampled: evaluations of samples, by name; `base` at each temperature
+    :param evaluations: by name; those of `latent` are of its best and of its last checkpoint
     :param answers: which system is best at what
     :param examples: captions of the first test images, by file and name
     """
 
     out: Path
-    single: dict[str, Evaluation]
-    sampled: dict[str, Evaluation]
+    evaluations: dict[str, Evaluation]
     answers: tuple[Answer, ...]
     examples: dict[str, dict[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "single": {name: found.to_json() for name, found in self.single.items()},
-            "sampled": {name: found.to_json() for name, found in self.sampled.items()},
+            "evaluations": {name: found.to_json() for name, found in self.evaluations.items()},
             "answers": [answer.to_json() for answer in self.answers],
             "examples": self.examples,
         }
 
     def render(self) -> str:
         """Return the tables and examples, and who wins what."""
-        tables = [
-            caption_table(self.single),
-            sample_table(self.sampled),
-            latent_use_table(self.single),
-        ]
-        tables += [
-            "\n".join([file, *(f"  {name:22}{text}" for name, text in captions.items())])
+        tables = (caption_table, sample_table, latent_use_table)
+        blocks = [table(self.evaluations) for table in tables]
+        blocks += [
+            "\n".join([file, *(f"  {name:15}{text}" for name, text in captions.items())])
             for file, captions in self.examples.items()
         ]
-        tables += [answer_table(self.answers), f"everything is in {self.out}"]
-        return "\n\n".join(tables)
+        blocks += [answer_table(self.answers), f"everything is in {self.out}"]
+        return "\n\n".join(blocks)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -115,16 +108,13 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
         )
     collection, cache = out / "collection", out / "cache"
     _prepare(collection, cache, seed, say)
-    single: dict[str, Evaluation] = {}
-    sampled: dict[str, Evaluation] = {}
+    evaluations: dict[str, Evaluation] = {}
     with _one_thread():
         for system in SYSTEMS:
             run = _train(system, out, cache, seed, say)
             say(f"evaluate {system}")
-            for name, evaluation in _evaluations(system, run, cache):
-                sampled[name] = evaluation
-                single.setdefault(system if system == "base" else name, evaluation)
-    return Demo(out, single, sampled, _answers(single, sampled, cache), _examples(single, out))
+            evaluations |= _evaluate(system, run, cache)
+    return Demo(out, evaluations, _answers(evaluations, cache), _examples(evaluations, out))
 
 
 def _prepare(collection: Path, cache: Path, seed: int, say: Callable[[str], None]) -> None:
@@ -157,42 +147,38 @@ def _train(system: str, out: Path, cache: Path, seed: int, say: Callable[[str], 
     return run
 
 
-def _evaluations(system: str, run: Path, cache: Path) -> Iterator[tuple[str, Evaluation]]:
-    """Yield the evaluations of a run by name: the first has the scores of all metrics."""
-    options = EvaluateOptions(
-        run, cache, SPLIT, samples=SAMPLES, importance_samples=0, disentanglement=False
+def _evaluate(system: str, run: Path, cache: Path) -> dict[str, Evaluation]:
+    """Return the evaluations of a run by name: draws of the latents, or of the words of `base`."""
+    asked = EvaluateOptions(
+        run,
+        cache,
+        SPLIT,
+        samples=SAMPLES,
+        temperature=TEMPERATURES[0] if system == "base" else 0.0,
+        curve=TEMPERATURES if system == "base" else (0.0,),
+        importance_samples=0,
+        disentanglement=False,
     )
-    if system == "base":
-        for temperature in TEMPERATURES:
-            metrics = METRICS if temperature == TEMPERATURES[0] else ("cider",)
-            asked = replace(options, temperature=temperature, metrics=metrics)
-            yield f"base at {temperature:g}", evaluate(asked)
-        return
-    yield system, evaluate(options)
+    found = {system: evaluate(asked)}
     if system == "latent":
-        yield "latent (last)", evaluate(replace(options, checkpoint="last"))
+        found["latent (last)"] = evaluate(replace(asked, checkpoint="last"))
+    return found
 
 
-def _answers(
-    single: Mapping[str, Evaluation], sampled: Mapping[str, Evaluation], cache: Path
-) -> tuple[Answer, ...]:
+def _answers(evaluations: Mapping[str, Evaluation], cache: Path) -> tuple[Answer, ...]:
     captions = Cache.open(cache).captions(SPLIT)
-    references = captions.references()
     factors = dict(zip(captions.image_ids, captions.factors or (), strict=True))
-    return tuple(
-        answers(
-            [single_scores(name, each, factors) for name, each in single.items()],
-            [sample_scores(name, each, references) for name, each in sampled.items()],
-        )
-    )
+    single = [single_scores(name, found, factors) for name, found in evaluations.items()]
+    sampled = [row for name, found in evaluations.items() for row in sample_scores(name, found)]
+    return tuple(answers(single, sampled))
 
 
-def _examples(single: Mapping[str, Evaluation], out: Path) -> dict[str, dict[str, str]]:
-    """Return the captions of the first images, by the path of the image and the system."""
-    keys = sorted(single[RECOMMENDED].keys)[:EXAMPLES]
+def _examples(evaluations: Mapping[str, Evaluation], out: Path) -> dict[str, dict[str, str]]:
+    """Return the captions of the first images, by the path of the image and the name."""
+    keys = sorted(evaluations[RECOMMENDED].keys)[:EXAMPLES]
     return {
         str(out / "collection" / "images" / key): {
-            name: each.captions[each.keys.index(key)] for name, each in single.items()
+            name: found.captions[found.keys.index(key)] for name, found in evaluations.items()
         }
         for key in keys
     }

@@ -1,6 +1,6 @@
 """What the captions and samples of an evaluated system score on each generated image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,9 @@ import numpy as np
 from multispace.pipeline.evaluate import Evaluation
 from multispace.pipeline.metrics.captions.metric import Floats, ImageId
 from multispace.pipeline.metrics.content.attributes import true_attribute_scores
-from multispace.pipeline.metrics.samples.oracle import score_samples
-from multispace.pipeline.runs.evaluation_folder import SAMPLES
-from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
+from multispace.pipeline.metrics.samples.diversity_curve import MEANS, SELF_CIDER, CurvePoint
+
+COLUMNS = {"self_cider": SELF_CIDER, "mean": "mean CIDEr", "best": "oracle CIDEr"}
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,27 @@ def single_scores(
     )
 
 
-def sample_scores(
-    name: str, evaluation: Evaluation, references: Mapping[ImageId, Sequence[str]]
-) -> SampleScores:
-    """Return the scores of samples.
+def curve_points(name: str, evaluation: Evaluation) -> dict[str, CurvePoint]:
+    """Return the points of an evaluation's curve by name: with the temperature of the words.
 
-    :param references: of each image, tokens joined by single spaces, as generated captions are
+    Words that the beam searched for, from drawn latents, have no temperature.
     """
-    files = EvaluationFiles.open(evaluation.folder, "evaluate the run again")
-    samples = {entry["image_id"]: entry["captions"] for entry in files.read(SAMPLES)}
-    known = [references[image] for image in samples]
-    ciders = score_samples(known, [*samples.values()], ("cider",))["CIDEr"]  # (P, N)
-    diversity = evaluation.diversity["per_image"]
-    return SampleScores(
-        evaluation.record.system,
-        name,
-        np.array([entry["self-CIDEr"] for entry in diversity]),
-        ciders.mean(1),
-        ciders.max(1),
-    )
+    points = evaluation.curve.points if evaluation.curve else ()
+    return {
+        f"{name} at {point.temperature:g}" if point.temperature else name: point for point in points
+    }
+
+
+def sample_scores(name: str, evaluation: Evaluation) -> list[SampleScores]:
+    """Return the scores of the samples at each point of the curve."""
+    return [
+        SampleScores(
+            evaluation.record.system,
+            place,
+            **{short: point.values[:, MEANS.index(measure)] for short, measure in COLUMNS.items()},
+        )
+        for place, point in curve_points(name, evaluation).items()
+    ]
 
 
 def shuffled_nats(evaluation: Evaluation) -> dict[str, float]:

@@ -6,18 +6,18 @@ from typing import Any
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluate import Evaluation
 from multispace.pipeline.metrics.content.attributes import percent
-from multispace.pipeline.metrics.samples.diversity import CORPUS_MBLEU
-from multispace.pipeline.reporting.contestants import shuffled_nats
+from multispace.pipeline.metrics.samples.diversity_curve import DIVERSITIES, QUALITIES
+from multispace.pipeline.reporting.contestants import curve_points, shuffled_nats
 from multispace.pipeline.reporting.winners import Answer, use_in_words
 
 METRICS = {"Bleu_4": "BLEU-4", "METEOR": "METEOR", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr"}
 
 
-def caption_table(single: Mapping[str, Evaluation]) -> str:
+def caption_table(evaluations: Mapping[str, Evaluation]) -> str:
     """Return a table of single captions: scores, right colors and distinct captions."""
     head = ["single captions", *METRICS.values(), "colors right", "of", "distinct"]
     rows = []
-    for name, found in single.items():
+    for name, found in evaluations.items():
         colours = found.attributes["attributes"]["colour"]
         scores = [f"{found.scores.corpus[metric]:.3f}" for metric in METRICS]
         distinct = found.diversity["captions"]["distinct"]
@@ -25,28 +25,23 @@ def caption_table(single: Mapping[str, Evaluation]) -> str:
     return text_table(head, rows)
 
 
-def sample_table(sampled: Mapping[str, Evaluation]) -> str:
-    """Return a table of samples: CIDEr and diversity."""
-    count = max(found.record.samples for found in sampled.values())
-    head = [f"{count} samples", "mean", "best", "consensus", "self-CIDEr", "mBLEU-4"]
+def sample_table(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return a table of samples: CIDEr and diversity at each temperature."""
+    count = max(found.record.samples for found in evaluations.values())
+    names = (*QUALITIES, *DIVERSITIES)
     rows = []
-    for name, found in sampled.items():
-        values = (
-            found.diversity["oracle"]["mean"]["CIDEr"],
-            found.diversity["oracle"]["best"]["CIDEr"],
-            found.diversity["consensus"]["CIDEr"],
-            found.diversity["samples"]["self-CIDEr"],
-            found.diversity["samples"][CORPUS_MBLEU],
-        )
-        rows.append([name, *(f"{value:.3f}" for value in values)])
-    return text_table(head, rows)
+    for name, found in evaluations.items():
+        for place, point in curve_points(name, found).items():
+            values = point.to_json()
+            rows.append([place, *(f"{values[measure]:.3f}" for measure in names)])
+    return text_table([f"{count} samples", *names], rows)
 
 
-def latent_use_table(single: Mapping[str, Evaluation]) -> str:
+def latent_use_table(evaluations: Mapping[str, Evaluation]) -> str:
     """Return a table of latents: KL, nats per caption when shuffled, and a verdict."""
     head = ["latents", "KL of z", "z shuffled", "KL of c", "c shuffled", "categories", "verdict"]
     rows = []
-    for name, found in single.items():
+    for name, found in evaluations.items():
         if shuffled := shuffled_nats(found):
             cells: list[str] = [name]
             for channel in ("z", "c"):

@@ -7,6 +7,7 @@ import numpy as np
 
 from multispace.pipeline.metrics.bootstrap import Group, bootstrap, interval
 from multispace.pipeline.metrics.captions.metric import Floats
+from multispace.pipeline.metrics.interpolation import interpolate
 from multispace.pipeline.metrics.latents.latent_report import IGNORED, USED
 from multispace.pipeline.reporting.contestants import SampleScores, SingleScores
 
@@ -154,11 +155,9 @@ def above_curve(samples: SampleScores, curve: Sequence[SampleScores]) -> Scorer:
     def scores(weights: Floats) -> Floats:
         x = np.stack([weighted_mean(point.mean)(weights) for point in curve], -1)  # (B, points)
         y = np.stack([weighted_mean(point.self_cider)(weights) for point in curve], -1)
-        order = np.argsort(x, axis=-1)
-        x, y = np.take_along_axis(x, order, -1), np.take_along_axis(y, order, -1)
-        quality = weighted_mean(samples.mean)(weights)
-        at = [np.interp(*row) for row in zip(quality, x, y, strict=True)]
-        return weighted_mean(samples.self_cider)(weights) - np.array(at)
+        quality = np.clip(weighted_mean(samples.mean)(weights), x.min(1), x.max(1))
+        own = weighted_mean(samples.self_cider)(weights)
+        return own - interpolate(x, y[..., None], quality)[:, 0]
 
     return scores
 

@@ -43,13 +43,11 @@ def test_the_demo_runs_from_nothing_and_twice_alike(tmp_path, monkeypatch, out, 
     assert "train joint" in again.stderr
     first, second = json.loads(json.dumps(result.to_json())), json.loads(again.stdout)
     assert first["answers"] == second["answers"]
-    for part in ("single", "sampled"):
-        for name, found in first[part].items():
-            for number in ("scores", "diversity", "latents", "attributes"):
-                assert found[number] == second[part][name][number]
-    assert list(first["single"]) == ROWS
-    assert list(first["sampled"]) == [*ROWS[:-1], "base at 0.5", "base at 1"]
-    assert first["single"]["latent (last)"]["checkpoint"] == "last"
+    assert list(first["evaluations"]) == ROWS
+    for name, found in first["evaluations"].items():
+        for number in ("scores", "curve", "latents", "attributes"):
+            assert found[number] == second["evaluations"][name][number]
+    assert first["evaluations"]["latent (last)"]["checkpoint"] == "last"
     assert ROWS[0] == RECOMMENDED
     assert len(result.examples) == module.EXAMPLES
     for file, captions in result.examples.items():
@@ -67,21 +65,24 @@ def test_a_folder_with_contents_is_left_alone(tmp_path):
 def test_the_numbers_of_the_demo_are_those_of_its_evaluations(out, result):
     captions = Cache.open(out / "cache").captions("test")
     factors = dict(zip(captions.image_ids, captions.factors, strict=True))
-    for name, found in result.single.items():
+    points = []
+    for name, found in result.evaluations.items():
         single = single_scores(name, found, factors)
         assert single.cider.mean() == pytest.approx(found.scores.corpus["CIDEr"])
         tally = found.attributes["attributes"]["colour"]
         assert np.array_equal(single.colours.sum(0), [tally["right"], tally["mentioned"]])
-    for name, found in result.sampled.items():
-        samples = sample_scores(name, found, captions.references())
-        report = found.diversity
-        assert samples.mean.mean() == pytest.approx(report["oracle"]["mean"]["CIDEr"])
-        assert samples.best.mean() == pytest.approx(report["oracle"]["best"]["CIDEr"])
-        assert samples.self_cider.mean() == pytest.approx(report["samples"]["self-CIDEr"])
+        samples = sample_scores(name, found)
+        points += [each.name for each in samples]
+        assert samples[0].mean.mean() == pytest.approx(found.diversity["oracle"]["mean"]["CIDEr"])
+        assert samples[0].best.mean() == pytest.approx(found.diversity["oracle"]["best"]["CIDEr"])
+        assert samples[0].self_cider.mean() == pytest.approx(
+            found.diversity["samples"]["self-CIDEr"]
+        )
+    assert points == [*ROWS[:-1], "base at 0.5", "base at 1"]
     blocks = [block.splitlines() for block in result.render().split("\n\n")]
     tables = {lines[0].split("  ")[0]: lines[1:] for lines in blocks}
     assert [line.split("  ")[0] for line in tables["single captions"]] == ROWS
-    assert [line.split("  ")[0] for line in tables["3 samples"]] == [*result.sampled]
+    assert [line.split("  ")[0] for line in tables["3 samples"]] == points
     assert [line.split("  ")[0] for line in tables["latents"]] == ROWS[:-1]
     assert [line.split("  ")[0] for line in tables["who wins what"]] == [
         answer.question for answer in result.answers
