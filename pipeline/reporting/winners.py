@@ -47,10 +47,10 @@ class Answer:
 
 
 def answers(single: Sequence[SingleScores], sampled: Sequence[SampleScores]) -> list[Answer]:
-    """Answer which system is best at what, and which latents are in use.
+    """Answer which system is best at what.
 
-    :param single: of one or more systems, on the same images
-    :param sampled: of one or more systems, on the same images; `base` at two or more temperatures
+    :param single: of two or more systems, on the same images
+    :param sampled: of the same systems and images; `base` at two or more temperatures
     """
     return [
         contest(
@@ -69,7 +69,6 @@ def answers(single: Sequence[SingleScores], sampled: Sequence[SampleScores]) -> 
             {each.name: Row(each.system, weighted_ratio(each.colours)) for each in single},
             len(single[0].cider),
         ),
-        *latent_use(single),
     ]
 
 
