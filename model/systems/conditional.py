@@ -39,7 +39,7 @@ class Conditional(Captioner):
         :param standard: standardised features, (B, D)
         """
         if words is None:
-            zeros = standard.new_zeros(len(standard), self.options.z_size)
+            zeros = standard.new_zeros(standard.shape[0], self.options.z_size)
             return DiagonalGaussian(zeros, zeros + 2 * math.log(self.options.sample_deviation))
         from_words = self.z_words(self.encoder(self.decoder.embedding, words))  # (B, 2 z_size)
         return DiagonalGaussian.from_parameters(self.z_parameters(standard) + from_words)

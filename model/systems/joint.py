@@ -42,7 +42,7 @@ class CaptionCategories(nn.Module):
         if self.prior is not None:
             prior = self.prior(standard).float().detach()  # (B, sum of sizes)
         if words is None:
-            zeros = standard.new_zeros(len(standard), sum(self.sizes), dtype=torch.float32)
+            zeros = standard.new_zeros(standard.shape[0], sum(self.sizes), dtype=torch.float32)
             logits = zeros if prior is None else prior
         else:
             logits = self.caption_logits(words)

@@ -170,7 +170,7 @@ def _check_packages() -> None:
         raise OptionError(
             f"needs the package {error.name}", where="--format onnx", hint=INSTALL
         ) from error
-    onnxruntime.set_default_logger_severity(3)  # errors only
+    onnxruntime.set_default_logger_severity(4)  # errors are raised
 
 
 def _sample_features(system: Captioner) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.options import used_by
 from support.tiny import train_tiny
 
 from multispace.data.batches import load_pairs
@@ -21,6 +22,7 @@ from multispace.pipeline.inference.onnx_graphs import (
     ENCODER,
     greedy_words,
     onnx_graphs,
+    onnx_way,
 )
 from multispace.pipeline.runs.run_folder import load_run
 
@@ -57,20 +59,27 @@ def test_an_exported_graph_captions_as_the_model(tiny_run, tiny_cache, tmp_path)
     ("system", "options"),
     [
         ("base", {"cell": "gru", "layers": 2}),
+        ("latent", {}),
         ("joint", {"single_caption": "left-out", "categories": (3, 2)}),
+        ("joint-cvae", {"categories": (4,)}),
+        ("cvae", {}),
         ("ag-cvae", {"tie_embeddings": True, "clusters": 2}),
+        ("beta-cvae", {"cell": "gru"}),
     ],
 )
-def test_cells_layers_and_ways_are_exported(system, options, tiny_cache, tmp_path):
+def test_every_system_is_exported(system, options, tiny_cache, tmp_path):
     need_onnx()
-    other = {} if system != "ag-cvae" else {"categories": None}
-    values = {"epochs": 6, **options}
-    run = load_run(train_tiny(system, tiny_cache, tmp_path / "run", **{**other, **values}), CPU)
+    values = used_by(system, z_size=8, categories=(6,)) | {"epochs": 6, **options}
+    values = {"categories": None, **values} if system != "base" else values
+    folder = train_tiny(system, tiny_cache, tmp_path / "run", **values)
+    run = load_run(folder, CPU)
     graphs = onnx_graphs(run)
-    way = "left-out" if options.get("single_caption") == "left-out" else "mode"
+    way = onnx_way(run)
+    assert way == options.get("single_caption", "mode")
     features = torch.randn(50, 512, generator=torch.Generator().manual_seed(5))
     expected = caption_features(run.system, features, run.vocabulary, latents=way)
     assert captions(run, graphs, features) == expected
+    assert captions(run, graphs, features[:1]) == expected[:1]
 
 
 def test_graphs_that_caption_otherwise_are_not_exported(tiny_run, tmp_path, monkeypatch):
