@@ -128,7 +128,7 @@ class _Captioner:
         check_single_caption(run.system.options, way)
         shared_options.check_words(options, way)
         if options.samples or way == "consensus":
-            check_sampling(run.system, options.temperature)
+            check_sampling(run.system, options.temperature, options.latent_temperature)
         return cls(
             run=run,
             backbone=load_run_backbone(run, weights=options.weights, device=options.device),

@@ -11,7 +11,7 @@ from multispace.data.batches import Pairs
 from multispace.data.caption_results import results_format
 from multispace.data.files import json_bytes
 from multispace.errors import PipelineError
-from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
+from multispace.pipeline.command_options.evaluate_options import WORDS, EvaluateOptions
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluation_inputs import EvaluationInputs
 from multispace.pipeline.inference.split_posterior import posterior_of
@@ -222,10 +222,11 @@ def _curve(
     """
     if not options.curve:
         return None
-    others = [t for t in options.curve if t != options.temperature]
-    draws = inputs.samples_by_temperature(others)
-    if options.temperature in options.curve:
-        draws[options.temperature] = samples
+    own = options.temperature if options.curve_of == WORDS else options.latent_temperature
+    others = [temperature for temperature in options.curve if temperature != own]
+    draws = inputs.samples_by_temperature(others, options.curve_of)
+    if own in options.curve:
+        draws[own] = samples
     return diversity_curve(draws, inputs.references, inputs.training)
 
 

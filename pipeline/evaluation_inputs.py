@@ -1,13 +1,13 @@
 """What an evaluation reads: a run, and the images of a split with their captions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.model.device import choose_device
 from multispace.model.options import check_single_caption
 from multispace.pipeline.command_options import shared_options
-from multispace.pipeline.command_options.evaluate_options import EvaluateOptions
+from multispace.pipeline.command_options.evaluate_options import WORDS, EvaluateOptions
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.samples import (
     Sampling,
@@ -47,8 +47,8 @@ class EvaluationInputs:
         check_single_caption(run.system.options, way)
         shared_options.check_words(options, way, options.curve)
         if options.samples or way == "consensus":
-            check_sampling(run.system, options.temperature)
-        for temperature in options.curve:
+            check_sampling(run.system, options.temperature, options.latent_temperature)
+        for temperature in options.curve if options.curve_of == WORDS else (0.0,):
             check_sampling(run.system, temperature)
         cache = open_run_cache(run, options.cache)
         pairs = load_pairs(cache, options.split)
@@ -83,12 +83,28 @@ class EvaluationInputs:
         return dict(zip(self.ids, samples, strict=True))
 
     def samples_by_temperature(
-        self, temperatures: Sequence[float]
+        self, temperatures: Sequence[float], of: str
     ) -> dict[float, dict[ImageId, list[str]]]:
-        """Return the samples of each image at each temperature."""
-        draws = captions_by_temperature(
-            self.run.system, self.pairs.features, self.run.vocabulary, self.sampling, temperatures
-        )
+        """Return the samples of each image at each temperature.
+
+        :param of: what has these temperatures, WORDS or LATENTS
+        """
+        system, vocabulary = self.run.system, self.run.vocabulary
+        draws: Iterable[list[list[str]]]
+        if of == WORDS:
+            draws = captions_by_temperature(
+                system, self.pairs.features, vocabulary, self.sampling, temperatures
+            )
+        else:
+            draws = (
+                caption_samples(
+                    system,
+                    self.pairs.features,
+                    vocabulary,
+                    replace(self.sampling, latent_temperature=temperature),
+                )
+                for temperature in temperatures
+            )
         found = {}
         with Progress(len(temperatures), "temperatures", "sampling captions") as progress:
             for temperature, samples in zip(temperatures, draws, strict=True):

@@ -8,6 +8,8 @@ from multispace.fields import Options, option, shown_value
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.metrics.captions.metric_names import METRICS
 
+WORDS, LATENTS = "words", "latents"  # of samples: what a curve varies the temperature of
+
 
 @dataclass(frozen=True)
 class EvaluateOptions(Options):
@@ -32,6 +34,10 @@ class EvaluateOptions(Options):
         "Also draw the samples at each of these temperatures, separated by commas, and measure "
         "quality against diversity.", (), min=0, commas=True, metavar="T,...",
     )  # fmt: skip
+    curve_of: str = option(
+        "What has the temperatures of --curve: the words of samples, or their latents.", WORDS,
+        choices=(WORDS, LATENTS),
+    )  # fmt: skip
     sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
@@ -52,7 +58,12 @@ class EvaluateOptions(Options):
         super().__post_init__()
         if self.samples == 1:
             raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
-        shared_options.check_words(self, self.single_caption or "consensus", self.curve)
+        of_words = self.curve if self.curve_of == WORDS else ()
+        shared_options.check_words(self, self.single_caption or "consensus", of_words)
+        if self.curve_of == LATENTS and not (self.curve and self.curve[0] > 0):
+            raise OptionError(
+                "it needs --curve, with temperatures above 0", where=f"--curve-of {LATENTS}"
+            )
         if self.sample_meteor and not (self.samples and "meteor" in self.metrics):
             raise OptionError(
                 "it needs --samples, and meteor in --metrics", where="--sample-meteor"

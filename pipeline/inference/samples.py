@@ -105,11 +105,16 @@ def captions_by_temperature(
         yield [texts[image :: len(features)] for image in range(len(features))]
 
 
-def check_sampling(system: Captioner, temperature: float) -> None:
-    """Check that the samples of an image may differ.
+def check_sampling(system: Captioner, temperature: float, latent_temperature: float = 1.0) -> None:
+    """Check that the samples of an image may differ, and that the temperatures have an effect.
 
-    :raises OptionError: the system has no latents, and words are not drawn either.
+    :raises OptionError: the system has no latents, and words are not drawn either, or the latents
+        have a temperature.
     """
+    if system.options.system == "base" and latent_temperature != 1:
+        raise OptionError(
+            "base has no latent space", where=f"--latent-temperature {latent_temperature:g}"
+        )
     if system.options.system == "base" and not temperature:
         raise OptionError(
             "base has no latent space to sample from",

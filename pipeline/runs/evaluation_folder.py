@@ -52,6 +52,7 @@ class Request:
     :param top_p: probability of the words that samples are drawn from
     :param latent_temperature: of the latents of samples
     :param curve: further temperatures of samples, in ascending order
+    :param curve_of: what has these temperatures, the words or the latents
     :param importance_samples: draws per caption of the importance-weighted likelihood
     :param disentanglement: whether the latents are compared with known factors
     :param seed: of all draws
@@ -67,6 +68,7 @@ class Request:
     top_p: float = EvaluateOptions.top_p
     latent_temperature: float = EvaluateOptions.latent_temperature
     curve: tuple[float, ...] = EvaluateOptions.curve
+    curve_of: str = EvaluateOptions.curve_of
     sample_meteor: bool = EvaluateOptions.sample_meteor
     importance_samples: int = EvaluateOptions.importance_samples
     disentanglement: bool = EvaluateOptions.disentanglement

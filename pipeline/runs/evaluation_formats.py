@@ -73,6 +73,7 @@ RECORD_KIND = Object(
         "top_p": Number(min=0, max=1),
         "latent_temperature": Number(min=0, max=MAX_SCORE),
         "curve": ListOf(Number(min=0, max=MAX_SCORE), max_items=1000),
+        "curve_of": NAME,
         "sample_meteor": Boolean(),
         "importance_samples": COUNT,
         "disentanglement": Boolean(),

@@ -447,6 +447,26 @@ def test_a_curve_has_the_samples_at_each_temperature(folder):
         evaluate(ask(folder, samples=3, temperature=0.5, curve=(0.0, 0.5)))
 
 
+def test_a_curve_over_latents_has_the_samples_at_each_of_their_temperatures(folder):
+    asked = {"samples": 3, "seed": 3, "curve_of": "latents"}
+    found = evaluate(ask(folder, "multispace", curve=(1.0, 2.5), **asked))
+    assert found.record.curve_of == "latents"
+    assert read_evaluation(found.folder, "test", "best").record == found.record
+    own, wide = (point.to_json() for point in found.curve.points)
+    assert (own["temperature"], wide["temperature"]) == (1, 2.5)
+    apart = evaluate(ask(folder, "multispace", samples=3, latent_temperature=2.5, seed=3))
+    for point, diversity in ((own, found.diversity), (wide, apart.diversity)):
+        assert point["self-CIDEr"] == pytest.approx(diversity["samples"]["self-CIDEr"])
+        assert point["oracle CIDEr"] == pytest.approx(diversity["oracle"]["best"]["CIDEr"])
+    with pytest.raises(OptionError, match="base has no latent space"):
+        evaluate(ask(folder, temperature=0.5, curve=(1.0,), **asked))
+    with pytest.raises(OptionError, match="--latent-temperature 2: base has no latent space"):
+        evaluate(ask(folder, samples=3, temperature=0.5, latent_temperature=2.0))
+    for curve in ((), (0.0, 1.0)):
+        with pytest.raises(OptionError, match="--curve-of latents: it needs --curve, with temp"):
+            ask(folder, "multispace", curve=curve, **asked)
+
+
 def test_what_each_sample_adds_to_the_scores_is_kept(folder):
     found = evaluate(ask(folder, "multispace", samples=6, seed=8))
     best = found.diversity["oracle"]["best_of"]
