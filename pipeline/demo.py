@@ -51,8 +51,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     RECOMMENDED: {
         "z_size": 128,
         "capacity_z_max": 150.0,
-        "categories": (64,),
-        "scale_c": 1.0,
+        "categories": (8, 8, 8, 8),
+        "scale_c": 0.5,
         "capacity_c_max": 3.0,
         "single_caption": "left-out",
     },

@@ -11,7 +11,12 @@ from multispace.pipeline.metrics.captions.metric import Floats, ImageId
 from multispace.pipeline.metrics.content.attributes import true_attribute_scores
 from multispace.pipeline.metrics.samples.diversity_curve import MEANS, SELF_CIDER, CurvePoint
 
-COLUMNS = {"self_cider": SELF_CIDER, "mean": "mean CIDEr", "best": "oracle CIDEr"}
+MEASURES = {
+    "self_cider": SELF_CIDER,
+    "mean": "mean CIDEr",
+    "best": "oracle CIDEr",
+    "consensus": "consensus CIDEr",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class SampleScores:
     :param self_cider: of the samples of an image, (P,)
     :param mean: CIDEr, averaged over the samples of an image, (P,)
     :param best: CIDEr of the best sample of an image, (P,)
+    :param consensus: CIDEr of the sample that is most like the others, (P,)
     """
 
     system: str
@@ -45,6 +51,7 @@ class SampleScores:
     self_cider: Floats
     mean: Floats
     best: Floats
+    consensus: Floats
 
 
 def single_scores(
@@ -82,7 +89,7 @@ def sample_scores(name: str, evaluation: Evaluation) -> list[SampleScores]:
         SampleScores(
             evaluation.record.system,
             place,
-            **{short: point.values[:, MEANS.index(measure)] for short, measure in COLUMNS.items()},
+            **{short: point.values[:, MEANS.index(measure)] for short, measure in MEASURES.items()},
         )
         for place, point in curve_points(name, evaluation).items()
     ]

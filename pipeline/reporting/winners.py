@@ -49,13 +49,19 @@ class Answer:
 def answers(single: Sequence[SingleScores], sampled: Sequence[SampleScores]) -> list[Answer]:
     """Answer which system is best at what.
 
+    A system may make its single caption in its own way, or as the consensus of its samples.
+
     :param single: of two or more systems, on the same images
     :param sampled: of the same systems and images; `base` at two or more temperatures
     """
     return [
         contest(
             "best single caption (CIDEr)",
-            {each.name: Row(each.system, weighted_mean(each.cider)) for each in single},
+            {each.name: Row(each.system, weighted_mean(each.cider)) for each in single}
+            | {
+                f"{each.name}, consensus": Row(each.system, weighted_mean(each.consensus))
+                for each in sampled
+            },
             len(single[0].cider),
         ),
         contest(

@@ -30,7 +30,7 @@ def single(system: str, cider: float, right: int = 1, **shuffled: float):
 
 
 def drawn(system: str, self_cider: float, mean: float, best: float = 1.0, name: str = ""):
-    values = (np.full(IMAGES, value) for value in (self_cider, mean, best))
+    values = (np.full(IMAGES, value) for value in (self_cider, mean, best, mean))
     return SampleScores(system, name or system, *values)
 
 
@@ -164,6 +164,13 @@ def test_every_question_has_an_answer_from_the_numbers():
         "answer": "base",
         "evidence": "base minus joint: +0.500 [+0.500, +0.500]",
     }
+
+
+def test_the_consensus_of_samples_may_be_the_best_single_caption():
+    better = SampleScores("joint", "joint", *(np.full(IMAGES, value) for value in (1, 1, 2, 1.8)))
+    found = answers([single("joint", 1.0), single("base", 1.5)], [*BASE, better])
+    assert found[0].answer == "joint"
+    assert found[0].evidence.startswith("joint, consensus minus base: +0.3")
 
 
 def test_the_use_of_latents_has_a_row_for_each_system_that_has_some():
