@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispace.data.cache.format.listed_file import Entry, file_sha256
 from multispace.data.files import atomic_write
-from multispace.data.remote.downloads import each, fetch_all
+from multispace.data.remote.downloads import fetch_all
 from multispace.data.remote.local_copy import copies_root, copy_name
 from multispace.data.remote.result import Transferred
 from multispace.data.remote.store import Store
@@ -39,13 +39,10 @@ def push_model(options: ModelPushOptions) -> Transferred:
         store.check_writable()
         sent = _missing_there(store, files.manifest)
         count = counter(sum(entry.bytes for entry in sent), watched(stack, "push"))
-
-        def send(entry: Entry) -> None:
+        for entry in sent:  # one at a time: a hub makes a commit of each, in which two would clash
             store.write(entry.file, files.read(entry.file))
             _check_arrived(store, entry)
             count(entry.bytes)
-
-        each(store, send, sent, options.threads)
         if sent:
             store.write(MANIFEST, files.manifest.to_bytes())
     return _transferred(store, options.folder, files.manifest, sent)

@@ -13,7 +13,6 @@ class ModelPushOptions(Options):
 
     folder: Path = field(metadata=argument("The folder of an exported model.", path="dir"))
     url: str = field(metadata=argument("The destination: a folder, s3://, gs://, hf:// ..."))
-    threads: int = shared_options.threads()
 
 
 @dataclass(frozen=True)

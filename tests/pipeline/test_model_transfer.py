@@ -265,6 +265,6 @@ def test_a_run_is_no_model(tiny_run, tmp_path):
 def test_a_consensus_of_a_model_needs_the_cache(exported, tiny_collection, tiny_cache):
     image = os.fspath(next((tiny_collection / "images").iterdir()))
     run = ms.load_run(exported, device="cpu")
-    with pytest.raises(PipelineError, match="not part of an exported model; give the cache"):
+    with pytest.raises(PipelineError, match="config.json: records no cache; give the cache"):
         run.caption([image], single_caption="consensus")
     assert run.caption([image], single_caption="consensus", cache=tiny_cache)
