@@ -170,7 +170,7 @@ def find_evaluations(run: Path, checkpoint: str) -> list[EvaluationFiles]:
 
     :raises PipelineError: the record of an evaluation is damaged.
     """
-    hint = f"run `multispace evaluate {run} --cache CACHE` again"
+    hint = f"run `multispace evaluate {run}` again"
     named = {path.name.removeprefix(REPLACED): path for path in _folders(run / EVALUATIONS)}
     found = [EvaluationFiles.open(path, hint) for _, path in sorted(named.items())]
     return [files for files in found if files.record.checkpoint == checkpoint]
