@@ -167,10 +167,10 @@ def test_every_question_has_an_answer_from_the_numbers():
 
 
 def test_the_consensus_of_samples_may_be_the_best_single_caption():
-    better = SampleScores("joint", "joint", *(np.full(IMAGES, value) for value in (1, 1, 2, 1.8)))
+    better = SampleScores("joint", "joint", *(np.full(IMAGES, value) for value in (1, 1, 4, 3)))
     found = answers([single("joint", 1.0), single("base", 1.5)], [*BASE, better])
     assert found[0].answer == "joint"
-    assert found[0].evidence.startswith("joint, consensus minus base: +0.3")
+    assert found[0].evidence.startswith("joint, consensus minus base: +1.")
 
 
 def test_the_use_of_latents_has_a_row_for_each_system_that_has_some():
