@@ -80,10 +80,10 @@ class Comparison:
     def render(self, form: str = "text") -> str:
         """Return all tables as ``text``, ``markdown`` or ``latex``, and the verdicts."""
         tables, verdicts = self.tables(), self.curves.verdicts
-        lines = [*verdicts, *self._signature_lines()]
-        if form == "text":
+        if form == "text":  # the signatures are wider than a terminal, and stand among the notes
             shown = [table.text() for table in tables]
-            return "\n\n".join([*shown, *filter(None, ["\n".join(lines)])])
+            return "\n\n".join([*shown, *filter(None, ["\n".join(verdicts)])])
+        lines = [*verdicts, *_signature_lines(self.signatures)]
         if form == "markdown":
             shown = [table.markdown() for table in tables]
             lines = [escape_markdown(line) for line in lines]
@@ -91,10 +91,6 @@ class Comparison:
             shown = [table.latex() for table in tables]
             lines = [latex_comment(line) for line in lines]
         return "\n".join(f"{part}\n" for part in (*shown, *lines))
-
-    def _signature_lines(self) -> list[str]:
-        """Return the signature of each row of the scores."""
-        return [f"signature of {name}: {text}" for name, text in self.signatures.items()]
 
     def tables(self) -> list[Table]:
         """Return all tables: scores, their differences, samples, curves, single captions."""
@@ -109,6 +105,10 @@ class Comparison:
         single = Table("one caption per image", ("", "seeds", *CAPTION_LABELS.values()), rows)
         shown = [table for section in self.sections for table in section.tables()]
         return [*shown, *self.curves.tables(), single]
+
+
+def _signature_lines(signatures: Mapping[str, str]) -> list[str]:
+    return [f"signature of {name}: {text}" for name, text in signatures.items()]
 
 
 def compare(options: CompareOptions) -> Comparison:
@@ -170,6 +170,12 @@ def compare_groups(
         )
         notes.append(CONTENT_NOTE)
     curves = compare_curves(groups, options.reference, options.reference_temperature, *asked)
+    signatures = {
+        name: str(
+            Signature.joined([evaluation_signature(r.scored.record, r.seed) for r in members])
+        )
+        for name, members in groups.items()
+    }
     return Comparison(
         split=options.split,
         images=images,
@@ -184,13 +190,8 @@ def compare_groups(
             }
             for name, members in groups.items()
         },
-        notes=(*notes, *curves.notes),
-        signatures={
-            name: str(
-                Signature.joined([evaluation_signature(r.scored.record, r.seed) for r in members])
-            )
-            for name, members in groups.items()
-        },
+        notes=(*notes, *curves.notes, *_signature_lines(signatures)),
+        signatures=signatures,
     )
 
 

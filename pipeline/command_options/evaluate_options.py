@@ -31,20 +31,20 @@ class EvaluateOptions(Options):
     top_p: float = shared_options.top_p()
     latent_temperature: float = shared_options.latent_temperature()
     curve: tuple[float, ...] = option(
-        "Also draw the samples at each of these temperatures, separated by commas, and measure "
-        "quality against diversity.", (), min=0, commas=True, metavar="T,...",
+        "Also draw samples at each of these temperatures, and measure quality against diversity.",
+        (), min=0, commas=True, metavar="T,...",
     )  # fmt: skip
     curve_of: str = option(
-        "What has the temperatures of --curve: the words of samples, or their latents.", WORDS,
+        "Vary the temperature of the words or the latents.", WORDS,
         choices=(WORDS, LATENTS),
     )  # fmt: skip
-    sample_meteor: bool = option("Compute METEOR of the samples too, which is slow.", False)
+    sample_meteor: bool = option("Also compute METEOR of samples (slow).", False)
     importance_samples: int = option(
         "Draws per caption for the importance-weighted likelihood; 0 leaves it out.", 5, min=0
     )
     disentanglement: bool = option(
-        "Score how single dimensions of z hold the known factors of the split, if it has any. "
-        "This takes half a minute.", True, negatable=True,
+        "Score how dimensions of z hold known factors, which takes half a minute.", True,
+        negatable=True,
     )  # fmt: skip
     metrics: tuple[str, ...] = option(
         "The metrics to compute, separated by commas.", METRICS, choices=METRICS, commas=True

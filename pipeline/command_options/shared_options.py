@@ -88,8 +88,8 @@ def temperature() -> Any:
 def latent_temperature() -> Any:
     """Declare the temperature of sampled latents."""
     return option(
-        "Temperature of the latents of samples: multiplies the standard deviation of z, and "
-        "raises the probabilities of c to its inverse.", 1.0,
+        "Temperature of sampled latents: factor on the standard deviation of z, and on the "
+        "logits of c its inverse.", 1.0,
         exclusive_min=0,
     )  # fmt: skip
 

@@ -86,12 +86,12 @@ class TrainRequest(Options):
         choices=tuple(PRESETS),
     )  # fmt: skip
     wandb: str | None = option(
-        "Also log to this project of Weights & Biases; needs the extra wandb. WANDB_MODE=offline "
-        "keeps the log on this machine.", None, metavar="PROJECT",
+        "Also log to this project of Weights & Biases.", None, metavar="PROJECT",
+        group=RUN,
     )  # fmt: skip
     wandb_images: Path | None = option(
-        "The image folder, to log sample captions with their images; needs --wandb.", None,
-        path="dir",
+        "The image folder, for images in the log of --wandb.", None,
+        path="dir", group=RUN,
     )  # fmt: skip
     dry_run: bool = option("Only print the resolved options and model sizes.", False)
     resume: bool = option("Continue the run from its last checkpoint.", False)

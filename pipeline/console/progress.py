@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import Any
 
 LINE_SECONDS = 30.0
 WIDTH = 80  # columns of a bar, on wider terminals too
@@ -46,8 +45,11 @@ class Progress:
         self._title, self._unit, self._total = title, unit, total
         self._start = self._shown = time.monotonic()
         self._initial = self._count = initial
-        self._bar = (
-            tqdm(
+        self._bar: Any = None  # of tqdm, on a terminal
+        if sys.stderr.isatty():
+            from tqdm import tqdm  # nothing else of the package is needed to decode
+
+            self._bar = tqdm(
                 total=total,
                 unit="B" if unit == BYTES else f" {unit}",
                 unit_scale=unit == BYTES,
@@ -59,9 +61,6 @@ class Progress:
                 delay=delay,
                 leave=None,
             )
-            if sys.stderr.isatty()
-            else None
-        )
 
     def advance(self, items: int = 1) -> None:
         """Count ``items`` more."""
@@ -84,7 +83,10 @@ class Progress:
 
     def note(self, line: str) -> None:
         """Print a line without disturbing the bar."""
-        tqdm.write(line, file=sys.stderr)
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> "Progress":
         return self

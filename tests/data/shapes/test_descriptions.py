@@ -75,7 +75,8 @@ def test_every_way_describes_every_scene_correctly():
             for mention, which in zip(named, way.objects, strict=True):
                 thing = getattr(scene, which)
                 kinds = {kind for kind in FIELDS if getattr(mention, kind)}
-                assert kinds == {"shape", *way.attributes}, caption
+                own = {*way.attributes} - ({"pattern"} if which == "other" else set())
+                assert kinds == {"shape", *own}, caption
                 assert agrees(mention, thing)
 
 
@@ -101,14 +102,14 @@ def test_a_wrong_caption_is_found_out():
     ("way", "caption"),
     [
         (Way(("main",), False, ("colour",), 0), "an orange circle"),
-        (Way(("other",), True, ("colour", "size"), 1), "one little blue box on the right"),
+        (Way(("main",), True, ("colour", "size"), 1), "one big orange disc on the left"),
         (
             Way(("main", "other"), False, ("colour", "pattern"), 0),
-            "an orange striped circle and a blue plain square",
+            "an orange striped circle and a blue square",
         ),
         (
             Way(("other", "main"), True, ("size", "colour", "pattern"), 1),
-            "one little blue solid box right of one big orange disc with stripes",
+            "one little blue box right of one big orange disc with stripes",
         ),
     ],
 )
@@ -148,9 +149,9 @@ def test_all_ways_are_taken_equally_often_whatever_the_image_shows():
         counts.update((len(mentions(caption)), caption.split()[0] == "one") for caption in captions)
     for counts in (red, blue):
         total = counts.total()
-        # Of the seven views four name one object, and half of all captions say "one".
-        assert counts[1, True] / total == pytest.approx(2 / 7, abs=0.02)
-        assert counts[2, True] / total == pytest.approx(3 / 14, abs=0.02)
+        # Of the five views two name one object, and half of all captions say "one".
+        assert counts[1, True] / total == pytest.approx(2 / 10, abs=0.02)
+        assert counts[2, True] / total == pytest.approx(3 / 10, abs=0.02)
 
 
 def test_equal_seeds_give_equal_captions():

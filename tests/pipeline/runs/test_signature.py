@@ -81,9 +81,8 @@ def test_compare_prints_a_line_for_each_row(tmp_path):
         "base": OF_MADE.replace("run-seed:3", "run-seed:0+3"),
         "latent": OF_MADE.replace("system:base", "system:latent"),
     }
-    lines = found.render().splitlines()
     expected = [f"signature of {name}: {text}" for name, text in found.signatures.items()]
-    assert lines[-2:] == expected
+    assert [*found.notes[-2:]] == expected
     for form in ("markdown", "latex"):
         assert "run-seed:0+3" in found.render(form)
     done = CliRunner().invoke(main, ["compare", *map(str, runs), "--resamples", "5", "--json"])

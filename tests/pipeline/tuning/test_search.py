@@ -117,7 +117,7 @@ def test_a_config_and_a_preset_set_the_first_trial_and_are_searched(tmp_path):
 
 def test_the_options_that_the_budget_replaces_are_not_offered(tmp_path):
     train, tuned = ({p.name for p in main.commands[name].params} for name in ("train", "tune"))
-    assert train - tuned == set(LENGTH)
+    assert train - tuned == {*LENGTH, "wandb", "wandb_images"}
     for name, value in zip(LENGTH, (3, 30, 4, 2), strict=True):
         with pytest.raises(OptionError, match=f"--{name.replace('_', '-')}: a search has no such"):
             search(tmp_path, **{name: value})

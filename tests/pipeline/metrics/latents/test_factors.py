@@ -134,7 +134,7 @@ def test_evaluate_writes_and_prints_what_latents_tell_of_factors(tmp_path):
     without = CliRunner().invoke(main, [*asked, "--no-disentanglement"])
     assert without.exit_code == 0, without.output
     assert "probe of z" not in without.stdout
-    other = run / "evaluation" / "test,metrics=cider,no-disentanglement"
+    other = run / "evaluation" / "test,no-disentanglement,metrics=cider"
     assert sorted(file.name for file in other.iterdir()) == sorted(
         file.name for file in written.parent.iterdir() if file != written
     )
