@@ -42,6 +42,10 @@ class Reader:
         return self._ask(root)
 
     def close(self) -> None:
+        self._stop()
+        self._log.close()
+
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -68,7 +72,7 @@ class Reader:
             end = f"died ({process.wait()})"
         else:
             end = f"did not end in {SECONDS} s"
-        self.close()
+        self._stop()
         last = os.pread(self._log.fileno(), 1 << 20, start).decode(errors="replace")
         raise AssertionError(f"the reader {end}:\n{last[-4000:]}")
 
