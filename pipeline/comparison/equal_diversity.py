@@ -11,12 +11,10 @@ from multispace.pipeline.comparison.sections import (
     Estimate,
     Groups,
     Section,
-    image_count,
+    bootstrapped,
     mean_over_images,
-    resampled_groups,
     section_of,
 )
-from multispace.pipeline.metrics.bootstrap import bootstrap
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.interpolation import interpolate
 from multispace.pipeline.metrics.samples.diversity_curve import (
@@ -196,11 +194,8 @@ def _at_equal_diversity(
         name: tuple(mean_over_images(_values(run, temperatures[name], most)) for run in runs)
         for name, runs in groups.items()
     }
-    images = image_count(groups)
-    draws = bootstrap(resampled_groups(groups, scorers), images, resamples, seed)
+    runs, draws = bootstrapped(groups, scorers, resamples, seed)
     points = {name: draws[:, place] for place, name in enumerate(groups)}
-    whole = np.ones((1, images))
-    runs = {n: np.concatenate([score(whole) for score in each]) for n, each in scorers.items()}
     means = {name: values.mean(0, keepdims=True) for name, values in runs.items()}
     column = temperatures[reference.group].index(reference.temperature) * len(MEANS)
     at = means[reference.group][:, column]

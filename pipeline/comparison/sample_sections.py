@@ -45,9 +45,7 @@ def sample_sections(groups: Groups, resamples: int, seed: int) -> tuple[list[Sec
     else:
         sections = [bootstrap_section(title, COLUMNS, sampled, _diversity, resamples, seed)]
         notes.append(f"no {CORPUS_MBLEU}: an earlier version evaluated some of the runs")
-    scored = {
-        n: runs for n, runs in sampled.items() if all(_cider(run) is not None for run in runs)
-    }
+    scored = {n: runs for n, runs in sampled.items() if all(map(_has_cider, runs))}
     if scored:
         sizes = best_of(np.zeros((1, count)))
         sections.append(

@@ -101,9 +101,7 @@ def bootstrap_section(
     :param scorer: returns the scores of a run, one for each of ``columns``
     """
     scorers = {name: tuple(map(scorer, runs)) for name, runs in groups.items()}
-    draws = bootstrap(resampled_groups(groups, scorers), image_count(groups), resamples, seed)
-    whole = np.ones((1, image_count(groups)))
-    runs = {n: np.concatenate([score(whole) for score in each]) for n, each in scorers.items()}
+    runs, draws = bootstrapped(groups, scorers, resamples, seed)
     return section_of(title, columns, runs, {n: v.mean(0) for n, v in runs.items()}, draws)
 
 
@@ -115,14 +113,19 @@ def mean_over_images(values: Floats) -> Scorer:
     return lambda weights: weights @ values / weights.sum(-1, keepdims=True)
 
 
-def resampled_groups(groups: Groups, scorers: Mapping[str, tuple[Scorer, ...]]) -> list[Group]:
-    """Return the groups as the bootstrap takes them."""
-    return [Group(tuple(run.seed for run in runs), scorers[name]) for name, runs in groups.items()]
+def bootstrapped(
+    groups: Groups, scorers: Mapping[str, tuple[Scorer, ...]], resamples: int, seed: int
+) -> tuple[dict[str, Floats], Floats]:
+    """Return the scores of runs on all images, and those of their groups in B resamples.
 
-
-def image_count(groups: Groups) -> int:
-    """Return the number of images of the split, P."""
-    return next(iter(groups.values()))[0].scored.record.images
+    :param scorers: of the S runs of each group
+    :returns: (S, M) for each group, and (B, groups, M)
+    """
+    images = next(iter(groups.values()))[0].scored.record.images
+    seeds = {name: tuple(run.seed for run in runs) for name, runs in groups.items()}
+    draws = bootstrap([Group(seeds[n], scorers[n]) for n in groups], images, resamples, seed)
+    whole = np.ones((1, images))
+    return {n: np.concatenate([score(whole) for score in scorers[n]]) for n in groups}, draws
 
 
 def section_of(

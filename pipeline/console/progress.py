@@ -10,6 +10,7 @@ from typing import Any
 
 LINE_SECONDS = 30.0
 WIDTH = 80  # columns of a bar, on wider terminals too
+DELAY = 2.0  # seconds before the bar of a job that is often short appears
 BYTES = "bytes"  # the unit that is shown as MB
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
 

@@ -11,11 +11,10 @@ from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
 from multispace.model.device import is_gpu
 from multispace.model.systems.captioner import Captioner, Latents
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import DELAY, Progress
 
 MARKS = Marks(pad=PAD, bos=BOS, eos=EOS, unk=UNK)
 ROWS = 1280  # hypotheses decoded at once: images x beam
-DELAY = 2.0  # seconds before a bar appears: callers of the Python API often decode a few images
 GPU_ROWS = 8192  # the same on a GPU: enough to keep it busy, with about 1 GB of log probabilities
 
 

@@ -14,9 +14,8 @@ from multispace.errors import OptionError, PipelineError
 from multispace.model.beam_search import MAX_WORDS
 from multispace.model.sampling import sample
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.inference.decoding import (
-    DELAY,
     MARKS,
     ROWS,
     caption_conditions,

@@ -10,9 +10,8 @@ from torch import Tensor
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.inference.decoding import (
-    DELAY,
     caption_conditions,
     caption_features,
     parts_of,

@@ -13,10 +13,9 @@ from multispace.model.decoder import Decoder
 from multispace.model.encoder import Words
 from multispace.model.latent.posterior import Posterior
 from multispace.model.systems.captioner import Captioner
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import DELAY, Progress
 
 BATCH = 512  # captions packed together
-DELAY = 2.0  # seconds before a bar appears, in validation
 ROWS = 256  # tokens whose logits are in memory at a time
 
 

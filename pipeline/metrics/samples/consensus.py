@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multispace.pipeline.console.progress import Progress
+from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.quick_cider import plain_tokens
 from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
-DELAY = 2.0  # seconds before a bar appears
 DIGITS = 9  # sums of equal numbers in another order may differ in their last digits
 
 
