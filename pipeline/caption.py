@@ -19,13 +19,15 @@ from multispace.data.image_selection import select_images
 from multispace.exit_status import FAILED, SKIPPED
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
-from multispace.model.options import check_single_caption
-from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.image_features import image_features, load_run_backbone
-from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
-from multispace.pipeline.inference.single_captions import TrainingCaptions, single_captions
+from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.inference.single_captions import (
+    TrainingCaptions,
+    resolve_way,
+    single_captions,
+)
 from multispace.pipeline.inference.training_captions import training_captions
 from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.reporting.caption_page import SIDE, CaptionPage
@@ -124,11 +126,7 @@ class _Captioner:
     @classmethod
     def load(cls, options: CaptionOptions) -> "_Captioner":
         run = load_run(local_model(options.run), choose_device(options.device), options.checkpoint)
-        way = options.way or run.system.options.single_caption
-        check_single_caption(run.system.options, way)
-        shared_options.check_words(options, way)
-        if options.samples or way == "consensus":
-            check_sampling(run.system, options.temperature, options.latent_temperature)
+        way = resolve_way(run.system, options.way, options)
         return cls(
             run=run,
             backbone=load_run_backbone(run, weights=options.weights, device=options.device),

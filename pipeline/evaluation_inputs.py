@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.model.device import choose_device
-from multispace.model.options import check_single_caption
-from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.evaluate_options import WORDS, EvaluateOptions
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.inference.samples import (
@@ -15,7 +13,7 @@ from multispace.pipeline.inference.samples import (
     captions_by_temperature,
     check_sampling,
 )
-from multispace.pipeline.inference.single_captions import single_captions
+from multispace.pipeline.inference.single_captions import resolve_way, single_captions
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.runs.run_cache import open_run_cache
@@ -43,11 +41,7 @@ class EvaluationInputs:
         :raises PipelineError: the run and the cache do not belong together.
         """
         run = load_run(local_model(options.run), choose_device(options.device), options.checkpoint)
-        way = options.single_caption or run.system.options.single_caption
-        check_single_caption(run.system.options, way)
-        shared_options.check_words(options, way, options.curve)
-        if options.samples or way == "consensus":
-            check_sampling(run.system, options.temperature, options.latent_temperature)
+        way = resolve_way(run.system, options.single_caption, options, options.curve_of_words)
         for temperature in options.curve if options.curve_of == WORDS else (0.0,):
             check_sampling(run.system, temperature)
         cache = open_run_cache(run, options.cache)

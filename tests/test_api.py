@@ -275,6 +275,8 @@ def test_base_captions_and_has_nothing_to_sample(tiny_base_run, files):
         (lambda r, f: r.encode(features=np.full((1, 512), np.nan)), OptionError, "not finite"),
         (lambda r, f: r.caption([f], beam=0), OptionError, "beam is 0"),
         (lambda r, f: r.caption([f], samples=0), OptionError, "samples is 0"),
+        (lambda r, f: r.caption([f], temperature=0.5), OptionError, "needs --samples, or"),
+        (lambda r, f: r.caption([f], latent_temperature=2), OptionError, "needs --samples, or"),
         (lambda r, f: r.sample("5"), OptionError, "count is '5'"),
         (lambda r, f: r.caption([f, f"{f}.none"]), ImageError, r"\.none: no such file; leave it"),
         (lambda r, f: r.caption([f, 7]), ImageError, r"images\[1\]: 'int' is not an image"),

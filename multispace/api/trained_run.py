@@ -18,7 +18,6 @@ from multispace.data.image_inputs import ImageInput
 from multispace.errors import ImageError, OptionError, PipelineError, shown
 from multispace.model.backbone.resnet import Backbone
 from multispace.model.device import choose_device
-from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.command_options import shared_options
 from multispace.pipeline.command_options.caption_options import CaptionOptions
@@ -28,7 +27,7 @@ from multispace.pipeline.inference.samples import (
     caption_prior_samples,
     caption_samples,
 )
-from multispace.pipeline.inference.single_captions import single_captions
+from multispace.pipeline.inference.single_captions import resolve_way, single_captions
 from multispace.pipeline.inference.training_captions import training_captions
 from multispace.pipeline.metrics.latents.category_report import LABEL_WORDS, category_labels
 from multispace.pipeline.model_transfer import local_model
@@ -169,10 +168,8 @@ class TrainedRun:
             has no latent space to sample from.
         """
         _check_counts(beam=beam, samples=1 if samples is None else samples)
-        way = single_caption or self.model.options.single_caption
-        check_single_caption(self.model.options, way)
-        # The options of the command check the other values.
-        CaptionOptions(
+        # The options of the command check the values.
+        options = CaptionOptions(
             self.folder,
             (),
             single_caption=single_caption,
@@ -183,6 +180,7 @@ class TrainedRun:
         )
         if samples is not None and not temperature:
             self._check_latents("sampled")
+        way = resolve_way(self.model, options.way, options)
         vectors = self._vectors(images, features)
         if not len(vectors):
             return []

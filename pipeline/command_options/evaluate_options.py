@@ -58,8 +58,7 @@ class EvaluateOptions(Options):
         super().__post_init__()
         if self.samples == 1:
             raise OptionError("it must be 0, or 2 or more to differ", where="--samples 1")
-        of_words = self.curve if self.curve_of == WORDS else ()
-        shared_options.check_words(self, self.single_caption or "consensus", of_words)
+        shared_options.check_words(self, self.single_caption or "consensus", self.curve_of_words)
         if self.curve_of == LATENTS and not (self.curve and self.curve[0] > 0):
             raise OptionError(
                 "it needs --curve, with temperatures above 0", where=f"--curve-of {LATENTS}"
@@ -70,6 +69,11 @@ class EvaluateOptions(Options):
             )
         if self.curve and not self.samples:
             raise OptionError("it needs --samples", where=f"--curve {shown_value(self.curve)}")
+
+    @property
+    def curve_of_words(self) -> tuple[float, ...]:
+        """The temperatures of the words on the curve."""
+        return self.curve if self.curve_of == WORDS else ()
 
     def _temperatures(self) -> tuple[float, ...]:
         """Return the temperatures of the curve in ascending order."""

@@ -10,19 +10,38 @@ from torch import Tensor
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.model.options import check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
+from multispace.pipeline.command_options.shared_options import check_words
 from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.inference.decoding import (
     caption_conditions,
     caption_features,
     parts_of,
 )
-from multispace.pipeline.inference.samples import Sampling, caption_samples
+from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.consensus import consensus
 
 CANDIDATES = 20  # samples of a consensus, where no number is given
 
 TrainingCaptions = Callable[[], Sequence[Sequence[str]]]  # of each training image
+
+
+def resolve_way(
+    system: Captioner, asked: str | None, options: Any, curve: Sequence[float] = ()
+) -> str:
+    """Return how single captions are made, after a check that the system can draw as asked.
+
+    :param asked: one of SINGLE_CAPTIONS; None means as the run was trained for
+    :param options: of `caption` or `evaluate`
+    :param curve: further temperatures of the words at which samples are drawn
+    :raises OptionError: the system cannot, or an option of samples has no effect.
+    """
+    way = asked or system.options.single_caption
+    check_single_caption(system.options, way)
+    check_words(options, way, curve)
+    if options.samples or way == "consensus":
+        check_sampling(system, options.temperature, options.latent_temperature)
+    return way
 
 
 def single_captions(

@@ -73,7 +73,7 @@ def single_scores(
 
 
 def curve_points(name: str, evaluation: Evaluation) -> dict[str, CurvePoint]:
-    """Return the points of an evaluation's curve by name: with the temperature of the words.
+    """Return the points of an evaluation's curve by name: with the temperature of what is drawn.
 
     Words that the beam searched for, from drawn latents, have no temperature.
     """

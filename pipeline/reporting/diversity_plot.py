@@ -10,8 +10,8 @@ from multispace.pipeline.reporting.svg_figure import INK, style_axis, svg_figure
 
 READING = (
     "Points: the samples at one temperature of the words, averaged over seeds; at 0 the beam "
-    "searches for the words, and only the latents are drawn. Diversity rises with self-CIDEr and "
-    "falls with mBLEU-4."
+    "searches for the words, and only the latents are drawn. With --curve-of latents it "
+    "is the temperature of the latents. Diversity rises with self-CIDEr and falls with mBLEU-4."
 )
 
 Points = Sequence[Mapping[str, float]]  # temperature and measures of each point of a curve

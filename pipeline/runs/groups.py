@@ -26,7 +26,10 @@ SAME = {  # what all runs of a table must share: fields of the record, and their
 # Options that make no difference to what a run is: its place, its device, how often it reports.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
 WORDS = "words"  # the option of a run that tells how the words of its samples were drawn
-SEARCH = {name: getattr(Request, name) for name in ("checkpoint", "beam", "length_penalty")}
+# Options of an evaluation that make its group, beside those of its run.
+SEARCH = {
+    name: getattr(Request, name) for name in ("checkpoint", "beam", "length_penalty", "curve_of")
+}
 
 
 @dataclass(frozen=True)

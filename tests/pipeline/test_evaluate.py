@@ -462,6 +462,8 @@ def test_a_curve_over_latents_has_the_samples_at_each_of_their_temperatures(fold
         evaluate(ask(folder, temperature=0.5, curve=(1.0,), **asked))
     with pytest.raises(OptionError, match="--latent-temperature 2: base has no latent space"):
         evaluate(ask(folder, samples=3, temperature=0.5, latent_temperature=2.0))
+    with pytest.raises(OptionError, match=r"--top-p 0\.9: it needs --temperature"):
+        evaluate(ask(folder, "multispace", curve=(1.0,), top_p=0.9, **asked))
     for curve in ((), (0.0, 1.0)):
         with pytest.raises(OptionError, match="--curve-of latents: it needs --curve, with temp"):
             ask(folder, "multispace", curve=curve, **asked)

@@ -35,7 +35,7 @@ NOTE = (
 class CurvePoint:
     """The samples of P images at one temperature.
 
-    :param temperature: of the words; 0: the beam searched for them
+    :param temperature: of the words, or of the latents; words at 0: the beam searched for them
     :param corpus_mbleu: mBLEU-4 of the corpus
     :param values: MEANS of each image, (P, 4)
     """

@@ -175,6 +175,16 @@ def test_what_changes_a_whole_curve_is_part_of_the_name(tmp_path):
     assert "samples of joint words latents at 0.5: latents at 0.5" in found.notes
 
 
+def test_curves_over_words_and_over_latents_are_not_averaged(tmp_path):
+    over_latents = {**SAMPLED, "curve_of": "latents"}
+    runs = [
+        joint(tmp_path / "words", seed=0),
+        write(tmp_path / "latents", system="joint", seed=1, curve=BETTER, record=over_latents),
+    ]
+    found = compare(ask(*runs))
+    assert list(found.curves.curves) == ["joint --curve-of words", "joint --curve-of latents"]
+
+
 def test_seeds_are_averaged_over_the_temperatures_that_all_have(tmp_path):
     other = {0.4: [0.9, 8, 4, 5], 0.8: [0.9, 8, 3, 4]}
     found = compare(ask(base(tmp_path / "a"), base(tmp_path / "b", 1, other))).curves
