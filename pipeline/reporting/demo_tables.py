@@ -10,7 +10,7 @@ from multispace.pipeline.metrics.samples.diversity_curve import DIVERSITIES, QUA
 from multispace.pipeline.reporting.contestants import curve_points, shuffled_nats
 from multispace.pipeline.reporting.winners import Answer, use_in_words
 
-METRICS = {"Bleu_4": "BLEU-4", "METEOR": "METEOR", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr"}
+METRICS = {"Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr"}
 
 
 def caption_table(evaluations: Mapping[str, Evaluation]) -> str:
