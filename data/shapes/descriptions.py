@@ -78,13 +78,8 @@ def open_captions(scene: Scene, rng: random.Random) -> list[str]:
 
     All are true, in lower case and without punctuation.
     """
-    captions: dict[str, None] = {}
-    for way in rng.sample(WAYS, len(WAYS)):
-        # Two objects that look alike give equal captions; the second of them is skipped.
-        captions[describe(scene, way)] = None
-        if len(captions) == CAPTIONS_PER_IMAGE:
-            break
-    return list(captions)
+    shuffled = rng.sample(WAYS, len(WAYS))
+    return [describe(scene, way) for way in shuffled[:CAPTIONS_PER_IMAGE]]
 
 
 def describe(scene: Scene, way: Way) -> str:

@@ -38,3 +38,8 @@ def test_a_name_without_a_blank_is_cut():
 
 def test_a_wrapped_table_without_rows_is_its_head():
     assert wrapped_table(["a", "b"], []) == "a  b"
+
+
+def test_columns_of_words_are_left_aligned():
+    table = text_table(["question", "answer", "by"], [["a", "no winner", "+0.1"]], left=2)
+    assert table.splitlines() == ["question  answer       by", "a         no winner  +0.1"]
