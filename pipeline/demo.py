@@ -15,6 +15,7 @@ from multispace.model.options import RECOMMENDED
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.evaluate import EvaluateOptions, Evaluation, evaluate
 from multispace.pipeline.preprocess import PreprocessOptions, preprocess
+from multispace.pipeline.report import ReportOptions, report
 from multispace.pipeline.reporting.contestants import sample_scores, single_scores
 from multispace.pipeline.reporting.demo_tables import (
     answer_table,
@@ -65,6 +66,15 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 # samples of the other systems. Those draw their latents.
 TEMPERATURES = (0.3, 0.5, 0.7, 1.0)
 SCORES = ("bleu", "rouge", "cider")  # METEOR takes as long as the rest of an evaluation
+RESAMPLES = 2000  # of the intervals of the page
+OWN_IMAGES = (
+    "The same with your own images, where captions.csv has the header image,caption:",
+    "  multispace preprocess --annotations captions.csv --images photos --cache cache"
+    " --make-splits 80,10,10",
+    f"  multispace train {RECOMMENDED} --cache cache --run runs/{RECOMMENDED}",
+    f"  multispace evaluate runs/{RECOMMENDED}",
+    f"  multispace report runs/{RECOMMENDED} --images photos",
+)
 LAST = "latent (last)"  # the last checkpoint of `latent`, whose posterior has collapsed by then
 
 
@@ -72,12 +82,13 @@ LAST = "latent (last)"  # the last checkpoint of `latent`, whose posterior has c
 class Demo:
     """Result of `demo`.
 
+    :param page: the report over all systems
     :param evaluations: by name; those of `latent` are of its best and of its last checkpoint
     :param answers: which system is best at what
     :param examples: captions of the first test images, by file and name
     """
 
-    out: Path
+    page: Path
     evaluations: dict[str, Evaluation]
     answers: tuple[Answer, ...]
     examples: dict[str, dict[str, str]]
@@ -88,6 +99,7 @@ class Demo:
             "evaluations": {name: found.to_json() for name, found in self.evaluations.items()},
             "answers": [answer.to_json() for answer in self.answers],
             "examples": self.examples,
+            "page": str(self.page),
         }
 
     def render(self) -> str:
@@ -98,7 +110,8 @@ class Demo:
             "\n".join([file, *(f"  {name:15}{text}" for name, text in captions.items())])
             for file, captions in self.examples.items()
         ]
-        blocks += [answer_table(self.answers), f"everything is in {self.out}"]
+        blocks += [answer_table(self.answers), f"The page to look at: {self.page}"]
+        blocks.append("\n".join(OWN_IMAGES))
         return "\n\n".join(blocks)
 
     @property
@@ -125,7 +138,9 @@ def demo(out: Path, seed: int, say: Callable[[str], None]) -> Demo:
             run = _train(system, out, cache, seed, say)
             say(f"evaluate {system}")
             evaluations |= _evaluate(system, run, cache)
-    return Demo(out, evaluations, _answers(evaluations, cache), _examples(evaluations, out))
+    say("report")
+    page = _report(out, cache)
+    return Demo(page, evaluations, _answers(evaluations, cache), _examples(evaluations, out))
 
 
 def _prepare(collection: Path, cache: Path, seed: int, say: Callable[[str], None]) -> None:
@@ -175,6 +190,19 @@ def _evaluate(system: str, run: Path, cache: Path) -> dict[str, Evaluation]:
     if system == "latent":
         found[LAST] = evaluate(replace(asked, checkpoint="last"))
     return found
+
+
+def _report(out: Path, cache: Path) -> Path:
+    """Write the page over all systems, and return where it is."""
+    asked = ReportOptions(
+        tuple(out / "runs" / system for system in SYSTEMS),
+        out / "report.html",
+        images=out / "collection" / "images",
+        cache=cache,
+        resamples=RESAMPLES,
+        reference_temperature=TEMPERATURES[1],
+    )
+    return report(asked).out
 
 
 def _answers(evaluations: Mapping[str, Evaluation], cache: Path) -> tuple[Answer, ...]:

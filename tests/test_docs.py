@@ -8,6 +8,7 @@ import click
 import pytest
 
 from multispace.cli import main
+from multispace.pipeline.demo import OWN_IMAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -50,6 +51,14 @@ def unknown(text: str) -> list[str]:
 def test_a_page_names_commands_and_options_that_exist(page: Path) -> None:
     removed = {"CHANGELOG.md": {"preprocess --compile", "--compile"}}.get(page.name, set())
     assert set(unknown(page.read_text(encoding="utf-8"))) <= removed
+
+
+def test_the_demo_names_commands_and_options_that_exist() -> None:
+    text = "\n".join(OWN_IMAGES)
+    assert set(re.findall("multispace ([a-z]+)", text)) == {
+        "preprocess", "train", "evaluate", "report",
+    }  # fmt: skip
+    assert unknown(text) == []
 
 
 def test_what_does_not_exist_is_found() -> None:

@@ -87,4 +87,7 @@ def test_the_numbers_of_the_demo_are_those_of_its_evaluations(out, result):
     assert [line.split("  ")[0] for line in tables["who wins what"]] == [
         answer.question for answer in result.answers
     ]
-    assert str(out) in blocks[-1][0]
+    assert blocks[-2] == [f"The page to look at: {out / 'report.html'}"]
+    page = (out / "report.html").read_text()
+    assert all(f">{system}" in page for system in module.SYSTEMS)
+    assert "at the self-CIDEr of base sampled at temperature 1" in page

