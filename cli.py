@@ -47,6 +47,7 @@ from multispace.pipeline.command_options.tune_options import LENGTH, TuneRequest
 from multispace.pipeline.console.click_commands import Commands
 from multispace.pipeline.console.emit import Formatted, Result
 from multispace.pipeline.console.help import WIDTH
+from multispace.version import SOFTWARE
 
 NOTHING_WRITTEN = "nothing was written"
 RUN_AGAIN = "run the same command again to continue"
@@ -72,7 +73,7 @@ NOTES = {
     notes=NOTES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
-@click.version_option(package_name="multispace-captioning", prog_name="multispace")
+@click.version_option(package_name=SOFTWARE, prog_name="multispace")
 def main() -> None:
     """Caption images with joint continuous and discrete latent spaces.
 

@@ -153,10 +153,10 @@ class ModelOptions:
         "Factor on the standard deviation of the prior when z is sampled.", 1.0,
         exclusive_min=0, users=users(CONDITIONAL), group=SPACE,
     )  # fmt: skip
-    single_caption: str = option(
+    single_caption: str = option_by_system(
         "How the single caption of an image is made by default, in validation too: from the mode "
         "of the latents, with the latents left out, or as the consensus of 20 samples or of all "
-        "categories.", "mode",
+        "categories.", "mode", dict.fromkeys(users(LATENT_DROPOUT), "left-out"),
         choices=SINGLE_CAPTIONS, users=users(Z), group=SPACE,
     )  # fmt: skip
     clusters: int = option(
@@ -241,9 +241,13 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.system in SYSTEMS:
+            if self.single_caption is None and not self.latent_dropout:
+                object.__setattr__(self, "single_caption", "mode")
             fill_defaults(self, self.system)
         check_values(self)
         check_use(self, self.system)
+        if self.single_caption is None:  # a system without latents
+            object.__setattr__(self, "single_caption", "mode")
         if self.categories is not None and (not self.categories or min(self.categories) < 2):
             raise OptionError(
                 "each variable needs 2 or more categories",

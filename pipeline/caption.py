@@ -33,7 +33,7 @@ from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.reporting.caption_page import SIDE, CaptionPage
 from multispace.pipeline.reporting.thumbnail import thumbnail
 from multispace.pipeline.runs.run_folder import Run, load_run
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
 PART = 1024  # images that are in memory together
 
@@ -178,7 +178,7 @@ class _Captioner:
         system = self.run.system.options.system
         return f"Captions by {self.run.folder}", (
             f"{system}, {self.run.checkpoint} checkpoint, step {self.run.step}; {how}, "
-            f"beam {self.sampling.width}; multispace-captioning {package_version()}"
+            f"beam {self.sampling.width}; {SOFTWARE} {package_version()}"
         )
 
 

@@ -56,7 +56,6 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "categories": (8, 8, 8, 8),
         "scale_c": 0.5,
         "capacity_c_max": 3.0,
-        "single_caption": "left-out",
     },
     "multispace": {},
     "latent": {"annealing_midpoint": 500, "annealing_slope": 0.0125},

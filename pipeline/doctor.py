@@ -23,7 +23,7 @@ from multispace.model.backbone.weights import IMAGENET, hub_file
 from multispace.model.device import choose_device, choose_precision, cores, native_bfloat16
 from multispace.pipeline.command_options.preprocess_options import BACKBONE, WEIGHTS
 from multispace.pipeline.metrics.java import JavaError, find_java
-from multispace.version import package_version
+from multispace.version import install_hint, package_version
 
 EXTRAS = (("ray", "ray"), ("s3", "s3fs"), ("tune", "optuna"))  # and a module of each
 MIN_FREE = 2 * 10**9  # bytes: twice the size of COCO's features in float16
@@ -157,7 +157,7 @@ def _java() -> Finding:
 def _extra(extra: str, module: str) -> Finding:
     if importlib.util.find_spec(module):
         return Finding(f"extra {extra}", "installed")
-    hint = f"optional: pip install 'multispace-captioning[{extra}]'"
+    hint = f"optional: {install_hint(extra)}"
     return Finding(f"extra {extra}", "not installed", hint=hint)
 
 

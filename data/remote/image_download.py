@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 
 from multispace.errors import ImageError, without_password
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
 MAX_BYTES = 64 << 20
 MAX_SECONDS = 120.0  # for the whole image, however slowly it arrives
@@ -23,7 +23,7 @@ def fetch_image(url: str) -> bytes:
         ``MAX_BYTES`` bytes or takes longer than ``MAX_SECONDS``.
     """
     where = without_password(url)
-    agent = {"User-Agent": f"multispace-captioning/{package_version()}"}
+    agent = {"User-Agent": f"{SOFTWARE}/{package_version()}"}
     try:
         if "@" in urllib.parse.urlsplit(url).netloc:
             raise ImageError(

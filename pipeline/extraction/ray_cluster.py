@@ -24,14 +24,13 @@ from multispace.errors import Error, ModelError, OptionError, PipelineError
 from multispace.model.backbone.resnet import Backbone
 from multispace.pipeline.extraction.backbone_spec import backbone_of, spec_of
 from multispace.pipeline.extraction.workers import Extracted, ShardImages, extracted_batches
+from multispace.version import SOFTWARE, install_hint
 
 try:
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 except ImportError as error:
-    raise OptionError(
-        "needs Ray", where="--ray", hint="pip install 'multispace-captioning[ray]'"
-    ) from error
+    raise OptionError("needs Ray", where="--ray", hint=install_hint("ray")) from error
 
 RETRIES = 5  # lost tasks that are retried, per shard
 AHEAD = 2  # shards submitted but not yet written, per task that can run in parallel
@@ -190,7 +189,7 @@ def _wait(shard: ShardImages, task: Any, needs: dict[str, int]) -> Extracted:
             raise PipelineError(
                 f"a worker failed: {_last_line(error)}",
                 where="--ray",
-                hint="check that every node has this version of multispace-captioning",
+                hint="check that every node has this version of " + SOFTWARE,
             ) from error
         except RayError as error:
             raise PipelineError(

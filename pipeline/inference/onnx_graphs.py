@@ -29,11 +29,11 @@ from multispace.model.decoder import State
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.inference.decoding import caption_features
 from multispace.pipeline.runs.run_folder import Run
+from multispace.version import install_hint
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 CHECKED = 512  # feature vectors whose captions must be equal
 NEVER = (PAD, BOS, UNK)  # as in beam search
-INSTALL = "run `pip install 'multispace-captioning[onnx]'`"
 
 
 class Encoder(nn.Module):
@@ -168,7 +168,7 @@ def _check_packages() -> None:
         import onnxruntime
     except ImportError as error:
         raise OptionError(
-            f"needs the package {error.name}", where="--format onnx", hint=INSTALL
+            f"needs the package {error.name}", where="--format onnx", hint=install_hint("onnx")
         ) from error
     onnxruntime.set_default_logger_severity(4)  # errors are raised
 

@@ -17,9 +17,9 @@ from multispace.model.systems.captioner import Captioner
 from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.inference.decoding import (
     MARKS,
-    ROWS,
     caption_conditions,
     check_finite,
+    parts_of,
 )
 
 
@@ -169,7 +169,7 @@ def _seeds(features: Tensor, seed: int, purpose: str) -> list[int]:
 def _draw_conditions(system: Captioner, features: Tensor, sampling: Sampling) -> Tensor:
     """Draw the conditions of the samples, the first of all images before the second. (S * N, C)"""
     device, count = system.feature_mean.device, sampling.count
-    parts = features.split(ROWS)
+    parts = parts_of(features, 1, device)
     if system.options.system == "base":
         condition = torch.cat([system.condition(part.to(device)) for part in parts])
         return condition.repeat(count, 1)
@@ -197,19 +197,19 @@ def _sample_words(
     """
     check_finite(conditions)
     keys = [key for of_images in seeds for key in of_images]
-    texts = []
+    texts: list[str] = []
     with Progress(len(keys), "captions", "samples", delay=DELAY) as progress:
-        for start in range(0, len(keys), ROWS):
+        for part in parts_of(conditions, 1, conditions.device):
             # Philox takes any key of 128 bits, and is seeded in no time.
             numbers = np.stack(
                 [
                     np.random.Generator(np.random.Philox(key=key)).random(MAX_WORDS)
-                    for key in keys[start : start + ROWS]
+                    for key in keys[len(texts) : len(texts) + len(part)]
                 ]
             )
             words = sample(
                 system.decoder,
-                conditions[start : start + ROWS],
+                part,
                 torch.from_numpy(numbers).to(conditions.device),
                 marks=MARKS,
                 temperature=sampling.temperature,

@@ -6,7 +6,7 @@ from multispace.data.cache.format.spec import FeatureSpec
 from multispace.pipeline.cache_info import CacheInfo
 from multispace.pipeline.reporting.export_tables import Table, escape_markdown
 from multispace.pipeline.reporting.markdown import code, code_block, feature_table, front_matter
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
 CARD = "README.md"
 MARK = "<!-- written by `multispace cache push` -->"
@@ -24,7 +24,7 @@ def cache_card(info: CacheInfo, digest: str) -> str:
 def _parts(info: CacheInfo, digest: str) -> Iterator[str]:
     yield front_matter(
         {
-            "library_name": "multispace-captioning",
+            "library_name": SOFTWARE,
             "task_categories": ["image-to-text"],
             "tags": ["image-captioning", "image-features", "multispace"],
         }
@@ -37,7 +37,7 @@ def _parts(info: CacheInfo, digest: str) -> Iterator[str]:
         f"{len(info.failures)} images could not be read and have no vector."
     )
     yield "## Use"
-    yield f"With multispace-captioning {package_version()} or later (`URL` is that of this folder):"
+    yield f"With {SOFTWARE} {package_version()} or later (`URL` is that of this folder):"
     yield code_block("", f"multispace cache pull URL cache --digest sha256:{digest}")
     yield code_block(
         "python",

@@ -5,12 +5,13 @@ from typing import Any
 
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluate import Evaluation
+from multispace.pipeline.metrics.captions.metric_names import LABELS
 from multispace.pipeline.metrics.content.attributes import percent
 from multispace.pipeline.metrics.samples.diversity_curve import DIVERSITIES, QUALITIES
 from multispace.pipeline.reporting.contestants import curve_points, shuffled_nats
 from multispace.pipeline.reporting.winners import Answer, use_in_words
 
-METRICS = {"Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr"}
+METRICS = {name: LABELS.get(name, name) for name in ("Bleu_4", "ROUGE_L", "CIDEr")}
 
 
 def caption_table(evaluations: Mapping[str, Evaluation]) -> str:

@@ -14,9 +14,8 @@ from multispace.pipeline.reporting.markdown import (
     yaml_text,
 )
 from multispace.pipeline.runs.run_folder import Run
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
-LIBRARY = "multispace-captioning"
 TASK = "image-to-text"
 IMPORTED = (
     "These vectors were made by other software. The model captions such vectors "
@@ -86,7 +85,7 @@ def model_card(
         f"# {escape_markdown(stated.name)}",
         f"An image captioning model: system `{options.system}`, "
         f"{run.config.get('parameters', _parameters(run)):,} parameters, the {run.checkpoint} "
-        f"checkpoint (step {run.step}) of a training with {LIBRARY} {_version(run)}.",
+        f"checkpoint (step {run.step}) of a training with {SOFTWARE} {_version(run)}.",
         *([stated.notes.strip()] if stated.notes.strip() else []),
         "## Use",
         _use(),
@@ -110,7 +109,7 @@ def _metadata(system: str, stated: CardText, scores: Sequence[CardScores]) -> di
     metrics = list(dict.fromkeys(metric for each in scores for metric in each.metrics))
     return {
         "license": stated.license,
-        "library_name": LIBRARY,
+        "library_name": SOFTWARE,
         "pipeline_tag": TASK,
         "tags": list(dict.fromkeys(["image-captioning", "multispace", system])),
         **({"datasets": list(stated.datasets)} if stated.datasets else {}),
@@ -125,7 +124,7 @@ def _use() -> str:
         'run.caption(["image.jpg"])\n'
     )
     return (
-        f"With {LIBRARY} {package_version()} or later:\n\n{code_block('python', python)}\n\n"
+        f"With {SOFTWARE} {package_version()} or later:\n\n{code_block('python', python)}\n\n"
         f"{code_block('', 'multispace caption FOLDER image.jpg')}\n\n"
         "`model.json` lists all files with their SHA-256. A changed file is refused. All files are "
         "JSON, Markdown, safetensors and ONNX; none is a pickle."
@@ -167,4 +166,4 @@ def _parameters(run: Run) -> int:
 
 
 def _version(run: Run) -> str:
-    return str(run.config.get("versions", {}).get(LIBRARY, "of an unknown version"))
+    return str(run.config.get("versions", {}).get(SOFTWARE, "of an unknown version"))

@@ -12,6 +12,7 @@ from multispace.pipeline.reporting.export_tables import Table
 from multispace.pipeline.runs.evaluation_folder import Request
 from multispace.pipeline.runs.groups import INCIDENTAL, EvaluatedRun
 from multispace.pipeline.runs.run_folder import read_run_config
+from multispace.version import SOFTWARE
 
 CACHE = "CACHE"  # stands for the place of the cache, which every reader has elsewhere
 DIGITS = 12  # of a digest in a table; the lines below the table have all of it
@@ -50,7 +51,7 @@ def runs_table(groups: Groups) -> tuple[Table, list[str]]:
                 f"features {digests[0]} ({spec.get('architecture', 'network not recorded')})",
                 f"vocabulary {digests[1]}",
                 f"trained with {trained or 'versions that are not recorded'}",
-                f"evaluated with multispace-captioning {record.version}",
+                f"evaluated with {SOFTWARE} {record.version}",
             ]
     return Table("runs", head, rows), sorted(set(lines))
 

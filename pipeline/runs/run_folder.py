@@ -43,7 +43,7 @@ from multispace.pipeline.runs.checkpoint import (
 )
 from multispace.pipeline.runs.model_files import HINT, ModelFiles, is_model
 from multispace.pipeline.runs.tensor_checks import check_tensors
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
@@ -67,14 +67,15 @@ _OF_TYPE: dict[Any, Kind] = {
     float | None: Nullable(Number()),
 }
 _SYSTEM = {f.name: _SIZES.get(f.name) or _OF_TYPE[f.type] for f in fields(SystemOptions)}
-_VALUE = Nullable(
+# An option in a JSON file.
+OPTION_VALUE = Nullable(
     Either((Boolean(), Number(), Text(max_length=5000), ListOf(Number(), max_items=1 << 12)))
 )
 _DIGEST = Text(pattern="[0-9a-f]{64}")
 CONFIG_FORMAT = DocumentFormat(
     Object(
         {
-            "options": MapOf(_VALUE, max_items=1000),
+            "options": MapOf(OPTION_VALUE, max_items=1000),
             "system": Object(optional=_SYSTEM),
             "feature_spec": Object(others=Kind()),  # FeatureSpec.from_json checks it
             "fingerprint": _DIGEST,
@@ -163,7 +164,7 @@ def write_config(
         "ranks": processes,
         "system": system.options.to_json(),
         "parameters": sum(p.numel() for p in system.parameters()),
-        "versions": {"multispace-captioning": package_version(), **versions},
+        "versions": {SOFTWARE: package_version(), **versions},
         "feature_spec": cache.spec.to_json(),
         "fingerprint": cache.spec.fingerprint,
         "vocabulary_digest": vocabulary.digest,

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multispace.pipeline.runs.evaluation_folder import Record
-from multispace.version import package_version
+from multispace.version import SOFTWARE, package_version
 
-SOFTWARE = "multispace-captioning"
 TOKENIZER = "ptb-lower-nopunct"  # Stanford CoreNLP 3.4.1, as pycocoevalcap runs it
 DIGITS = 12  # of a SHA-256
 _APART = str.maketrans({"|": "_", ":": "_", "\n": " "})  # what would end a value

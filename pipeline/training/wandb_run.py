@@ -25,6 +25,7 @@ from multispace.pipeline.inference.samples import Sampling
 from multispace.pipeline.inference.single_captions import single_captions
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.loop import Training
+from multispace.version import install_hint
 
 RECORD = "wandb.json"  # of a run folder: the id of its run at Weights & Biases
 RECORD_FORMAT = DocumentFormat(
@@ -62,7 +63,7 @@ def load_wandb() -> Any:
         raise OptionError(
             "needs the package wandb",
             where="--wandb",
-            hint="run `pip install 'multispace-captioning[wandb]'`",
+            hint=install_hint("wandb"),
         ) from error
     return wandb
 

@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.documents import (
-    Boolean,
     DocumentFormat,
-    Either,
     Integer,
     Kind,
-    ListOf,
     MapOf,
-    Nullable,
-    Number,
     Object,
     Text,
 )
@@ -23,18 +18,16 @@ from multispace.fields import Choices, Range, Searched, flag, shown_value
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.command_options.tune_options import ALL, BEST
 from multispace.pipeline.console.table import text_table
+from multispace.pipeline.runs.run_folder import OPTION_VALUE
 
 RECORD = "tune.json"
 TRIAL_FOLDER = "trials"
 DIGITS = 3  # significant digits of a drawn number: the same on machines that round differently
 
-_VALUE = Nullable(
-    Either((Boolean(), Number(), Text(max_length=5000), ListOf(Number(), max_items=1 << 12)))
-)
 FORMAT = DocumentFormat(
     Object(
         {
-            "options": MapOf(_VALUE, max_items=1000),
+            "options": MapOf(OPTION_VALUE, max_items=1000),
             "searched": Object(others=Kind()),  # compared as a whole
             "trials": Integer(min=1, max=1 << 20),
             "validations": Integer(min=1),

@@ -17,6 +17,7 @@ from multispace.errors import OptionError, PipelineError, brief
 from multispace.fields import Range, Searched
 from multispace.pipeline.runs.run_lock import check_no_link
 from multispace.pipeline.tuning.search import Search
+from multispace.version import install_hint
 
 try:
     import optuna
@@ -29,9 +30,7 @@ try:
     from sqlalchemy.engine import URL
     from sqlalchemy.exc import SQLAlchemyError
 except ImportError as error:
-    raise OptionError(
-        "tune needs Optuna", hint="pip install 'multispace-captioning[tune]'"
-    ) from error
+    raise OptionError("tune needs Optuna", hint=install_hint("tune")) from error
 
 STORAGE = "tune.db"
 NAME = "tune"

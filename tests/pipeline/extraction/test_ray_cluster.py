@@ -302,7 +302,7 @@ def test_without_ray_the_extra_is_named(collection, tmp_path, monkeypatch):
                str(collection / "images"), "--cache", str(tmp_path), "--ray", "auto"]
     )  # fmt: skip
     assert result.exit_code == 2
-    hint = "error: --ray: needs Ray; pip install 'multispace-captioning[ray]'\n"
+    hint = "error: --ray: needs Ray; run `pip install 'multispace-captioning[ray]'`\n"
     assert result.stderr == hint
 
 

@@ -43,7 +43,7 @@ def test_samples_do_not_depend_on_the_batch(run, monkeypatch):
     found = sampled(run, features)
     assert [sampled(run, features[row : row + 1])[0] for row in range(6)] == found
     assert sampled(run, features.flip(0)) == found[::-1]
-    monkeypatch.setattr("multispace.pipeline.inference.samples.ROWS", 5)
+    monkeypatch.setattr("multispace.pipeline.inference.decoding.ROWS", 5)
     assert sampled(run, features) == found
 
 
