@@ -25,6 +25,23 @@ def test_the_defaults_are_those_of_the_systems():
 
 
 @pytest.mark.parametrize(
+    ("values", "way"),
+    [
+        ({"system": "base"}, "mode"),
+        ({"system": "multispace"}, "mode"),
+        ({"system": "joint"}, "left-out"),
+        ({"system": "joint-cvae"}, "left-out"),
+        ({"system": "joint", "latent_dropout": 0.0}, "mode"),
+        ({"system": "joint", "single_caption": "consensus"}, "consensus"),
+    ],
+)
+def test_latents_are_left_out_of_single_captions_where_the_decoder_learned_to(values, way):
+    options = make(**values)
+    assert options.single_caption == way
+    assert SystemOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("system", "vae"),
