@@ -29,11 +29,10 @@ from multispace.pipeline.inference.samples import (
 )
 from multispace.pipeline.inference.single_captions import resolve_way, single_captions
 from multispace.pipeline.inference.training_captions import training_captions
-from multispace.pipeline.metrics.latents.category_report import LABEL_WORDS, category_labels
+from multispace.pipeline.metrics.latents.category_report import LABEL_WORDS
 from multispace.pipeline.model_transfer import local_model
 from multispace.pipeline.runs import run_folder
-from multispace.pipeline.runs.evaluation_folder import LATENTS
-from multispace.pipeline.runs.evaluation_reader import find_evaluation, read_evaluation
+from multispace.pipeline.runs.evaluated_labels import evaluated_labels
 
 CHECKPOINTS = (shared_options.BEST, shared_options.LAST)
 
@@ -263,18 +262,7 @@ class TrainedRun:
             wrote it.
         """
         _check_counts(words=words)
-        folder = find_evaluation(self.folder, split, self._run.checkpoint)
-        files = read_evaluation(folder, split, self._run.checkpoint).files
-        c = files.read(LATENTS).get("c") if files.has(LATENTS) else None
-        if c is None:
-            return []
-        if "meaning" not in c:
-            raise PipelineError(
-                "does not say what the categories mean: an earlier version wrote it",
-                where=folder / LATENTS,
-                hint=files.hint,
-            )
-        return category_labels(c["meaning"], words)
+        return evaluated_labels(self.folder, split, self._run.checkpoint, words)
 
     def features(self, images: Iterable[ImageInput]) -> np.ndarray:
         """Return the feature vectors of images, as the run's cache would hold them.

@@ -100,12 +100,32 @@ def hypotheses(
     search: dict[str, Any] = {"width": width, "length_penalty": length_penalty}
     with Progress(len(features), "images", "beams", delay=DELAY) as progress:
         for part in parts_of(features, width, device):
-            condition = system.condition(part.to(device))
-            check_finite(condition)
-            words = beam(system.decoder, condition, marks=MARKS, every=True, **search)
-            captions += [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
+            captions += condition_hypotheses(
+                system, system.condition(part.to(device)), vocabulary, **search
+            )
             progress.advance(len(part))
     return captions
+
+
+@torch.inference_mode()
+def condition_hypotheses(
+    system: Captioner,
+    conditions: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    width: int,
+    length_penalty: float = 0.0,
+) -> list[list[str]]:
+    """Return all ``width`` captions of the beam for each of a few conditions (N, C), best first.
+
+    :raises PipelineError: a condition is not finite.
+    """
+    check_finite(conditions)
+    words = beam(
+        system.decoder, conditions, width=width, length_penalty=length_penalty, marks=MARKS,
+        every=True,
+    )  # fmt: skip
+    return [[vocabulary.decode(row) for row in beams] for beams in words.tolist()]
 
 
 def check_finite(conditions: Tensor) -> None:
