@@ -11,6 +11,7 @@ import click
 from multispace.data.external_vectors.import_options import ImportOptions
 from multispace.errors import OptionError
 from multispace.model.options import SYSTEM_KINDS
+from multispace.pipeline.command_options.app_options import AppOptions
 from multispace.pipeline.command_options.cache_options import (
     DiffOptions,
     ExportOptions,
@@ -238,6 +239,18 @@ def explore(options: ExploreOptions) -> Result:
     from multispace.pipeline.explore import explore
 
     return explore(options)
+
+
+@main.add(
+    AppOptions,
+    examples=["multispace app runs/* --images val2014"],
+    interrupted="the page is closed; nothing was written",
+)
+def app(options: AppOptions) -> Result:
+    """Play with runs in a browser: captions side by side, latents set by hand."""
+    from multispace.pipeline.app import app
+
+    app(options, say=lambda line: click.echo(line, err=True))
 
 
 @main.add(
