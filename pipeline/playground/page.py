@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from multispace.errors import ImageError, OptionError
@@ -107,8 +108,8 @@ class _Chooser:
         if pictures:
             gallery = gr.Gallery(
                 [picture for picture, _ in pictures], label="Or pick one", columns=3, height=300,
-                object_fit="contain",
-                allow_preview=False, interactive=False, buttons=[], elem_id="ms-gallery",
+                object_fit="contain", allow_preview=False, interactive=False, buttons=[],
+                elem_id="ms-gallery",
             )  # fmt: skip
         names = [name for _, name in pictures]
         return cls(key, back, on, gallery, names, file, status, picture)
@@ -206,7 +207,11 @@ class _Wiring:
         return pick
 
     def _upload(self, path: str, beam: object) -> list[Any]:
-        return self._show(self.playground.upload(path), beam, None)
+        try:
+            chosen = self.playground.upload(path)
+        finally:
+            Path(path).unlink(missing_ok=True)  # Gradio's copy in the folder of the page
+        return self._show(chosen, beam, None)
 
     def _show(self, chosen: ChosenImage | str, beam: object, key: object) -> list[Any]:
         """Return the values of everything that another image changes."""

@@ -58,10 +58,17 @@ def served(*arguments: object, **environment: str):
 
 
 @pytest.fixture(scope="module")
-def address(tiny_run, tiny_base_run, tiny_collection):
+def temporary(tmp_path_factory):
+    """The folder for temporary files of the page."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def address(tiny_run, tiny_base_run, tiny_collection, temporary):
     """The page of two systems, though Gradio's variables ask for something else."""
     unwanted = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SHARE": "True",
-                "GRADIO_ALLOWED_PATHS": "/", "GRADIO_ANALYTICS_ENABLED": "True"}  # fmt: skip
+                "GRADIO_ALLOWED_PATHS": "/", "GRADIO_ANALYTICS_ENABLED": "True",
+                "TMPDIR": str(temporary)}  # fmt: skip
     images = tiny_collection / "images"
     with served(tiny_run, tiny_base_run, "--images", images, "--dims", 2, **unwanted) as (_, url):
         yield url
@@ -174,7 +181,7 @@ def test_samples_and_their_consensus_are_drawn_for_every_system(page):
 
 @needs_gradio
 @needs_browser
-def test_an_uploaded_image_is_captioned_and_garbage_is_one_line(page, tiny_collection, tmp_path):
+def test_an_upload_is_captioned_and_garbage_is_one_line(page, tiny_collection, tmp_path, temporary):
     garbage = tmp_path / "garbage.jpg"
     garbage.write_bytes(b"no image")
     before = page.locator("#ms-picture").inner_text()
@@ -185,6 +192,9 @@ def test_an_uploaded_image_is_captioned_and_garbage_is_one_line(page, tiny_colle
     page.wait_for_selector("#ms-picture >> text=train-001.png")
     page.wait_for_selector(".ms-error", state="detached")
     assert "green" in captions(page, 1)
+    names = {path.name for path in temporary.rglob("*")}
+    assert "image.webp" in names  # of the gallery
+    assert names.isdisjoint({"garbage.jpg", "train-001.png"})  # uploads go once they are read
 
 
 @needs_gradio
