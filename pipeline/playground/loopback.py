@@ -121,11 +121,12 @@ def private_environment() -> Iterator[Path]:
     Gradio's variables of the environment are set aside meanwhile: they could make the page public,
     share folders, or send statistics.
     """
-    before = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
     folder = Path(tempfile.mkdtemp(prefix="multispace-app-")).resolve()
-    for name in before:
-        del os.environ[name]
     own = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+    for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own server whether it is there
+        own[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
+    changed = [*own, *(name for name in os.environ if name.startswith("GRADIO_"))]
+    before = {name: os.environ.pop(name) for name in changed if name in os.environ}
     os.environ.update(own)
     try:
         yield folder

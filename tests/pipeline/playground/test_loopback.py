@@ -79,10 +79,14 @@ def test_pages_of_other_sites_are_refused():
 def test_variables_of_gradio_are_set_aside_and_uploads_removed(monkeypatch):
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    monkeypatch.delenv("no_proxy", raising=False)
     before = dict(os.environ)
     with private_environment() as folder:
         own = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
         assert own == {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+        assert os.environ["NO_PROXY"] == f"example.com,{HOST}"
+        assert os.environ["no_proxy"] == HOST
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "upload.png").write_bytes(b"x")
     assert not folder.exists()
