@@ -214,7 +214,7 @@ def test_postscript_is_not_run():
         (Image.new("CMYK", (8, 8)), "JPEG", "x.jpg", ["CMYK to RGB"]),
         (Image.new("P", (8, 8)), "GIF", "x.gif", ["palette to RGB"]),
         (Image.new("RGBA", (8, 8)), "PNG", "x.png", ["transparency left out"]),
-        (Image.new("YCbCr", (8, 8)), "TIFF", "x.tif", ["mode YCbCr to RGB"]),
+        (Image.new("LAB", (8, 8)), "TIFF", "x.tif", ["mode LAB to RGB"]),
     ],
 )
 def test_conversions_are_named_from_the_header(image, kind, name, expected):
