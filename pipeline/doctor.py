@@ -25,7 +25,15 @@ from multispace.pipeline.command_options.preprocess_options import BACKBONE, WEI
 from multispace.pipeline.metrics.java import JavaError, find_java
 from multispace.version import install_hint, package_version
 
-EXTRAS = (("ray", "ray"), ("s3", "s3fs"), ("tune", "optuna"))  # and a module of each
+EXTRAS = {  # and a module of each
+    "ray": "ray",
+    "s3": "s3fs",
+    "hub": "huggingface_hub",
+    "tune": "optuna",
+    "wandb": "wandb",
+    "onnx": "onnxruntime",
+    "app": "gradio",
+}
 MIN_FREE = 2 * 10**9  # bytes: twice the size of COCO's features in float16
 JAVA_SECONDS = 30
 NETWORK_SECONDS = 5
@@ -88,7 +96,7 @@ def examine(cache: Path) -> Examination:
         Finding("workers", f"{cores()} by default, on {os.cpu_count()} cores"),
         _weights(),
         _java(),
-        *(_extra(extra, module) for extra, module in EXTRAS),
+        *(_extra(extra, module) for extra, module in EXTRAS.items()),
         *_folder(cache),
     )
     return Examination(findings)

@@ -12,6 +12,7 @@ from multispace.pipeline.playground.latent_controls import LIMIT, Menu
 from multispace.pipeline.playground.page_style import CSS
 from multispace.pipeline.playground.player import MAX_BEAM, MAX_SAMPLES, Player
 from multispace.pipeline.playground.visit import MAX_SEED, MAX_TEMPERATURE, Playground
+from multispace.version import install_hint
 
 TITLE = "multispace: captions side by side"
 MAX_KEYS = 1000  # in the menu of images; any other key can be typed
@@ -28,9 +29,7 @@ def load_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise OptionError(
-            "app needs Gradio", hint="pip install 'multispace-captioning[app]'"
-        ) from error
+        raise OptionError("app needs Gradio", hint=install_hint("app")) from error
     return gradio
 
 

@@ -269,4 +269,6 @@ def test_without_gradio_one_line_says_what_to_install(tiny_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     result = CliRunner().invoke(main, ["app", str(tiny_run)])
     assert result.exit_code == 2
-    assert result.stderr == ("error: app needs Gradio; pip install 'multispace-captioning[app]'\n")
+    assert result.stderr == (
+        "error: app needs Gradio; run `pip install 'multispace-captioning[app]'`\n"
+    )

@@ -1,3 +1,4 @@
+import configparser
 import json
 import threading
 from collections import namedtuple
@@ -8,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from support.paths import ROOT
 
 from multispace.cli import main
 from multispace.pipeline import doctor as module
@@ -22,6 +24,12 @@ def hub(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(folder))
     monkeypatch.setattr(module, "urlopen", lambda request, timeout: nullcontext())
     return folder
+
+
+def test_each_extra_for_users_is_looked_for():
+    declared = configparser.ConfigParser()
+    declared.read(ROOT / "setup.cfg")
+    assert set(module.EXTRAS) == {*declared["options.extras_require"]} - {"docs", "test"}
 
 
 def named(findings):
