@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,21 @@ from multispace.pipeline.metrics.content.combinations import composition_rows
 from multispace.pipeline.metrics.latents.category_report import category_table
 from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
 from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
+from multispace.pipeline.reporting.conclusion import conclude
 from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
 from multispace.pipeline.reporting.diversity_plot import READING as DIVERSITY_READING
 from multispace.pipeline.reporting.diversity_plot import draw_diversity
 from multispace.pipeline.reporting.examples import Examples, read_examples
 from multispace.pipeline.reporting.export_tables import Table
+from multispace.pipeline.reporting.page_tables import PageTable, comparison_tables, copy_texts
 from multispace.pipeline.reporting.page_template import page_template
-from multispace.pipeline.reporting.reproduction import Groups, commands, options_table, runs_table
+from multispace.pipeline.reporting.reproduction import (
+    Groups,
+    commands,
+    data_line,
+    options_table,
+    runs_table,
+)
 from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 from multispace.pipeline.runs.groups import EvaluatedRun
@@ -106,6 +115,11 @@ def report(options: ReportOptions) -> Report:
     ]  # fmt: skip
     content = {
         "comparison": comparison,
+        "conclusion": conclude(comparison.sections[0]),
+        "about": [*data_line(groups), f"report of {date.today().isoformat()}"],
+        "tables": comparison_tables(comparison, colours),
+        "page_table": PageTable,
+        "copy_texts": copy_texts,
         "first": first,
         "parts": parts,
         "diversity": draw_diversity(comparison.curves.curves, colours),
@@ -271,7 +285,7 @@ def _examples(
     examples = read_examples(evaluations, options.image_count)
     if not examples.shown:
         none = "examples: there is no captions.json in any of the evaluations"
-        return examples, [], [none] if options.image_count else []
+        return examples, [], [none] if options.image_count != 0 else []
     left_out: list[str] = []
     skipped: list[str] = []
     if reason := _add_references(options, next(iter(first.values())), examples):

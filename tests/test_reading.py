@@ -69,7 +69,6 @@ ALLOWED = {
         1, "a file of the package",
     ),
     ("data/language/word_lists.py", "json.loads"): (1, "a file of the package"),
-    ("pipeline/reporting/page_template.py", "file.read_text"): (1, "a file of the package"),
     ("data/image_formats.py", "Path('/proc/self/maps').read_text"): (1, "of the system"),
     ("model/device.py", "QUOTA.read_text"): (1, "of the system"),
     ("pipeline/console/main_process.py", "open"): (1, "the null device"),

@@ -22,7 +22,10 @@ class ReportOptions(Options):
         "The feature cache, which has the reference captions and the names of the images.", None,
         metavar="DIR|URL", default_text="the one that the first run records",
     )  # fmt: skip
-    image_count: int = option("Number of example images.", 8, min=0, flag="--pictures")
+    image_count: int | None = option(
+        "Maximum number of images in the gallery.", None, min=0, flag="--pictures",
+        default_text="all images of the split",
+    )  # fmt: skip
     resamples: int = shared_options.resamples()
     seed: int = shared_options.resampling_seed()
     reference: str = shared_options.reference()

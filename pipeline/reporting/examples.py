@@ -1,7 +1,9 @@
-"""Captions of a few images by several runs, with references and thumbnails."""
+"""Captions of the images of a split by several runs, with references and thumbnails."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 from multispace.data.cache.reader import Cache
@@ -10,15 +12,21 @@ from multispace.errors import ImageError, PipelineError
 from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.reporting.thumbnail import thumbnail
+from multispace.pipeline.reporting.wrong_words import CheckedCaption, check_caption
 from multispace.pipeline.runs.evaluation_folder import (
     CAPTIONS,
+    PER_IMAGE,
     SAMPLES,
     Record,
     digest_references,
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 
-SHOWN = 5  # samples of an image
+SIDES = (360, 280, 220, 180, 150, 120, 96, 72, 48)  # longer sides of thumbnails, in pixels
+BUDGET = 7_000_000  # characters of all thumbnails of a page
+PROBED = 24  # images that tell which thumbnails fit the budget
+SCORE = "CIDEr"  # by which images are sorted
+TEXT_BUDGET = 1_500_000  # characters of all samples of a page
 
 
 @dataclass
@@ -30,6 +38,20 @@ class Example:
     samples: dict[str, list[str]] = field(default_factory=dict)
     references: list[str] = field(default_factory=list)
     thumbnail: str = ""  # a data URI
+    scores: dict[str, float] = field(default_factory=dict)  # CIDEr of each group
+    checked: dict[str, CheckedCaption] = field(default_factory=dict)  # with references only
+
+    @property
+    def disagreement(self) -> float:
+        """The mean fraction of words that two captions do not share."""
+        words = [set(text.lower().split()) for text in self.captions.values()]
+        found = [1 - len(a & b) / max(len(a | b), 1) for a, b in combinations(words, 2)]
+        return sum(found) / max(len(found), 1)
+
+    @property
+    def wrong(self) -> int:
+        """The number of objects and attributes in all captions that the image does not have."""
+        return sum(len(checked.wrong) for checked in self.checked.values())
 
 
 @dataclass(frozen=True)
@@ -54,26 +76,53 @@ class Examples:
                 where=place,
                 hint="give the cache that `evaluate` read: --cache DIR",
             )
+        factors = dict(zip(captions.image_ids, captions.factors or (), strict=False))
         for image_id, key in zip(captions.image_ids, captions.keys, strict=True):
             if (example := self.shown.get(str(image_id))) is not None:
                 example.key, example.references = key, references[image_id]
+                drawn = factors.get(image_id)
+                example.checked = {
+                    name: check_caption(text, references[image_id], drawn)
+                    for name, text in example.captions.items()
+                }
 
     def add_thumbnails(self, images: Path) -> list[str]:
         """Add a thumbnail to each image, and return a line for each that cannot be read."""
+        examples = list(self.shown.values())
+        side = _fitting_side([images / e.key for e in examples])
         failures = []
-        with Progress(len(self.shown), "images", "thumbnails") as progress:
-            for example in self.shown.values():
+        room = BUDGET
+        with Progress(len(examples), "images", "thumbnails") as progress:
+            for example in examples:
                 path = images / example.key
                 try:
-                    example.thumbnail = thumbnail(decode(read_bytes(path), path))
+                    made = thumbnail(decode(read_bytes(path), path), side)
                 except ImageError as error:
                     failures.append(str(error))
+                else:
+                    room -= len(made)
+                    example.thumbnail = made if room >= 0 else ""
+                    if room < 0:
+                        failures.append(f"{path}: no thumbnail, the page would be too large")
                 progress.advance()
         return failures
 
 
-def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int) -> Examples:
-    """Return at most ``count`` images, evenly spaced over the split, with their captions.
+def _fitting_side(paths: Sequence[Path]) -> int:
+    """Return the longest side at which the thumbnails of all images fit the budget."""
+    probed = []
+    for path in paths[:: max(len(paths) // PROBED, 1)]:
+        with suppress(ImageError):  # reported when its own turn comes
+            probed.append(decode(read_bytes(path), path))
+    for side in SIDES:
+        size = sum(len(thumbnail(image, side)) for image in probed) / max(len(probed), 1)
+        if size * len(paths) < 0.9 * BUDGET:
+            return side
+    return SIDES[-1]
+
+
+def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int | None) -> Examples:
+    """Return all images, or at most ``count``, evenly spaced over the split, with their captions.
 
     :param evaluations: by the name of the group; those without captions are left out
     :raises PipelineError: captions or samples are not as ``evaluate`` writes them.
@@ -84,15 +133,19 @@ def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int) -> Exa
         if files.has(CAPTIONS)
     }
     ids = list(next(iter(captions.values()), {}))
-    count = min(count, len(ids))
+    count = len(ids) if count is None else min(count, len(ids))
+    kept = max(TEXT_BUDGET // (60 * max(count, 1) * max(len(captions), 1)), 1)  # samples
     shown = {i: Example(i) for i in (ids[place * len(ids) // count] for place in range(count))}
     for name, texts in captions.items():
         drawn = _samples(evaluations[name])
+        scores = _scores(evaluations[name])
         for image_id, example in shown.items():
             if image_id in texts:
                 example.captions[name] = texts[image_id]
             if image_id in drawn:
-                example.samples[name] = list(dict.fromkeys(drawn[image_id]))[:SHOWN]
+                example.samples[name] = list(dict.fromkeys(drawn[image_id]))[:kept]
+            if image_id in scores:
+                example.scores[name] = scores[image_id]
     return Examples(frozenset(ids), shown)
 
 
@@ -100,3 +153,9 @@ def _samples(files: EvaluationFiles) -> dict[str, list[str]]:
     if not files.has(SAMPLES):
         return {}
     return {str(entry["image_id"]): entry["captions"] for entry in files.read(SAMPLES)}
+
+
+def _scores(files: EvaluationFiles) -> dict[str, float]:
+    """Return the CIDEr of each image, if it was computed."""
+    entries = files.read(PER_IMAGE)
+    return {str(entry["image_id"]): entry[SCORE] for entry in entries if SCORE in entry}

@@ -43,14 +43,19 @@ class Table:
         note = f"\n\n{escape_markdown(self.note)}" if self.note else ""
         return title + "\n".join(lines) + note
 
-    def latex(self) -> str:
-        """Return a ``tabular`` of plain LaTeX, with the title and the note in comments."""
+    def latex(self, *, booktabs: bool = False) -> str:
+        """Return a ``tabular``, with the title and the note in comments.
+
+        :param booktabs: draw the rules of the package booktabs instead of plain LaTeX's
+        """
+        rules = ("toprule", "midrule", "bottomrule") if booktabs else ("hline",) * 3
+        top, middle, bottom = (rf"\{rule}" for rule in rules)
         body = [_latex_row(row) for row in (self.head, *self.rows)]
         columns = "l" + "r" * (len(self.head) - 1)
         title = latex_comment(self.title)
-        lines = [title, rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0]]
+        lines = [title, rf"\begin{{tabular}}{{{columns}}}", top, body[0]]
         note = [latex_comment(self.note)] if self.note else []
-        return "\n".join([*lines, r"\hline", *body[1:], r"\hline", r"\end{tabular}", *note])
+        return "\n".join([*lines, middle, *body[1:], bottom, r"\end{tabular}", *note])
 
 
 def escape_markdown(text: str) -> str:

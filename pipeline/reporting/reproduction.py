@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from multispace.fields import default_of, option_words, shown_value
@@ -31,6 +32,20 @@ def options_table(groups: Groups) -> tuple[Table, list[str]]:
         else:
             shared.append(f"{name} {values[0]}")
     return Table("options that differ", ("", *groups), rows), shared
+
+
+def data_line(groups: Groups) -> list[str]:
+    """Return the caches that the runs were trained on, and the networks of their features."""
+    caches: dict[str, None] = {}
+    networks: dict[str, None] = {}
+    for run in (run for members in groups.values() for run in members):
+        config = read_run_config(run.folder)
+        spec = config["feature_spec"]
+        network = str(spec.get("architecture", "of a network that is not recorded"))
+        weights = f", weights {spec['weights']}" if spec.get("weights") else ""
+        caches[f"dataset {Path(str(config['options']['cache'])).name}"] = None
+        networks[f"features {network}{weights}"] = None
+    return [*caches, *networks]
 
 
 def runs_table(groups: Groups) -> tuple[Table, list[str]]:

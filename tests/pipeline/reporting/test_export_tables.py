@@ -39,6 +39,11 @@ def test_a_note_stands_below_the_table():
     assert table.latex().splitlines()[-1] == r"% *: a\_b"
 
 
+def test_latex_with_the_rules_of_booktabs():
+    lines = TABLE.latex(booktabs=True).splitlines()
+    assert [lines[place] for place in (2, 4, 7)] == [r"\toprule", r"\midrule", r"\bottomrule"]
+
+
 @pytest.mark.parametrize(
     "name", ["^^5cinput{/etc/passwd}", "^^5C", r"\input{x}", "^^\n\\input x", "a^^M\\x", "~$x$%#_"]
 )
