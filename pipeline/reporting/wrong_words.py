@@ -11,6 +11,8 @@ from multispace.data.language.words import attribute_of
 from multispace.data.shapes import mentions
 from multispace.pipeline.metrics.content.attributes import Fact, named_and_wrong
 
+ANY_SHAPE = "circle"
+
 
 @dataclass(frozen=True)
 class CheckedCaption:
@@ -48,8 +50,12 @@ def _meaning(fact: Fact) -> tuple[str, str]:
 
 
 def _meanings(word: str) -> set[tuple[str, str]]:
-    found = {("", mention.shape) for mention in mentions(word) if mention.shape}
-    found |= {("colour", mention.colour) for mention in mentions(word) if mention.colour}
+    """Return what a word can mean in a photo, and in a generated image."""
+    found: set[tuple[str, str]] = set()
+    for alone in mentions(word):
+        found |= {("", alone.shape or ""), ("colour", alone.colour or "")}
+    for beside in mentions(f"{word} {ANY_SHAPE}"):  # a size alone is no mention
+        found |= {("size", beside.size or ""), ("pattern", beside.pattern or "")}
     if noun := LEXICON.nouns.get(word):
         found.add(("", OBJECT_OF[noun]))
     attribute = attribute_of(word)

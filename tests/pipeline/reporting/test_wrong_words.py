@@ -22,3 +22,5 @@ def test_a_generated_image_is_compared_with_what_was_drawn():
     thing = {"shape": "circle", "colour": "red", "size": "large", "pattern": "plain"}
     checked = check_caption("a blue circle", ["a blue circle"], {"objects": [thing]})
     assert (marked(checked), checked.wrong) == (["blue"], ("blue circle",))
+    checked = check_caption("a tiny striped circle", [], {"objects": [thing]})
+    assert marked(checked) == ["tiny", "striped"]
