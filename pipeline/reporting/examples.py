@@ -1,17 +1,15 @@
 """Captions of the images of a split by several runs, with references and thumbnails."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import accumulate, combinations
 from pathlib import Path
 
 from multispace.data.cache.reader import Cache
-from multispace.data.images import decode, read_bytes
 from multispace.errors import ImageError, PipelineError
 from multispace.pipeline.cache_transfer import local_cache
 from multispace.pipeline.console.progress import Progress
-from multispace.pipeline.reporting.thumbnail import thumbnail
+from multispace.pipeline.reporting.thumbnail import fitting_side, small_image, thumbnail
 from multispace.pipeline.reporting.wrong_words import CheckedCaption, check_caption
 from multispace.pipeline.runs.evaluation_folder import (
     CAPTIONS,
@@ -22,11 +20,9 @@ from multispace.pipeline.runs.evaluation_folder import (
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 
-SIDES = (360, 280, 220, 180, 150, 120, 96, 72, 48)  # longer sides of thumbnails, in pixels
-BUDGET = 7_000_000  # characters of all thumbnails of a page
-PROBED = 24  # images that tell which thumbnails fit the budget
+THUMBNAILS = 5_500_000  # characters of all thumbnails of a page, unless the smallest are more
+SAMPLE_TEXT = 2_500_000  # characters of all samples of a page, unless one of each is more
 SCORE = "CIDEr"  # by which images are sorted
-TEXT_BUDGET = 1_500_000  # characters of all samples of a page
 
 
 @dataclass
@@ -56,10 +52,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """A few images of a split, by image id as text."""
+    """Images of a split, by image id as text.
 
-    evaluated: frozenset[str]  # the ids of all its images
+    :param evaluated: the ids of all its images
+    :param note: which samples were left out, if any
+    """
+
+    evaluated: frozenset[str]
     shown: dict[str, Example]
+    note: str = ""
 
     def add_references(self, place: Path | str, record: Record) -> None:
         """Add the names and references of the images, from the cache at a folder or URL.
@@ -89,36 +90,17 @@ class Examples:
     def add_thumbnails(self, images: Path) -> list[str]:
         """Add a thumbnail to each image, and return a line for each that cannot be read."""
         examples = list(self.shown.values())
-        side = _fitting_side([images / e.key for e in examples])
+        side = fitting_side([images / example.key for example in examples], THUMBNAILS)
         failures = []
-        room = BUDGET
         with Progress(len(examples), "images", "thumbnails") as progress:
             for example in examples:
                 path = images / example.key
                 try:
-                    made = thumbnail(decode(read_bytes(path), path), side)
+                    example.thumbnail = thumbnail(small_image(path, side), side)
                 except ImageError as error:
                     failures.append(str(error))
-                else:
-                    room -= len(made)
-                    example.thumbnail = made if room >= 0 else ""
-                    if room < 0:
-                        failures.append(f"{path}: no thumbnail, the page would be too large")
                 progress.advance()
         return failures
-
-
-def _fitting_side(paths: Sequence[Path]) -> int:
-    """Return the longest side at which the thumbnails of all images fit the budget."""
-    probed = []
-    for path in paths[:: max(len(paths) // PROBED, 1)]:
-        with suppress(ImageError):  # reported when its own turn comes
-            probed.append(decode(read_bytes(path), path))
-    for side in SIDES:
-        size = sum(len(thumbnail(image, side)) for image in probed) / max(len(probed), 1)
-        if size * len(paths) < 0.9 * BUDGET:
-            return side
-    return SIDES[-1]
 
 
 def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int | None) -> Examples:
@@ -134,7 +116,6 @@ def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int | None)
     }
     ids = list(next(iter(captions.values()), {}))
     count = len(ids) if count is None else min(count, len(ids))
-    kept = max(TEXT_BUDGET // (60 * max(count, 1) * max(len(captions), 1)), 1)  # samples
     shown = {i: Example(i) for i in (ids[place * len(ids) // count] for place in range(count))}
     for name, texts in captions.items():
         drawn = _samples(evaluations[name])
@@ -143,10 +124,26 @@ def read_examples(evaluations: Mapping[str, EvaluationFiles], count: int | None)
             if image_id in texts:
                 example.captions[name] = texts[image_id]
             if image_id in drawn:
-                example.samples[name] = list(dict.fromkeys(drawn[image_id]))[:kept]
+                example.samples[name] = list(dict.fromkeys(drawn[image_id]))
             if image_id in scores:
                 example.scores[name] = scores[image_id]
-    return Examples(frozenset(ids), shown)
+    return Examples(frozenset(ids), shown, _cut_samples(shown.values()))
+
+
+def _cut_samples(examples: Collection[Example]) -> str:
+    """Keep as many samples of each image and group as fit the page, and say so if it is not all."""
+    lists = [texts for example in examples for texts in example.samples.values()]
+    sizes = [0] * max(map(len, lists), default=0)
+    for texts in lists:
+        for place, text in enumerate(texts):
+            sizes[place] += len(text)
+    kept = max(sum(size <= SAMPLE_TEXT for size in accumulate(sizes)), 1)
+    if kept >= len(sizes):
+        return ""
+    for example in examples:
+        for name, texts in example.samples.items():
+            example.samples[name] = texts[:kept]
+    return f"samples: the first {kept} different ones of each image; more would not fit the page"
 
 
 def _samples(files: EvaluationFiles) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from multispace.data.documents import DocumentFormat, Object, Text
 from multispace.data.files import write_json
-from multispace.data.images import decode, read_bytes
 from multispace.errors import ImageError, OptionError, PipelineError, brief
 from multispace.pipeline.command_options.train_options import without_places
 from multispace.pipeline.inference.samples import Sampling
 from multispace.pipeline.inference.single_captions import single_captions
+from multispace.pipeline.reporting.thumbnail import small_image
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.loop import Training
 from multispace.version import install_hint
@@ -195,12 +195,8 @@ def _thumbnails(folder: Path, keys: list[str]) -> dict[str, Image.Image]:
     """Return small versions of the images that can be read; captions are logged of all."""
     images = {}
     for key in keys:
-        try:
-            image = decode(read_bytes(folder / key), folder / key)
-        except ImageError:
-            continue
-        image.thumbnail((SIDE, SIDE))
-        images[key] = image
+        with suppress(ImageError):
+            images[key] = small_image(folder / key, SIDE)
     return images
 
 
