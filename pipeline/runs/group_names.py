@@ -1,5 +1,6 @@
 """Names that a user gives to groups of runs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,6 +36,19 @@ def named_groups(groups: Groups, names: Sequence[str]) -> dict[str, list[Evaluat
             raise OptionError(f"two rows would be {name!r}", where="--name", hint="use other names")
         renamed[name] = list(runs)
     return renamed
+
+
+def short_names(groups: Groups) -> dict[str, str]:
+    """Return the system as the name of each group whose own name adds options, if it is enough.
+
+    :returns: by the name of the group; groups that would have the same name keep their own
+    """
+    systems = {name: runs[0].system for name, runs in groups.items()}
+    short = {
+        name: systems[name] if name.startswith(f"{systems[name]} --") else name for name in groups
+    }
+    count = Counter(short.values())
+    return {name: text if count[text] == 1 else name for name, text in short.items()}
 
 
 def _fitting(groups: Groups, pattern: str, name: str, where: str) -> dict[str, str]:
