@@ -23,6 +23,7 @@ from multispace.pipeline.metrics.latents.category_report import (
     category_table,
 )
 from multispace.pipeline.model_transfer import local_model
+from multispace.pipeline.reporting.traversals import NAME, exploration_folder
 from multispace.pipeline.runs.run_cache import open_run_cache
 from multispace.pipeline.runs.run_folder import Run, load_run
 
@@ -141,14 +142,14 @@ def explore(options: ExploreOptions) -> Exploration:
     shown = in_use.select(torch.tensor([rows[key] for key in wanted]))
     counted = in_use.select(torch.arange(min(MAX_IMAGES, len(keys))))
     found = Exploration(
-        folder=run.folder / "exploration" / options.split,
+        folder=exploration_folder(run.folder, options.split),
         images=min(MAX_IMAGES, len(keys)),
         traversals=traverse(run, shown, wanted, latents),
         words=tuple(count_words(run, counted, latents)),
         meaning=category_report(run.system, pairs, run.vocabulary),
         dims=options.dims,
     )
-    write_json(found.folder / "exploration.json", found.to_json())
+    write_json(found.folder / NAME, found.to_json())
     with atomic_write(found.folder / "exploration.txt") as file:
         file.write(("\n".join(found.lines()) + "\n").encode())
     return found
