@@ -1,7 +1,7 @@
 """Write one self-contained HTML page about evaluated runs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,16 @@ from multispace.data.files import atomic_write
 from multispace.errors import Error, PipelineError
 from multispace.exit_status import SKIPPED
 from multispace.pipeline.command_options.report_options import ReportOptions
-from multispace.pipeline.compare import CompareOptions, compare_groups, read_groups
-from multispace.pipeline.metrics.content.attributes import attribute_table, percent
-from multispace.pipeline.metrics.content.combinations import composition_rows
-from multispace.pipeline.metrics.latents.category_report import category_table
-from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
-from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
+from multispace.pipeline.compare import CompareOptions, Comparison, compare_groups, read_groups
 from multispace.pipeline.reporting.conclusion import conclude
-from multispace.pipeline.reporting.curves import COLOURS, READING, Curve, draw_curves
+from multispace.pipeline.reporting.curves import READING, Curve, draw_curves
 from multispace.pipeline.reporting.diversity_plot import READING as DIVERSITY_READING
 from multispace.pipeline.reporting.diversity_plot import draw_diversity
 from multispace.pipeline.reporting.examples import Examples, read_examples
-from multispace.pipeline.reporting.export_tables import Table
+from multispace.pipeline.reporting.group_marks import COLOURS, GroupMark, group_mark
+from multispace.pipeline.reporting.group_parts import PARTS, Part, other_verdicts, read_parts
 from multispace.pipeline.reporting.page_tables import PageTable, comparison_tables, copy_texts
-from multispace.pipeline.reporting.page_template import page_template
+from multispace.pipeline.reporting.page_template import page_script, page_template
 from multispace.pipeline.reporting.reproduction import (
     Groups,
     commands,
@@ -31,16 +27,16 @@ from multispace.pipeline.reporting.reproduction import (
     options_table,
     runs_table,
 )
-from multispace.pipeline.runs.evaluation_folder import ATTRIBUTES, COMPOSITION, FACTORS, LATENTS
-from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
+from multispace.pipeline.reporting.traversals import read_traversals
+from multispace.pipeline.runs.group_names import short_names
 from multispace.pipeline.runs.groups import EvaluatedRun
 from multispace.pipeline.runs.run_cache import recorded_cache
 from multispace.pipeline.runs.run_folder import read_run_config
 from multispace.pipeline.training.metrics_log import METRICS, read_log
 from multispace.version import package_version
 
-MAX_CATEGORIES = 256  # whose words are shown
-TEMPLATE = "report.html.j2"
+TEMPLATE, SCRIPT = "report.html.j2", "report_script.js.j2"
+SCALES = ("linear", "log")  # of the axes of the learning curves
 NO_SAMPLES = "diversity of samples: no samples, or not the same number in all groups"
 
 
@@ -78,15 +74,6 @@ class Report:
         return SKIPPED if self.skipped else 0
 
 
-@dataclass(frozen=True)
-class Part:
-    """A table, which may have no rows, the lines below it, and a table of categories."""
-
-    table: Table
-    lines: Sequence[str]
-    categories: Table | None = None
-
-
 def report(options: ReportOptions) -> Report:
     """Write one HTML page from the evaluations and the training logs of runs.
 
@@ -103,67 +90,82 @@ def report(options: ReportOptions) -> Report:
         options.reference,
         options.reference_temperature,
     )
-    groups = read_groups(asked)
-    comparison = compare_groups(groups, asked)
+    full = read_groups(asked)
+    names = short_names(full)
+    groups = {names[name]: runs for name, runs in full.items()}
+    reference = names.get(asked.reference, asked.reference)
+    comparison = compare_groups(groups, replace(asked, reference=reference))
     first = {name: min(members, key=lambda run: run.seed) for name, members in groups.items()}
-    parts, without_parts = _parts(first)
-    colours, svg, without_curves = _curves(groups)
+    parts, without_parts = read_parts(first)
+    marks = _marks(groups)
+    curves, without_curves = _curves(groups, marks)
     examples, skipped, without_examples = _examples(options, first)
-    sampled = comparison.has_samples
-    left_out = [
-        *([] if sampled else [NO_SAMPLES]), *without_parts, *without_curves, *without_examples
-    ]  # fmt: skip
-    content = {
-        "comparison": comparison,
-        "conclusion": conclude(comparison.sections[0]),
+    traversals = {name: read_traversals(run.folder, options.split) for name, run in first.items()}
+    without_samples = [] if comparison.has_samples else [NO_SAMPLES]
+    left_out = [*without_samples, *without_parts, *without_curves, *without_examples]
+    found = {
+        **_scores(comparison, marks),
         "about": [*data_line(groups), f"report of {date.today().isoformat()}"],
-        "tables": comparison_tables(comparison, colours),
-        "page_table": PageTable,
-        "copy_texts": copy_texts,
+        "full_names": dict(zip(groups, full, strict=True)),
         "first": first,
         "parts": parts,
-        "diversity": draw_diversity(comparison.curves.curves, colours),
-        "diversity_reading": DIVERSITY_READING,
-        "verdicts": {name: _verdicts(groups[name], run) for name, run in first.items()},
-        "colours": colours,
-        "curves": svg,
+        "verdicts": {name: other_verdicts(groups[name], run) for name, run in first.items()},
+        "traversals": {name: tables for name, tables in traversals.items() if tables},
+        "marks": marks,
+        "curves": {scale: draw_curves(curves, log=scale == "log") for scale in SCALES},
         "reading": READING,
         "examples": examples.shown,
         "made": [Part(*runs_table(groups)), Part(*options_table(groups))],
         "commands": commands(groups, _compare_words(asked)),
         "left_out": left_out,
         "skipped": skipped,
-        "version": package_version(),
     }
-    text = page_template(TEMPLATE).render(content)
-    page = text.encode("utf-8", "replace")  # JSON can hold lone surrogates
-    with atomic_write(options.out) as file:
-        file.write(page)
     return Report(
         out=options.out,
-        bytes=len(page),
-        groups={name: [str(run.folder) for run in runs] for name, runs in groups.items()},
-        included=_included(sampled, bool(comparison.curves.curves), parts, bool(svg), examples),
+        bytes=_write(options.out, found),
+        groups={name: [str(run.folder) for run in runs] for name, runs in full.items()},
+        included=_included(found),
         left_out=tuple(left_out),
         skipped=tuple(skipped),
     )
 
 
-def _included(
-    sampled: bool,
-    compared: bool,
-    parts: Mapping[str, Mapping[str, Part]],
-    curves: bool,
-    examples: Examples,
-) -> tuple[str, ...]:
-    shown = examples.shown.values()
+def _scores(comparison: Comparison, marks: Mapping[str, GroupMark]) -> dict[str, Any]:
+    return {
+        "comparison": comparison,
+        "conclusion": conclude(comparison.sections[0]),
+        "tables": comparison_tables(comparison, marks),
+        "diversity": draw_diversity(comparison.curves.curves, marks),
+        "diversity_reading": DIVERSITY_READING,
+    }
+
+
+def _write(out: Path, found: Mapping[str, Any]) -> int:
+    """Write the page, and return its size in bytes."""
+    fixed = {
+        "page_table": PageTable,
+        "copy_texts": copy_texts,
+        "script": page_script(SCRIPT),
+        "version": package_version(),
+    }
+    page = page_template(TEMPLATE).render({**found, **fixed})
+    content = page.encode("utf-8", "replace")  # JSON can hold lone surrogates
+    with atomic_write(out) as file:
+        file.write(content)
+    return len(content)
+
+
+def _included(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of what the page has."""
+    shown = found["examples"].values()
     included = {
         "scores": True,
-        "diversity of samples": sampled,
-        "quality against diversity": compared,
-        **{title: any(title in held for held in parts.values()) for title in PARTS},
-        "learning curves": curves,
-        "examples": bool(shown),
+        "diversity of samples": found["comparison"].has_samples,
+        "quality against diversity": found["diversity"],
+        **{title: any(title in held for held in found["parts"].values()) for title in PARTS},
+        "traversals": found["traversals"],
+        "learning curves": found["curves"]["linear"],
+        "examples": shown,
         "references": any(example.references for example in shown),
         "images": any(example.thumbnail for example in shown),
         "how it was made": True,
@@ -181,100 +183,37 @@ def _compare_words(asked: CompareOptions) -> list[str]:
     return [*words, "--seed", str(asked.seed)]
 
 
-def _latents(found: Mapping[str, Any]) -> Part:
-    table, lines = Table("", *latent_table(dict(found))), latent_lines(dict(found))
-    meaning = found.get("c", {}).get("meaning")  # of earlier versions there is none
-    if meaning is None:
-        return Part(table, lines)
-    head, rows = category_table(meaning)
-    shown = rows[:MAX_CATEGORIES]
-    title = f"{len(shown)} of {len(rows)} categories in use"
-    return Part(table, lines, Table(title, head, shown))
+def _marks(groups: Groups) -> dict[str, GroupMark]:
+    """Return how plots show each group.
 
-
-def _attributes(found: Mapping[str, Any]) -> Part:
-    wrong = found["objects"]["captions_with_hallucination"]
-    line = f"captions that name an object that is not in the image: {percent(wrong)}"
-    return Part(Table("", *attribute_table(found)), [line])
-
-
-def _composition(found: Mapping[str, Any]) -> Part:
-    line = f"held-out pairs: recall over {found['k']} {found['captions']} per image"
-    return Part(Table("", *composition_rows(found)), [line])
-
-
-def _factors(found: Mapping[str, Any]) -> Part:
-    return Part(Table("", *factor_table(found)), factor_lines(found))
-
-
-PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Part], str]] = {
-    "latent space": (LATENTS, _latents, ""),
-    "objects and attributes": (ATTRIBUTES, _attributes, ""),
-    "unseen combinations": (
-        COMPOSITION,
-        _composition,
-        "; evaluate a split with held-out pairs",
-    ),
-    "disentanglement": (
-        FACTORS,
-        _factors,
-        "; evaluate a split with known factors",
-    ),
-}
-
-
-def _parts(first: Mapping[str, EvaluatedRun]) -> tuple[dict[str, dict[str, Part]], list[str]]:
-    """Return the PARTS that each group has, and a line for each part that is missing."""
-    parts: dict[str, dict[str, Part]] = {name: {} for name in first}
-    left_out = []
-    for title, (file, part, why) in PARTS.items():
-        for name, run in first.items():
-            if run.scored.files.has(file):
-                parts[name][title] = _read(run.scored.files, file, part)
-        missing = [name for name, held in parts.items() if title not in held]
-        if missing:
-            names = "any group" if len(missing) == len(parts) else "; ".join(missing)
-            left_out.append(f"{title}: no {file} of {names}{why}")
-    return parts, left_out
-
-
-def _verdicts(members: Sequence[EvaluatedRun], shown: EvaluatedRun) -> list[str]:
-    """Return the verdicts on the latents of the seeds whose table is not shown."""
-    others = {run.seed: run.scored.files for run in members if run is not shown}
-    found = {n: _read(run, LATENTS, _latents) for n, run in others.items() if run.has(LATENTS)}
-    return [f"seed {seed}: {part.lines[-1]}" for seed, part in found.items()]
-
-
-def _read(files: EvaluationFiles, name: str, part: Callable[[Mapping[str, Any]], Part]) -> Part:
-    found = files.read(name)
-    try:
-        return part(found)
-    except (ValueError, LookupError, TypeError) as error:
-        raise files.damaged(name, f"not as `evaluate` writes it ({error!r})") from error
-
-
-def _curves(groups: Groups) -> tuple[dict[str, str], str, list[str]]:
-    """Return the colour of each group, the curves as SVG, and a line for each log that is missing.
-
-    Groups of the same runs, of which another checkpoint was evaluated, share a colour.
+    Groups of the same runs, of which another checkpoint was evaluated, share a color.
     """
-    folders = {name: tuple(run.folder for run in members) for name, members in groups.items()}
-    places = {runs: place for place, runs in enumerate(dict.fromkeys(folders.values()))}
-    colours = {name: COLOURS[places[runs] % len(COLOURS)] for name, runs in folders.items()}
-    logs = {
-        folder / METRICS: COLOURS[place % len(COLOURS)]
-        for runs, place in places.items()
-        for folder in runs
-    }
-    curves = [Curve(colour, read_log(path)) for path, colour in logs.items()]
-    left_out = [
-        f"learning curve: {path} is not there, or empty"
-        for path, curve in zip(logs, curves, strict=True)
-        if not curve.lines
-    ]
-    if len(places) > len(COLOURS):
-        left_out.append(f"more than {len(COLOURS)} groups: some share their colour")
-    return colours, draw_curves(curves), left_out
+    places = list(dict.fromkeys(map(_folders, groups.values())))
+    return {name: group_mark(places.index(_folders(runs))) for name, runs in groups.items()}
+
+
+def _folders(runs: Sequence[EvaluatedRun]) -> tuple[Path, ...]:
+    return tuple(run.folder for run in runs)
+
+
+def _curves(groups: Groups, marks: Mapping[str, GroupMark]) -> tuple[list[Curve], list[str]]:
+    """Return the curve of each run, and a line for each log that is missing."""
+    members: dict[Path, list[tuple[str, EvaluatedRun]]] = {}
+    for name, runs in groups.items():
+        for run in runs:
+            members.setdefault(run.folder, []).append((name, run))
+    curves, left_out = [], []
+    for folder, held in members.items():
+        name, run = held[0]
+        path = folder / METRICS
+        lines = read_log(path)
+        steps = frozenset(run.scored.record.step for _, run in held)
+        curves.append(Curve(f"{name}, seed {run.seed}", marks[name], lines, steps))
+        if not lines:
+            left_out.append(f"learning curve: {path} is not there, or empty")
+    if len({*marks.values()}) > len(COLOURS):
+        left_out.append(f"more than {len(COLOURS)} groups: some share their color")
+    return curves, left_out
 
 
 def _examples(
@@ -286,7 +225,7 @@ def _examples(
     if not examples.shown:
         none = "examples: there is no captions.json in any of the evaluations"
         return examples, [], [none] if options.image_count != 0 else []
-    left_out: list[str] = []
+    left_out = [examples.note] if examples.note else []
     skipped: list[str] = []
     if reason := _add_references(options, next(iter(first.values())), examples):
         left_out.append(f"references of the examples: {reason}")

@@ -69,10 +69,14 @@ class Section:
             ],
         }
 
+    def labels(self) -> tuple[str, ...]:
+        """Return the columns as tables name them."""
+        labels = LABELS | diversity.SHOWN
+        return tuple(labels.get(column, column) for column in self.columns)
+
     def tables(self) -> list[Table]:
         """Return the scores and, where there are two groups or more, the differences."""
-        labels = LABELS | diversity.SHOWN
-        head = ("", *(labels.get(column, column) for column in self.columns))
+        head = ("", *self.labels())
         rows = [
             [one_line(name), *(c.spread() for c in cells.values())]
             for name, cells in self.groups.items()

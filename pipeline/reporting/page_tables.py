@@ -12,6 +12,7 @@ from multispace.pipeline.compare import Comparison
 from multispace.pipeline.comparison.sections import Section
 from multispace.pipeline.metrics.samples.diversity import CORPUS_MBLEU
 from multispace.pipeline.reporting.export_tables import Table
+from multispace.pipeline.reporting.group_marks import GroupMark
 from multispace.pipeline.reporting.interval_plot import draw_intervals
 
 LOWER_IS_BETTER = ("mBLEU-4", CORPUS_MBLEU)  # of diverse samples
@@ -31,18 +32,18 @@ class PageTable:
     plots: tuple[Markup, ...] = ()
 
 
-def comparison_tables(comparison: Comparison, colours: Mapping[str, str]) -> list[PageTable]:
+def comparison_tables(comparison: Comparison, marks: Mapping[str, GroupMark]) -> list[PageTable]:
     """Return the tables of a comparison, marked, with plots beside the scores.
 
-    :param colours: of each group
+    :param marks: of each group
     """
     decorated: list[tuple[Marks, tuple[Markup, ...]]] = []
     for section in comparison.sections:
-        decorated += _decorations(section, colours)
+        decorated += _decorations(section, marks)
     if comparison.curves.curves:
         decorated.append(({}, ()))
     if comparison.curves.section:
-        decorated += _decorations(comparison.curves.section, colours)
+        decorated += _decorations(comparison.curves.section, marks)
     decorated.append(({}, ()))  # single captions
     return [
         PageTable(table, *found)
@@ -62,26 +63,28 @@ def copy_texts(table: Table) -> dict[str, str]:
 
 
 def _decorations(
-    section: Section, colours: Mapping[str, str]
+    section: Section, marks: Mapping[str, GroupMark]
 ) -> list[tuple[Marks, tuple[Markup, ...]]]:
     """Return marks and plots of the scores and, if there are any, of the differences."""
-    found = [(_best(section), tuple(draw_intervals(section, colours)))]
+    scores: tuple[Marks, tuple[Markup, ...]] = (
+        _best(section), tuple(draw_intervals(section, marks)),
+    )  # fmt: skip
     clear = {
         (row, column): "clear"
         for row, (_, _, cells) in enumerate(section.differences)
         for column, cell in enumerate(cells.values(), 1)
         if cell.low > 0 or cell.high < 0
     }
-    return [*found, (clear, ())] if section.differences else found
+    return [scores, (clear, ())] if section.differences else [scores]
 
 
 def _best(section: Section) -> dict[tuple[int, int], str]:
-    """Return the cells with the best value of their column, if there are several groups."""
-    marks: dict[tuple[int, int], str] = {}
+    """Return the cells with the best value of their column, unless all are equal."""
+    best: dict[tuple[int, int], str] = {}
     for column, name in enumerate(section.columns, 1):
         sign = -1 if name in LOWER_IS_BETTER else 1
         values = [sign * cells[name].mean for cells in section.groups.values()]
         top = max(filter(math.isfinite, values), default=math.nan)
-        if len(values) > 1:
-            marks |= {(row, column): "best" for row, value in enumerate(values) if value == top}
-    return marks
+        if len(set(values)) > 1:
+            best |= {(row, column): "best" for row, value in enumerate(values) if value == top}
+    return best

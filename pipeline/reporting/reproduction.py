@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from multispace.fields import default_of, option_words, shown_value
@@ -43,9 +42,15 @@ def data_line(groups: Groups) -> list[str]:
         spec = config["feature_spec"]
         network = str(spec.get("architecture", "of a network that is not recorded"))
         weights = f", weights {spec['weights']}" if spec.get("weights") else ""
-        caches[f"dataset {Path(str(config['options']['cache'])).name}"] = None
+        caches[f"dataset {_dataset(str(config['options']['cache']))}"] = None
         networks[f"features {network}{weights}"] = None
     return [*caches, *networks]
+
+
+def _dataset(cache: str) -> str:
+    """Return the name of a cache or, where it has none of its own, of the folder around it."""
+    names = [part for part in cache.split("/") if part] or [cache]
+    return names[-2] if len(names) > 1 and names[-1] == "cache" else names[-1]
 
 
 def runs_table(groups: Groups) -> tuple[Table, list[str]]:

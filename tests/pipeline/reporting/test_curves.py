@@ -3,16 +3,17 @@ import re
 
 import pytest
 
-from multispace.pipeline.reporting.curves import COLOURS, Curve, draw_curves
+from multispace.pipeline.reporting.curves import Curve, draw_curves
+from multispace.pipeline.reporting.group_marks import COLOURS, group_mark
 
 
-def curve(colour, *, kl=0.0, target=None, steps=(1, 2, 3)):
+def curve(place=0, *, kl=0.0, target=None, steps=(1, 2, 3)):
     lines = []
     for step in steps:
         numbers = {"step": step, "recon": 9.0 - step, "kl_z": kl * step, "kl_c": 0.0}
         lines.append({**numbers, "split": "train"} | ({"capacity_z": target} if target else {}))
         lines.append({**numbers, "split": "val", "cider": 0.0})
-    return Curve(colour, lines)
+    return Curve("a run", group_mark(place), lines)
 
 
 def strokes(svg, colour):
@@ -23,7 +24,7 @@ def strokes(svg, colour):
 
 def test_each_run_has_its_lines_in_its_colour():
     plain, held = COLOURS[:2]
-    svg = draw_curves([curve(plain), curve(held, kl=2.0, target=5.0)])
+    svg = draw_curves([curve(), curve(1, kl=2.0, target=5.0)])
     assert len(strokes(svg, plain)) == 3  # CIDEr; reconstruction in training and validation
     assert len(strokes(svg, held)) == 6  # and the KL twice, with its target
     assert ["stroke-dasharray" in style for style in strokes(svg, held)].count(True) == 1
@@ -32,14 +33,14 @@ def test_each_run_has_its_lines_in_its_colour():
 
 @pytest.mark.parametrize(("kl", "panels"), [(0.0, 2), (1.0, 3)])
 def test_a_channel_that_no_system_has_is_no_panel(kl, panels):
-    svg = draw_curves([curve(COLOURS[0], kl=kl)])
+    svg = draw_curves([curve(kl=kl)])
     assert svg.count(">optimizer steps<") == panels
     assert (">KL of z, nats<" in svg) == (panels == 3)
     assert ">KL of c, nats<" not in svg
 
 
 def test_the_image_is_part_of_the_page():
-    curves = [curve(COLOURS[0], kl=1.0)]
+    curves = [curve(kl=1.0)]
     svg = draw_curves(curves)
     assert svg.startswith("<svg viewBox=")
     assert "http" not in svg
@@ -48,12 +49,12 @@ def test_the_image_is_part_of_the_page():
 
 
 def test_nothing_logged_is_no_image():
-    assert draw_curves([]) == draw_curves([Curve(COLOURS[0], [])]) == ""
+    assert draw_curves([]) == draw_curves([Curve("a run", group_mark(0), [])]) == ""
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", ["NaN", "1e308", "-Infinity"])
 def test_a_loss_that_was_lost_leaves_a_gap(value):
     line = f'{{"step": 1, "split": "train", "recon": {value}}}'
-    broken = Curve(COLOURS[0], [json.loads(line), json.loads(line)])
+    broken = Curve("a run", group_mark(0), [json.loads(line), json.loads(line)])
     assert ">reconstruction, nats a caption<" in draw_curves([broken])
