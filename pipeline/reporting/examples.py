@@ -20,8 +20,9 @@ from multispace.pipeline.runs.evaluation_folder import (
 )
 from multispace.pipeline.runs.evaluation_reader import EvaluationFiles
 
-THUMBNAILS = 5_500_000  # characters of all thumbnails of a page, unless the smallest are more
+THUMBNAILS = 5_000_000  # characters of all thumbnails of a page, unless the smallest are more
 SAMPLE_TEXT = 2_500_000  # characters of all samples of a page, unless one of each is more
+AROUND = "<li></li>"  # what the page writes for each sample
 SCORE = "CIDEr"  # by which images are sorted
 
 
@@ -136,7 +137,7 @@ def _cut_samples(examples: Collection[Example]) -> str:
     sizes = [0] * max(map(len, lists), default=0)
     for texts in lists:
         for place, text in enumerate(texts):
-            sizes[place] += len(text)
+            sizes[place] += len(text) + len(AROUND)
     kept = max(sum(size <= SAMPLE_TEXT for size in accumulate(sizes)), 1)
     if kept >= len(sizes):
         return ""

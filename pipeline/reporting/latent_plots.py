@@ -22,7 +22,7 @@ def latent_plots(found: Mapping[str, Any]) -> list[BarPlot]:
 def _dimensions(kl: list[float]) -> BarPlot:
     order = sorted(range(len(kl)), key=lambda place: -kl[place])
     bars = [(kl[place], f"z{place}: {kl[place]:.3f} nats") for place in order]
-    top = f"{max(kl, default=0.0):.2f} nats"
+    top = f"{max(kl, default=0.0):.2g} nats"
     return draw_bars(bars, f"KL of the {len(kl)} dimensions of z, largest first", top)
 
 

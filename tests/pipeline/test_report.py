@@ -330,6 +330,42 @@ def test_references_and_images_are_shown_where_they_are_given(tmp_path, with_cac
     assert (thumbnail.format, thumbnail.size) == ("JPEG", (360, 240))
 
 
+def test_wrong_words_are_marked_and_traversals_are_shown(tmp_path, with_cache):
+    run, cache, *_ = with_cache
+    captions = json.loads((place(run) / "captions.json").read_text())
+    add(place(run), captions=[{**entry, "caption": "a red <dog>"} for entry in captions])
+    moved = {"key": "a<b>", "caption": "x", "latent": "z0", "captions": {"+3": "a <u>"}}
+    write_json(run / "exploration/test/exploration.json", {"traversals": [moved], "words": []})
+    made = report(ask(tmp_path, run, cache=cache))
+    page = Page(made.out)
+    assert "traversals" in made.included
+    assert ["z0", "+3", "a <u>"] in [row for table in page.tables for row in table]
+    assert not page.tags & {"b", "u", "dog"}
+    assert page.source.count("a <mark>red</mark> &lt;<mark>dog</mark>&gt;") == 4
+    assert page.text.count("wrong: dog, red dog") == 4
+
+
+def test_samples_that_do_not_fit_are_left_out_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("multispace.pipeline.reporting.examples.SAMPLE_TEXT", 2000)
+    drawn = [{"image_id": i, "captions": [f"{n} cats" for n in range(9)]} for i in range(IMAGES)]
+    run = say(write(tmp_path / "m", record={"samples": 9}), samples=drawn)
+    made = report(ask(tmp_path, run))
+    assert "samples: the first 3 different ones of each image; more would not fit the page" in (
+        made.left_out
+    )
+    assert Page(made.out).text.count("3 different samples") == IMAGES
+
+
+def test_options_are_left_out_of_names_where_the_system_is_enough(tmp_path):
+    plain = write(tmp_path / "b")
+    other = write(tmp_path / "l", system="latent", z_size=7)
+    made = report(ask(tmp_path, plain, other, names=[]))
+    page = Page(made.out)
+    assert list(made.groups) == ["base", "latent --z-size 7"]
+    assert page.tables[0][1:][1][0] == "latent"
+    assert "--z-size 7" in page.text
+
+
 def test_the_cache_is_the_one_that_the_run_records(tmp_path, with_cache):
     run, cache, images, keys = with_cache
     (run / "c").symlink_to(cache)

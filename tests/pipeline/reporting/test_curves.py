@@ -52,9 +52,28 @@ def test_nothing_logged_is_no_image():
     assert draw_curves([]) == draw_curves([Curve("a run", group_mark(0), [])]) == ""
 
 
+def test_curves_are_over_epochs_where_all_logs_have_them():
+    lines = [{"step": 70 * n, "epoch": n, "split": "val", "cider": 0.5 * n} for n in (1, 2)]
+    newer = Curve("new <b>", group_mark(0), lines, chosen=frozenset({140}))
+    svg = draw_curves([newer])
+    assert ">epochs<" in svg
+    assert 'data-tip="new &lt;b&gt;, epoch 2: 1"' in svg
+    plain = Curve("new <b>", group_mark(0), lines)
+    assert svg.count("<use") == draw_curves([plain]).count("<use") + 1  # the ring
+    assert ">optimizer steps<" in draw_curves([newer, curve()])
+
+
+def test_axes_can_be_logarithmic():
+    svg = draw_curves([curve(kl=2.0)], log=True)
+    assert 'aria-label="learning curves, logarithmic axes"' in svg
+    assert ">2<" in svg
+    assert svg.count("data-tip") == 9  # a KL of validation, the reconstruction, and CIDEr of 0
+
+
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("value", ["NaN", "1e308", "-Infinity"])
-def test_a_loss_that_was_lost_leaves_a_gap(value):
-    line = f'{{"step": 1, "split": "train", "recon": {value}}}'
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("value", ["NaN", "1e308", "-Infinity", "1e-300"])
+def test_a_loss_that_was_lost_leaves_a_gap(value, log):
+    line = f'{{"step": 1, "epoch": {value}, "split": "train", "recon": {value}}}'
     broken = Curve("a run", group_mark(0), [json.loads(line), json.loads(line)])
-    assert ">reconstruction, nats a caption<" in draw_curves([broken])
+    assert ">reconstruction, nats a caption<" in draw_curves([broken], log=log)
