@@ -42,7 +42,8 @@ def data_line(groups: Groups) -> list[str]:
         spec = config["feature_spec"]
         network = str(spec.get("architecture", "of a network that is not recorded"))
         weights = f", weights {spec['weights']}" if spec.get("weights") else ""
-        caches[f"dataset {_dataset(str(config['options']['cache']))}"] = None
+        cache = config["options"].get("cache")
+        caches[f"dataset {_dataset(str(cache)) if cache else 'not recorded'}"] = None
         networks[f"features {network}{weights}"] = None
     return [*caches, *networks]
 

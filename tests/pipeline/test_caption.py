@@ -136,6 +136,8 @@ def test_a_page_holds_images_and_captions_and_asks_for_nothing(tiny_run, photos,
     assert page.tags.count("li") == 5 * 3 + 1
     assert str(hostile) in page.text
     assert f"{photos / 'broken.png'}: not an image" in page.text
+    policy = next(value for name, value in page.attributes if "default-src" in (value or ""))
+    assert policy.startswith("default-src 'none'; img-src data:; ")
     assert "color-scheme: light dark" in html.read_text()
     assert "@media print" in html.read_text()
     start = "data:image/jpeg;base64,"
