@@ -5,17 +5,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rfc8785
 from filelock import FileLock
+from support.file_server import served
 from support.paths import ROOT
 from support.rows import CAPTIONS, KEYS, SPEC, append, assert_whole, make_cache, put_text, vectors
 from support.version_1 import to_version_1
@@ -82,78 +80,10 @@ def rewrite(root, **change):
     (root / "cache.json").write_bytes(rfc8785.dumps({**body, "digest": digest}))
 
 
-class Server(ThreadingHTTPServer):
-    """Serves a folder; ``faults`` maps a path to what goes wrong each time it is asked for."""
-
-    daemon_threads = True
-
-    def __init__(self, root):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root, self.faults, self.ranges = root, {}, True
-        self.requests: list[tuple[str, str | None]] = []
-        self.arrived = threading.Event()  # what a drop waits for: the client has the bytes
-        self.arrived.set()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/cache"
-
-    def counts(self):
-        return Counter(name for name, _ in self.requests)
-
-    def handle_error(self, request, client_address):
-        """Clients that hang up are no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        server, name = self.server, self.path.removeprefix("/cache/")
-        asked = self.headers.get("Range")
-        server.requests.append((name, asked))
-        fault = server.faults.get(name, [])
-        fault = fault.pop(0) if fault else None
-        path = server.root / name
-        if isinstance(fault, int) or not path.is_file():
-            return self.send_error(fault or 404)
-        content = path.read_bytes()
-        if fault == "lie":
-            content = bytes(len(content))
-        if fault == "longer":
-            content += b"!"
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.close_connection = True
-        if fault == "endless":
-            self.end_headers()
-            while True:  # until the client hangs up
-                self.wfile.write(bytes(1 << 16))
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        if fault == "drip":
-            for byte in content[start:]:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                time.sleep(0.05)
-        self.wfile.write(content[start : start + 1000 if fault == "drop" else None])
-        if fault == "drop":
-            self.server.arrived.wait(30)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(source):
-    with Server(source) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served(source) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
