@@ -1,14 +1,19 @@
 """Push and pull of a cache, with progress."""
 
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from multispace.data.cache.reader import Cache
 from multispace.data.remote.local_copy import local_copy
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
-from multispace.data.remote.result import Transferred
+from multispace.data.remote.remote_cache import open_remote
+from multispace.data.remote.result import Planned, Transferred
 from multispace.data.remote.store import Store
+from multispace.data.watch import Watch
 from multispace.errors import CacheError
 from multispace.pipeline.cache_info import cache_info
 from multispace.pipeline.console.progress import watched
@@ -47,9 +52,27 @@ def pull_cache(
 
 
 def local_cache(where: str | Path) -> Path:
-    """Return the folder of a cache; a URL is fetched first.
+    """Return the folder of a cache; a URL is fetched first, and a line says what is missing.
 
     See :func:`multispace.data.remote.local_copy.local_copy`.
     """
+    with _shown_pull() as watch:
+        return local_copy(where, watch=watch, announce=_say)
+
+
+def open_anywhere(where: str | Path) -> Cache:
+    """Open a cache at a folder or a URL; of a URL only what is asked for is fetched.
+
+    See :func:`multispace.data.remote.remote_cache.open_remote`.
+    """
+    return open_remote(where, watching=_shown_pull, announce=_say)
+
+
+@contextmanager
+def _shown_pull() -> Iterator[Watch]:
     with ExitStack() as stack:
-        return local_copy(where, watch=watched(stack, "pull"))
+        yield watched(stack, "pull")
+
+
+def _say(planned: Planned) -> None:
+    print(planned.render(), file=sys.stderr, flush=True)

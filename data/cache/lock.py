@@ -14,9 +14,10 @@ FOLDERS = ("features", "captions")
 
 
 @contextmanager
-def lock_cache(root: Path) -> Iterator[None]:
+def lock_cache(root: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the writer's lock of the folder ``root``, which is created if necessary.
 
+    :param wait: wait until another process frees the lock; otherwise that is an error
     :raises CacheError: another process holds it, or the lock or a folder of the cache is a
         symbolic link, through which other people's files would be written.
     """
@@ -32,7 +33,7 @@ def lock_cache(root: Path) -> Iterator[None]:
     # may lock it, whoever made the file.
     lock = FileLock(root / ".lock", mode=0o666)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise CacheError(
             "another process is writing to this cache", where=root, hint="wait until it ends"

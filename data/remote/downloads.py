@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -29,7 +30,7 @@ def fetch_all(
     count = counter(sum(entry.bytes for entry in entries), watch)
 
     def is_here(entry: Entry) -> bool:
-        if here := _is_whole(folder, entry):
+        if here := is_whole(folder, entry):
             count(entry.bytes)
         return here
 
@@ -45,7 +46,36 @@ def fetch_all(
     return missing
 
 
-def _is_whole(folder: Path, entry: Entry) -> bool:
+def remaining_bytes(folder: Path, entry: Entry) -> int:
+    """Return how many bytes of a file are still to be fetched, by the sizes of what is there.
+
+    It is a forecast: digests are checked when the file is fetched.
+    """
+    if is_listed_size(folder, entry):
+        return 0
+    part = _size(_partial(folder, entry)) or 0
+    return entry.bytes - part if part < entry.bytes else entry.bytes
+
+
+def is_listed_size(folder: Path, entry: Entry) -> bool:
+    """Whether a file is there with its listed size; its bytes are not read."""
+    return _size(folder / entry.file) == entry.bytes
+
+
+def _size(path: Path) -> int | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _partial(folder: Path, entry: Entry) -> Path:
+    return (folder / entry.file).with_name(TEMPORARY_PREFIX + entry.sha256)
+
+
+def is_whole(folder: Path, entry: Entry) -> bool:
+    """Whether a file is there with the listed bytes."""
     try:
         with open_entry(folder, entry):
             return True
@@ -57,7 +87,7 @@ def _fetch(store: Store, folder: Path, entry: Entry, progress: Callable[[int], N
     """Fetch one file into a partial one, which a later run can continue, and name it when whole."""
     path = folder / entry.file
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(TEMPORARY_PREFIX + entry.sha256)
+    partial = _partial(folder, entry)
     if partial.is_symlink():  # what is written to must be ours
         partial.unlink()
     resumed = partial.exists()

@@ -5,19 +5,23 @@ import os
 import re
 from pathlib import Path
 
-from multispace.data.remote.pull import pull
+from multispace.data.remote.pull import Announce, pull
 from multispace.data.remote.store import Store
 from multispace.data.watch import Watch
 from multispace.errors import CacheError
 
 
 def local_copy(
-    where: str | Path, cache_root: Path | None = None, watch: Watch | None = None
+    where: str | Path,
+    cache_root: Path | None = None,
+    watch: Watch | None = None,
+    announce: Announce | None = None,
 ) -> Path:
     """Return a local folder with the cache at ``where``: a URL is pulled first.
 
     :param cache_root: where pulled caches are kept: by default ``$MULTISPACE_CACHE``, else
         ``multispace`` in ``$XDG_CACHE_HOME`` or ``~/.cache``
+    :param announce: see :func:`multispace.data.remote.pull.pull`
     :raises CacheError: see :func:`multispace.data.remote.pull.pull`.
     """
     if isinstance(where, Path) or "://" not in where:
@@ -25,11 +29,18 @@ def local_copy(
     store = Store(where)
     if store.folder is not None:
         return store.folder
-    folder = (cache_root or copies_root()) / copy_name(
-        store, hashlib.sha256(store.url.encode()).hexdigest()
-    )
-    pull(where, folder, watch=watch)
+    folder = copy_folder(store, cache_root)
+    pull(where, folder, watch=watch, announce=announce)
     return folder
+
+
+def copy_folder(store: Store, cache_root: Path | None = None) -> Path:
+    """Return the folder of the local copy of a cache, which need not exist.
+
+    :param cache_root: see :func:`local_copy`
+    """
+    name = copy_name(store, hashlib.sha256(store.url.encode()).hexdigest())
+    return (cache_root or copies_root()) / name
 
 
 def copy_name(store: Store, digest: str) -> str:

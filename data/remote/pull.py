@@ -6,7 +6,7 @@ written last: a folder with a manifest has all that it lists.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -22,18 +22,20 @@ from multispace.data.cache.unlisted import remove_replaced
 from multispace.data.captions.encoded_captions import parse_captions
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.data.files import read_file, remove_partial
-from multispace.data.remote.downloads import THREADS, fetch_all
+from multispace.data.remote.downloads import THREADS, fetch_all, remaining_bytes
 from multispace.data.remote.remote_manifest import (
     check_same_fingerprint,
     fetch_manifest,
     first_missing,
 )
-from multispace.data.remote.result import Transferred
+from multispace.data.remote.result import Planned, Transferred
 from multispace.data.remote.store import Store
 from multispace.data.watch import Watch
 from multispace.errors import CacheError
 
 MAX_KEY_FILE = 1 << 30  # bytes
+
+Announce = Callable[[Planned], None]
 
 
 def pull(
@@ -44,6 +46,7 @@ def pull(
     only: str | None = None,
     threads: int = THREADS,
     watch: Watch | None = None,
+    announce: Announce | None = None,
 ) -> Transferred:
     """Fetch the cache at ``url`` into ``folder``; files that are whole there already stay.
 
@@ -52,6 +55,8 @@ def pull(
         shards with its images), or a file of keys, one a line (vocabulary and shards)
     :param threads: files that are fetched at a time
     :param watch: called with the bytes of the shards, before they are fetched
+    :param announce: called with what is missing in ``folder``, before the first file of a whole
+        cache is fetched; not called if nothing is missing
     :raises CacheError: the digest is another, ``folder`` holds another cache, or a file is
         missing, too long, or not the bytes that the manifest lists.
     """
@@ -81,6 +86,8 @@ def pull(
         text = [*captions.values(), *(entry for entry in optional if entry)]
         for entry in source.small_files():
             check_fits_memory(entry, store.where(entry.file))
+        if announce is not None and only is None:
+            _announce(announce, store, folder, source)
         fetched = fetch_all(store, folder, text, threads, None)
         shards = source.shards
         if only is not None:
@@ -116,6 +123,12 @@ def pull(
         present=len(text) + len(shards) + len(keys) - len(fetched),
         whole=manifest.to_bytes() == content,
     )
+
+
+def _announce(announce: Announce, store: Store, folder: Path, source: Manifest) -> None:
+    remaining = [remaining_bytes(folder, entry) for entry in source.files()]
+    if files := sum(size > 0 for size in remaining):
+        announce(Planned(store.url, folder, files, sum(remaining)))
 
 
 def _hexadecimal(digest: str) -> str:

@@ -1,8 +1,23 @@
-"""Result of a push or a pull."""
+"""Result of a push or a pull, and the plan of a pull."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a pull is about to fetch: so many ``files``, of ``bytes`` in all."""
+
+    url: str
+    folder: Path
+    files: int
+    bytes: int
+
+    def render(self) -> str:
+        """Return the plan as one line."""
+        files = "1 file" if self.files == 1 else f"{self.files} files"
+        return f"fetching {files}, {self.bytes / 1e6:.1f} MB, from {self.url} to {self.folder}"
 
 
 @dataclass(frozen=True)

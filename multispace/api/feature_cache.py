@@ -15,7 +15,7 @@ from multispace.data.cache.reader import Cache
 from multispace.data.caption_dataset import CaptionDataset
 from multispace.data.captions.vocabulary import Vocabulary
 from multispace.errors import CacheError
-from multispace.pipeline.cache_transfer import local_cache
+from multispace.pipeline.cache_transfer import open_anywhere
 
 
 class FeatureCache:
@@ -115,8 +115,9 @@ class FeatureCache:
 def open_cache(where: str | os.PathLike[str]) -> FeatureCache:
     """Open a feature cache for reading.
 
-    :param where: a folder, or a URL (``https://``, ``s3://``, ``gs://`` ...). A remote cache is
-        copied to ``~/.cache/multispace`` first; later calls copy only what has changed.
+    :param where: a folder, or a URL (``https://``, ``s3://``, ``gs://`` ...). Of a remote cache
+        only what is asked for is fetched and kept in ``~/.cache/multispace``:
+        :meth:`FeatureCache.features` fetches the shards that hold the images.
     :raises CacheError: there is no cache, or it is damaged.
     """
-    return FeatureCache(Cache.open(local_cache(path_or_url(where))))
+    return FeatureCache(open_anywhere(path_or_url(where)))

@@ -86,7 +86,9 @@ def test_the_loss_falls_and_the_run_is_whole(cache, run, system):
     assert row.split()[4] == f"{trained.best:.3f}"
 
 
-def test_a_cache_elsewhere_is_fetched_once_and_trained_from(cache, run, tmp_path, monkeypatch):
+def test_a_cache_elsewhere_is_fetched_once_and_trained_from(
+    cache, run, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("MULTISPACE_CACHE", str(tmp_path / "kept"))
     url = f"memory://{tmp_path.name}/cache"
     push(cache, url)
@@ -94,9 +96,14 @@ def test_a_cache_elsewhere_is_fetched_once_and_trained_from(cache, run, tmp_path
     train(options(cache, tmp_path / "near", steps=4))
     assert same(weights(run), weights(tmp_path / "near"))
     (copy,) = (tmp_path / "kept").iterdir()
+    files = len(list(Cache.open(cache).manifest.files()))
+    said = capsys.readouterr().err
+    assert f"fetching {files} files, " in said
+    assert f" MB, from {url} to {copy}\n" in said
     assert Cache.open(copy).manifest == Cache.open(cache).manifest
     assert load_run(run, torch.device("cpu")).config["options"]["cache"] == url
     assert evaluate(EvaluateOptions(run, url, "test", metrics=("rouge",))).captions
+    assert "fetching" not in capsys.readouterr().err  # all of it is there
 
 
 def test_a_password_in_a_url_is_not_written_down(cache, run):

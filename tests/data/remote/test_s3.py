@@ -1,13 +1,16 @@
 import hashlib
+from pathlib import Path
 
+import numpy as np
 import pytest
-from support.rows import assert_whole, make_cache
+from support.rows import KEYS, assert_whole, make_cache, shard_files, vectors
 
+from multispace import open_cache
 from multispace.data.cache.format.manifest_reader import read_manifest
 from multispace.data.remote import store as store_module
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
-from multispace.errors import CacheError
+from multispace.errors import CacheError, DamagedFileError
 
 pytest.importorskip("s3fs", reason="needs s3fs: pip install '.[s3]'")
 moto_server = pytest.importorskip("moto.server", reason="needs moto[server]: pip install '.[test]'")
@@ -82,6 +85,24 @@ def test_a_pull_goes_on_where_it_stopped(bucket, tmp_path):
     pull(f"s3://{name}/cache", back, threads=1, watch=lambda total: counted.append)
     assert counted[:2] == [1500, shard.bytes - 1500]
     assert contents(back) == contents(source)
+
+
+def test_rows_are_fetched_without_the_whole(bucket, tmp_path, monkeypatch):
+    fs, name = bucket
+    monkeypatch.setenv("MULTISPACE_CACHE", str(tmp_path / "kept"))
+    make_cache(tmp_path / "source")
+    push(tmp_path / "source", f"s3://{name}/cache")
+    cache = open_cache(f"s3://{name}/cache")
+    np.testing.assert_array_equal(cache.features(KEYS[2:3], dtype=None), vectors(KEYS[2:3]))
+    shards = read_manifest(tmp_path / "source").shards
+    assert shard_files(cache.folder) == [Path(shards[1].file).name]
+    damaged = bytearray(fs.cat_file(f"{name}/cache/{shards[0].file}"))
+    damaged[7] ^= 1
+    fs.pipe_file(f"{name}/cache/{shards[0].file}", bytes(damaged))
+    with pytest.raises(DamagedFileError, match=f"^s3://{name}/cache/{shards[0].file}: digest"):
+        cache.features(KEYS)
+    pull(str(tmp_path / "source"), cache.folder)  # a whole copy is made of what is there
+    assert_whole(cache.folder)
 
 
 def test_what_is_not_there_or_too_long_is_named(bucket, tmp_path):
