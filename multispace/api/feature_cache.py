@@ -30,7 +30,7 @@ class FeatureCache:
 
     @property
     def folder(self) -> Path:
-        """The folder of the cache; of a remote cache, that of its local copy."""
+        """The folder of the cache; of a remote cache, that of the files that were fetched."""
         return self._cache.root
 
     @property

@@ -238,6 +238,24 @@ print(ms.open_cache({server.url!r}).features({KEYS!r}).sum())
     assert {server.counts()[name] for name in shards(source)} == {1}
 
 
+def test_a_forked_process_fetches_by_itself(server):
+    """As the workers of a PyTorch DataLoader do."""
+    code = f"""
+import multiprocessing
+import multispace as ms
+cache = ms.open_cache({server.url!r})
+cache.features({KEYS[:1]!r})
+def read(keys):
+    return cache.features(keys)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(*[rows.shape for rows in pool.map(read, {[[key] for key in KEYS]!r})])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.count("(1, 6)")) == (0, 5), done.stderr
+
+
 def test_the_least_recently_used_shards_make_room(server, source, monkeypatch):
     size = max(shard.bytes for shard in read_manifest(source).shards)
     monkeypatch.setenv("MULTISPACE_CACHE_LIMIT", f"{2 * size / 1e6:.6f}MB")
