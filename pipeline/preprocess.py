@@ -32,6 +32,7 @@ from multispace.pipeline.preparation.inputs import (
     check_found,
     find_files,
     missing_notes,
+    part_notes,
     read_input,
     record_random_splits,
     unavailable,
@@ -91,12 +92,15 @@ def preprocess(options: PreprocessOptions) -> Summary:
             if not options.captions_only
         ]
         record_random_splits(options, collection)
-        left_out = unavailable(located, first.digests)
+        # All parts have the same captions: what this machine lacks, another one may have.
+        whole = options.image_part is None
+        left_out = unavailable(located, first.digests) if whole else frozenset()
         encoded = [_encode(collection, options, writer, left_out) for writer in writers.values()]
         features = _extract(located, left_out, caches, options, remote) if located else None
         notes = (
             *collection.notes,
             *(backbone.note for _, backbone in caches if backbone.note),
+            *part_notes(options, collection, located),
             *missing_notes(options, located),
             *unmatched_notes(collection, first),
             *_few_words(encoded[-1]),

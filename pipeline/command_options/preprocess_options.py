@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multispace.data.cache import storage_options
+from multispace.data.image_part import ImagePart
 from multispace.data.tokenizers import TOKENIZERS
 from multispace.errors import OptionError
 from multispace.fields import Options, option, required
@@ -106,6 +107,11 @@ class PreprocessOptions(Options):
         "Published compositional split of MS-COCO, which lists the pairs to hold out.", None,
         path="file", group=CAPTIONS,
     )  # fmt: skip
+    part: str | None = option(
+        "Extract only the features of this part of the images, such as 3/8 for the third of eight "
+        "equal parts; then join the caches with `cache merge`.", None,
+        metavar="K/N", group=COMPUTATION,
+    )  # fmt: skip
     ray: str | None = option(
         "Extract on this Ray cluster, one task per shard. Every node must have the images at the "
         "same path.", None, metavar="auto|HOST:PORT", group=COMPUTATION,
@@ -121,6 +127,7 @@ class PreprocessOptions(Options):
             raise OptionError("give either --images DIR or --captions-only")
         if self.captions_only and self.ray is not None:
             raise OptionError(f"--ray {self.ray}: has no effect with --captions-only")
+        self._check_part()
         if len(self.caches) > 1 and (self.captions_only or self.ray is not None):
             raise OptionError(
                 "give one backbone with --captions-only or --ray",
@@ -128,6 +135,18 @@ class PreprocessOptions(Options):
             )
         if self.images is not None and not self.images.is_dir():
             raise OptionError("not a folder", where=f"--images {self.images}")
+
+    def _check_part(self) -> None:
+        if self.image_part is None:
+            return
+        if self.captions_only:
+            raise OptionError(f"--part {self.part}: has no effect with --captions-only")
+        if self.ray is not None:
+            raise OptionError(
+                "Ray divides the images by itself",
+                where=f"--part {self.part} and --ray {self.ray}",
+                hint="give one of them",
+            )
 
     def _check_pairs(self) -> None:
         from multispace.data.language.pairs import Pair
@@ -142,6 +161,20 @@ class PreprocessOptions(Options):
             raise OptionError(
                 "give either --hold-out or --hold-out-split, whose file names its pairs"
             )
+
+    @property
+    def image_part(self) -> ImagePart | None:
+        """The part of --part."""
+        if self.part is None:
+            return None
+        try:
+            return ImagePart.parse(self.part)
+        except ValueError as error:
+            raise OptionError(
+                "expected K/N with K from 1 to N",
+                where=f"--part {self.part}",
+                hint="for example --part 3/8",
+            ) from error
 
     @property
     def split_lists(self) -> dict[str, Path]:

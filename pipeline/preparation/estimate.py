@@ -20,6 +20,7 @@ from multispace.pipeline.preparation.inputs import (
     check_found,
     find_files,
     missing_notes,
+    part_notes,
     read_input,
 )
 
@@ -88,7 +89,7 @@ def estimate(options: PreprocessOptions) -> Estimate:
     assert located is not None, "--images is given"
     cache = Cache.open(options.cache) if (options.cache / NAME).exists() else None
     backbone = chosen_backbone(options, cache.manifest.spec if cache else None, options.backbone)
-    keys = sorted({image.key for image in collection.images})
+    keys = sorted(located.files)
     held = set(cache.rows) if cache else set()
     check_found(options, located, held)
     wanted = [key for key in keys if key not in held]
@@ -112,6 +113,7 @@ def estimate(options: PreprocessOptions) -> Estimate:
         notes=(
             *collection.notes,
             *([backbone.note] if backbone.note else []),
+            *part_notes(options, collection, located),
             *missing_notes(options, located),
         ),
     )

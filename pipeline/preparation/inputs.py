@@ -30,10 +30,15 @@ def read_input(options: PreprocessOptions) -> Collection:
 
 
 def find_files(options: PreprocessOptions, collection: Collection) -> LocatedImages | None:
-    """Find the image files of a collection; None if no features are to be extracted."""
+    """Find the image files of a collection, or of the part that is to be extracted.
+
+    Return None if no features are to be extracted.
+    """
     if options.images is None:
         return None
     keys = [image.key for image in collection.images]
+    if options.image_part is not None:
+        keys = options.image_part.of(keys)
     return locate_images(options.images, keys, match_names=options.match_names)
 
 
@@ -45,7 +50,7 @@ def check_found(
     :param known: keys of images that have features already
     :raises PipelineError: it has none, and no image has features.
     """
-    if located is None or len(located.missing) < len(located.files):
+    if located is None or len(located.missing) < len(located.files) or not located.files:
         return
     if not any(key in known for key in located.files):
         raise PipelineError(
@@ -67,6 +72,19 @@ def unavailable(located: LocatedImages | None, known: Container[str]) -> frozens
     if located is None or len(located.missing) <= MAX_RECORDED:
         return frozenset()
     return frozenset(key for key in located.missing if key not in known)
+
+
+def part_notes(
+    options: PreprocessOptions, collection: Collection, located: LocatedImages | None
+) -> tuple[str, ...]:
+    """Return a note about the part of the images that is extracted, if it is not all of them."""
+    if options.image_part is None or located is None:
+        return ()
+    count = len({image.key for image in collection.images})
+    return (
+        f"part {options.image_part}: {len(located.files)} of {count} images; vocabulary and "
+        "captions are those of all images",
+    )
 
 
 def missing_notes(options: PreprocessOptions, located: LocatedImages | None) -> tuple[str, ...]:

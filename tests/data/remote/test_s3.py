@@ -4,13 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.rows import KEYS, assert_whole, make_cache, shard_files, vectors
+from support.tiny import options
 
 from multispace import open_cache
 from multispace.data.cache.format.manifest_reader import read_manifest
+from multispace.data.cache.reader import Cache
+from multispace.data.maintenance.merge import merge_caches
+from multispace.data.maintenance.verify import verify_cache
 from multispace.data.remote import store as store_module
 from multispace.data.remote.pull import pull
 from multispace.data.remote.push import push
 from multispace.errors import CacheError, DamagedFileError
+from multispace.pipeline.preprocess import preprocess
 
 pytest.importorskip("s3fs", reason="needs s3fs: pip install '.[s3]'")
 moto_server = pytest.importorskip("moto.server", reason="needs moto[server]: pip install '.[test]'")
@@ -103,6 +108,29 @@ def test_rows_are_fetched_without_the_whole(bucket, tmp_path, monkeypatch):
         cache.features(KEYS)
     pull(str(tmp_path / "source"), cache.folder)  # a whole copy is made of what is there
     assert_whole(cache.folder)
+
+
+def test_parts_of_several_machines_meet_at_a_url(bucket, tiny_collection, tmp_path):
+    _, name = bucket
+    for split in ("train", "val"):
+        preprocess(options(tmp_path / "one", tiny_collection, split))
+        for part in (1, 2):
+            there = tmp_path / f"machine{part}"
+            preprocess(options(there, tiny_collection, split, part=f"{part}/2"))
+    for part in (1, 2):
+        push(tmp_path / f"machine{part}", f"s3://{name}/parts/{part}")
+    pulled = [tmp_path / "part1", tmp_path / "part2"]
+    for part, folder in enumerate(pulled, start=1):
+        pull(f"s3://{name}/parts/{part}", folder)
+    merged = merge_caches(pulled, tmp_path / "whole")
+    assert (merged.rows, merged.splits, merged.left_out) == (16, ("train", "val"), ())
+    assert verify_cache(tmp_path / "whole").faults == ()
+    whole, one = Cache.open(tmp_path / "whole"), Cache.open(tmp_path / "one")
+    assert whole.manifest.captions == one.manifest.captions
+    assert whole.manifest.vocabulary == one.manifest.vocabulary
+    keys = list(one.rows)
+    assert sorted(whole.rows) == sorted(keys)
+    np.testing.assert_allclose(whole.features(keys), one.features(keys), rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_not_there_or_too_long_is_named(bucket, tmp_path):
