@@ -76,11 +76,12 @@ def make_room(root: Path, needed: Sequence[ShardEntry], limit: int) -> None:
     """Remove marked shards, the longest unused first, until ``needed`` fits the limit too.
 
     Call it under the lock of ``root``. A shard of another local copy is removed under the lock of
-    that copy; if another process holds the lock, the shards of that copy stay.
+    that copy. If another process holds that lock, the shards of that copy stay, above the limit if
+    need be, until the next call: a process that fetches is neither disturbed nor waited for.
 
     :param root: the local copy that ``needed`` is fetched into
     :param limit: bytes
-    :raises CacheError: it does not fit.
+    :raises CacheError: ``needed`` alone exceeds it.
     """
     files = {shard.file for shard in needed}
     kept = [held for place in root.parent.iterdir() for held in _kept(place)]
@@ -102,13 +103,6 @@ def make_room(root: Path, needed: Sequence[ShardEntry], limit: int) -> None:
             return
         if _remove(held, locked=held.root == root):
             total -= held.bytes
-    if total > limit:
-        raise CacheError(
-            f"holds {(total - limit) / 1e6:.1f} MB more than {VARIABLE} allows, in copies that "
-            "other processes use",
-            where=root.parent,
-            hint="wait until they end, or raise the limit",
-        )
 
 
 def _kept(root: Path) -> Iterator[Kept]:
@@ -143,8 +137,8 @@ def _listed(root: Path) -> frozenset[str] | None:
 def _remove(held: Kept, *, locked: bool) -> bool:
     """Remove a marked shard, and return whether it counts no longer.
 
-    It stays and counts where another process holds the lock, or has used it since it was looked
-    at. It stays and does not count where its bytes are not those of its name: someone replaced it.
+    It stays and counts where another process holds the lock. It stays and does not count where its
+    bytes are not those of its name, because someone replaced it, or where it was listed meanwhile.
 
     :param locked: whether the caller holds the lock of its folder
     """
@@ -155,9 +149,8 @@ def _remove(held: Kept, *, locked: bool) -> bool:
         except (CacheError, OSError):  # in use, or not ours to lock
             return False
     path = held.root / held.file
-    if held not in _kept(held.root):
-        return False
-    if not unlisted_damage(held.root, path):
+    kept = {other.file for other in _kept(held.root)}
+    if held.file in kept and not unlisted_damage(held.root, path):
         path.unlink(missing_ok=True)
         _mark_of(held.root, held.file).unlink(missing_ok=True)
     return True

@@ -54,21 +54,21 @@ class RemoteCache(Cache):
         return super().failures
 
     def vocabulary(self) -> Vocabulary:
-        """Return the cache's vocabulary; see :meth:`Cache.vocabulary`."""
+        """Return the cache's vocabulary."""
         self._need(self.manifest.vocabulary)
         return super().vocabulary()
 
     def captions(self, split: str) -> Captions:
-        """Return the encoded captions of ``split``; see :meth:`Cache.captions`."""
+        """Return the encoded captions of ``split``."""
         self._need(self.manifest.captions.get(split))
         return super().captions(split)
 
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``; fetches only the shards that hold them.
 
-        See :meth:`Cache.features` for what else it raises.
-
-        :raises CacheError: the shards take more space than is allowed.
+        :raises CacheError: the shards take more space than is allowed, or the cache holds
+            captions only.
+        :raises MissingFeatureError: a key has no vector; names the first one and its reason.
         :raises DamagedFileError: a shard at the URL is not the bytes that the manifest lists.
         """
         numbers = np.unique(self.rows.find(keys)[:, 0]).tolist()

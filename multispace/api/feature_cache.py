@@ -117,7 +117,7 @@ def open_cache(where: str | os.PathLike[str]) -> FeatureCache:
 
     :param where: a folder, or a URL (``https://``, ``s3://``, ``gs://`` ...). Of a remote cache
         only what is asked for is fetched and kept in ``~/.cache/multispace``:
-        :meth:`FeatureCache.features` fetches the shards that hold the images.
+        ``features(keys)`` fetches the shards that hold these images.
     :raises CacheError: there is no cache, or it is damaged.
     """
     return FeatureCache(open_anywhere(path_or_url(where)))

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -271,6 +272,30 @@ def test_the_least_recently_used_shards_make_room(server, source, monkeypatch):
     server.requests.clear()
     np.testing.assert_array_equal(cache.features(KEYS[2:3], dtype=None), vectors(KEYS[2:3]))
     assert list(server.counts()) == [names[1]]
+
+
+def test_processes_that_remove_each_others_shards_read_the_right_vectors(
+    server, source, monkeypatch
+):
+    size = max(shard.bytes for shard in read_manifest(source).shards)
+    monkeypatch.setenv("MULTISPACE_CACHE_LIMIT", f"{size / 1e6:.6f}MB")  # one shard
+    code = f"""
+import random, sys
+import numpy as np
+import multispace as ms
+cache, keys = ms.open_cache({server.url!r}), {KEYS!r}
+expected = dict(zip(keys, np.array({vectors(KEYS).tolist()!r}, np.float16)))
+choose = random.Random(int(sys.argv[1]))
+for _ in range(100):
+    key = choose.choice(keys)
+    assert (cache.features([key], dtype=None)[0] == expected[key]).all(), key
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(seed)], cwd=ROOT) for seed in range(3)
+    ]
+    assert [process.wait(300) for process in processes] == [0, 0, 0]
+    (copy,) = (path.parent for path in Path(os.environ["MULTISPACE_CACHE"]).glob("*/features"))
+    assert len(list(copy.glob("features/*.h5"))) == 1
 
 
 def test_more_than_the_limit_at_once_is_one_line(server, source, monkeypatch):
