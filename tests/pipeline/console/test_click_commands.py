@@ -69,7 +69,7 @@ def test_the_list_of_commands_is_in_the_order_of_work_and_whole():
     text = shown("--help")
     assert list(main.commands) == [
         "shapes", "preprocess", "train", "evaluate", "score", "caption", "compare", "report",
-        "explore", "tune", "export", "push", "pull", "doctor", "demo", "cache",
+        "explore", "app", "tune", "export", "push", "pull", "doctor", "demo", "cache",
     ]  # fmt: skip
     words = " ".join(text.split())
     for command in main.commands.values():
