@@ -14,6 +14,8 @@ WAYS = {
     "categories": "single caption, a consensus of all categories",
 }
 
+NO_WORDS = "(no words)"  # in place of an empty caption
+
 
 def picture(image: ChosenImage) -> str:
     """Return the picture of an image, its name, and the captions that people wrote."""
@@ -74,12 +76,15 @@ def heading(name: str, summary: str, note: str) -> str:
 
 
 def _caption(label: str, text: str) -> str:
-    return f"<p class='ms-label'>{_text(label)}</p><p class='ms-caption'>{_text(text)}</p>"
+    return (
+        f"<p class='ms-label'>{_text(label)}</p><p class='ms-caption'>{_text(text) or NO_WORDS}</p>"
+    )
 
 
 def _list(kind: str, texts: Iterable[str], start: int = 1) -> str:
     first = f' start="{start}"' if kind == "ol" else ""
-    return f"<{kind}{first}>{''.join(f'<li>{_text(text)}</li>' for text in texts)}</{kind}>"
+    items = "".join(f"<li>{_text(text) or NO_WORDS}</li>" for text in texts)
+    return f"<{kind}{first}>{items}</{kind}>"
 
 
 def _text(text: str) -> str:
