@@ -17,7 +17,7 @@ class ReportOptions(Options):
     split: str = shared_options.split()
     checkpoint: str = shared_options.checkpoints()
     names: Sequence[str] = shared_options.names()
-    images: Path | None = option("The image folder, to show example images.", None, path="dir")
+    images: Path | None = option("The image folder, to show the gallery.", None, path="dir")
     cache: Path | str | None = option(
         "The feature cache, which has the reference captions and the names of the images.", None,
         metavar="DIR|URL", default_text="the one that the first run records",
