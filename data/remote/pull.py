@@ -13,7 +13,12 @@ from pathlib import Path
 
 from multispace.data.cache.conversion import convert
 from multispace.data.cache.format.keys import check_key_list, parse_key_file, read_key_list
-from multispace.data.cache.format.listed_file import check_fits_memory, open_entry, read_entry
+from multispace.data.cache.format.listed_file import (
+    Entry,
+    check_fits_memory,
+    open_entry,
+    read_entry,
+)
 from multispace.data.cache.format.manifest import NAME, Manifest, write_manifest
 from multispace.data.cache.format.manifest_reader import read_manifest
 from multispace.data.cache.format.shard import ShardEntry
@@ -63,25 +68,12 @@ def pull(
     store = Store(url)
     content, source = fetch_manifest(store, "ask its owner to push it again")
     found = hashlib.sha256(content).hexdigest()
-    if digest is not None and _hexadecimal(digest) != found:
-        raise CacheError(
-            f"its digest is sha256:{found}, expected {digest}",
-            where=store.where(NAME),
-            hint="ask its owner which is right",
-        )
+    if digest is not None:
+        _check_digest(store, found, digest)
     with lock_cache(folder):
         held = read_manifest(folder) if (folder / NAME).exists() else Manifest()
         _check_joins(folder, held, store, source)
-        captions = source.captions
-        if only is not None:
-            captions = {split: entry for split, entry in captions.items() if split == only}
-            if not captions and not Path(only).is_file():
-                known = ", ".join(source.captions) or "none"
-                raise CacheError(
-                    f"no captions of split {only!r}, and no file of keys of that name",
-                    where=store.url,
-                    hint=f"the splits are: {known}",
-                )
+        captions = source.captions if only is None else _captions_of(store, source, only)
         optional = (source.vocabulary, source.failures)
         text = [*captions.values(), *(entry for entry in optional if entry)]
         for entry in source.small_files():
@@ -131,10 +123,31 @@ def _announce(announce: Announce, store: Store, folder: Path, source: Manifest) 
         announce(Planned(store.url, folder, files, sum(remaining)))
 
 
-def _hexadecimal(digest: str) -> str:
+def _check_digest(store: Store, found: str, digest: str) -> None:
     if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", digest):
         raise CacheError("expected sha256: and 64 hexadecimal digits", where=f"--digest {digest!r}")
-    return digest.removeprefix("sha256:")
+    if digest.removeprefix("sha256:") != found:
+        raise CacheError(
+            f"its digest is sha256:{found}, expected {digest}",
+            where=store.where(NAME),
+            hint="ask its owner which is right",
+        )
+
+
+def _captions_of(store: Store, source: Manifest, only: str) -> dict[str, Entry]:
+    """Return the captions of a split; none if ``only`` is a file of keys.
+
+    :raises CacheError: it is neither.
+    """
+    captions = {split: entry for split, entry in source.captions.items() if split == only}
+    if not captions and not Path(only).is_file():
+        known = ", ".join(source.captions) or "none"
+        raise CacheError(
+            f"no captions of split {only!r}, and no file of keys of that name",
+            where=store.url,
+            hint=f"the splits are: {known}",
+        )
+    return captions
 
 
 def _check_joins(folder: Path, held: Manifest, store: Store, source: Manifest) -> None:
