@@ -241,13 +241,11 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.system in SYSTEMS:
-            if self.single_caption is None and not self.latent_dropout:
+            if self.single_caption is None and not self.may_leave_out:
                 object.__setattr__(self, "single_caption", "mode")
             fill_defaults(self, self.system)
         check_values(self)
         check_use(self, self.system)
-        if self.single_caption is None:  # a system without latents
-            object.__setattr__(self, "single_caption", "mode")
         if self.categories is not None and (not self.categories or min(self.categories) < 2):
             raise OptionError(
                 "each variable needs 2 or more categories",
@@ -278,6 +276,11 @@ class ModelOptions:
                 where=f"{flag(low)} {getattr(self, low)} and {flag(high)} {getattr(self, high)}",
             )
 
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether the decoder is trained to caption without the latents too."""
+        return LATENT_DROPOUT in SYSTEM_KINDS[self.system].parts and bool(self.latent_dropout)
+
     def used(self) -> dict[str, Any]:
         """Return the options that the system uses, by name."""
         return {
@@ -295,7 +298,7 @@ def check_single_caption(options: ModelOptions, way: str) -> None:
     """
     kind = SYSTEM_KINDS[options.system]
     where = f"--single-caption {way}"
-    if way == "left-out" and not (LATENT_DROPOUT in kind.parts and options.latent_dropout):
+    if way == "left-out" and not options.may_leave_out:
         raise OptionError(
             f"{options.system} is trained without latent dropout and needs its latents",
             where=where,
