@@ -1,7 +1,7 @@
 """A run that captions the image of a page, with its latents as they were set by hand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class Player:
     controls: LatentControls
     training: TrainingCaptions
     note: str = ""
+    _single: dict[tuple[bytes, int], str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def way(self) -> str:
@@ -87,10 +88,15 @@ class Player:
         :raises PipelineError: it is a consensus, and the training captions are not there.
         """
         check_range("beam", beam, MAX_BEAM)
-        (text,) = single_captions(
-            self.run.system, features, self.run.vocabulary, self.way, Sampling(0, width=beam),
-            self.training,
-        )  # fmt: skip
+        asked = features.cpu().numpy().tobytes(), beam
+        text = self._single.get(asked)
+        if text is None:  # each move of a slider asks for the same one
+            (text,) = single_captions(
+                self.run.system, features, self.run.vocabulary, self.way, Sampling(0, width=beam),
+                self.training,
+            )  # fmt: skip
+            self._single.clear()
+            self._single[asked] = text
         return text
 
     def draw(self, features: Tensor, sampling: Sampling) -> Drawn:

@@ -13,6 +13,7 @@ from multispace.pipeline.command_options.app_options import AppOptions
 from multispace.pipeline.command_options.caption_options import CaptionOptions
 from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.playground import image_choice
+from multispace.pipeline.playground import player as player_module
 
 DRAWN = {"count": 3, "beam": 2, "temperature": 0.5, "latent_temperature": 1.0, "seed": 1}
 
@@ -209,3 +210,18 @@ def test_too_many_runs_are_refused(tiny_run):
 def test_a_split_that_is_not_there_is_one_error(tiny_run):
     with pytest.raises(Error, match="no captions of split 'dev'"):
         load_playground(AppOptions((tiny_run,), split="dev", device="cpu"))
+
+
+def test_a_single_caption_is_made_once_for_an_image_and_a_beam(playground, image, monkeypatch):
+    player, made = playground.players[1], []
+    monkeypatch.setattr(
+        player_module, "single_captions", lambda *asked: made.append(asked) or ["a caption"]
+    )
+    (features, other) = (playground.choose(k).features[1] for k in playground.images.keys[:2])
+    player._single.clear()
+    assert [player.single(features, 2), player.single(features.clone(), 2)] == ["a caption"] * 2
+    assert len(made) == 1
+    player.single(features, 3)
+    player.single(other, 3)
+    assert len(made) == 3
+    player._single.clear()
