@@ -142,6 +142,22 @@ def true_attribute_scores(
     return {"against": "factors", **counts.to_json(), "main": main}
 
 
+def named_and_wrong(
+    caption: str, references: Sequence[str], factors: Any = None
+) -> tuple[set[Fact], set[Fact]]:
+    """Return the facts that a caption names, and those of them that its image does not have.
+
+    :param references: of the image
+    :param factors: what was drawn, if the image is generated; replaces the references
+    """
+    things = things_of(factors) if factors else None
+    if things:
+        named, known = _facts_of_shapes(mentions(caption)), _facts_of_shapes(things)
+    else:
+        named, known = _facts(caption), set().union(*map(_facts, references))
+    return named, named - known
+
+
 def attribute_table(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of a table: what, mentioned, precision, recall."""
     head = [f"against {scores['against']}", "mentioned", "precision", "recall"]
@@ -182,19 +198,3 @@ def _facts_of_shapes(things: Sequence[Any]) -> set[Fact]:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def named_and_wrong(
-    caption: str, references: Sequence[str], factors: Any = None
-) -> tuple[set[Fact], set[Fact]]:
-    """Return the facts that a caption names, and those of them that its image does not have.
-
-    :param references: of the image
-    :param factors: what was drawn, if the image is generated; replaces the references
-    """
-    things = things_of(factors) if factors else None
-    if things:
-        named, known = _facts_of_shapes(mentions(caption)), _facts_of_shapes(things)
-    else:
-        named, known = _facts(caption), set().union(*map(_facts, references))
-    return named, named - known
