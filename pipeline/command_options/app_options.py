@@ -18,7 +18,7 @@ class AppOptions(Options):
     runs: Sequence[Path | str] = field(
         metadata=argument("Run folders, or folders or URLs of exported models.")
     )
-    images: Path | None = option("The image folder, to show the pictures.", None, path="dir")
+    images: Path | None = option("The image folder, to show the images.", None, path="dir")
     cache: Path | str | None = option(
         "The feature cache of the runs: a folder or a URL.", None,
         metavar="DIR|URL", default_text="the one that each run records",

@@ -68,7 +68,7 @@ class SplitImages:
             pairs.features[rows[key]][None]
             for pairs, rows in zip(self.pairs, self._rows, strict=True)
         ]
-        picture, missing = "", "add --images to see the picture"
+        picture, missing = "", "add --images to see the image"
         if self.folder is not None:
             try:
                 picture, missing = thumbnail(self.picture(key), SIDE), ""
