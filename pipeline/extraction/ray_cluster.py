@@ -12,15 +12,15 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from multispace.data.cache.format.spec import FeatureSpec
-from multispace.data.images import NO_FILE
-from multispace.errors import Error, ModelError, OptionError, PipelineError
+from multispace.data.images import decode, read_bytes
+from multispace.errors import Error, ImageError, ModelError, OptionError, PipelineError
 from multispace.model.backbone.resnet import Backbone
 from multispace.pipeline.extraction.backbone_spec import backbone_of, spec_of
 from multispace.pipeline.extraction.workers import Extracted, ShardImages, extracted_batches
@@ -177,7 +177,10 @@ def _slots(needs: dict[str, int]) -> int:
 
 
 def _wait(shard: ShardImages, task: Any, needs: dict[str, int]) -> Extracted:
-    """Return the features of a shard; Ray retries a lost task."""
+    """Return the features of a shard; Ray retries a lost task.
+
+    :raises PipelineError: it was lost too often, or a node cannot extract it.
+    """
     while True:
         try:
             node, extracted = ray.get(task, timeout=POLL_SECONDS)
@@ -200,14 +203,32 @@ def _wait(shard: ShardImages, task: Any, needs: dict[str, int]) -> Extracted:
             ) from error
         else:
             break
-    for key, path in shard:
-        if extracted.failures.get(key) == NO_FILE and path.exists():
-            raise PipelineError(
-                f"{path.absolute()}: {NO_FILE}",
-                where=node,
-                hint="the images must be at the same path on every node",
-            )
+    _check_failures(node, shard, extracted.failures)
     return extracted
+
+
+def _check_failures(node: str, shard: ShardImages, failures: Mapping[str, str]) -> None:
+    """Check that the images that a node could not read cannot be read here either.
+
+    :param failures: reasons, by key
+    :raises PipelineError: one can: the node does not see it, or cannot decode it.
+    """
+    for key, path in shard:
+        if key in failures and _is_readable(path):
+            raise PipelineError(
+                f"{path.absolute()}: {failures[key]}",
+                where=node,
+                hint="it can be read here; the images must be at the same path on every node, "
+                "and the libraries must be the same",
+            )
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        decode(read_bytes(path), path)
+    except ImageError:
+        return False
+    return True
 
 
 def _last_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Extraction on a cluster of several nodes on this machine, each a Ray node of its own."""
 
 import fcntl
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from threading import Thread
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from support.paths import ROOT
 from support.tiny import make_collection
 from support.tiny import options as tiny_options
@@ -33,7 +33,7 @@ ray = pytest.importorskip("ray")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from multispace.pipeline.extraction.ray_cluster import AHEAD, connect  # noqa: E402
+from multispace.pipeline.extraction.ray_cluster import AHEAD, _check_failures, connect  # noqa: E402
 
 SIZE = 2  # images a shard: six shards
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -258,9 +258,9 @@ def _gpu(collection, tmp_path, monkeypatch):
 
 
 def _images(collection, tmp_path, monkeypatch):
-    """Images in a folder that only this process sees."""
-    folder = os.open(collection / "images", os.O_RDONLY)
-    return backbone(), {f"train-{n:03d}.png": Path(f"/proc/self/fd/{folder}/train-{n:03d}.png")
+    """Images at paths that lead to them in this process only."""
+    monkeypatch.chdir(collection)
+    return backbone(), {f"train-{n:03d}.png": Path(f"/proc/self/cwd/images/train-{n:03d}.png")
                         for n in (1, 2)}  # fmt: skip
 
 
@@ -271,7 +271,10 @@ def _images(collection, tmp_path, monkeypatch):
         (_weights, r"node .*weights_sha256: \w{64} and \w{64} \(driver and node\)"),
         (_device, r"node .*: --device mps: not usable here"),
         (_gpu, "no node of the cluster has 1 CPU and 1 GPU"),
-        (_images, r"node .*train-001\.png: no such file; the images must be at the same path"),
+        (
+            _images,
+            r"node .*train-001\.png: no such file; it can be read here; the images must be at",
+        ),
     ],
 )
 def test_a_worker_that_would_make_other_rows_is_refused(
@@ -287,6 +290,18 @@ def test_a_worker_that_would_make_other_rows_is_refused(
     assert "\n" not in str(caught.value)
     assert not writer.digests
     assert not writer.failures
+
+
+@pytest.mark.parametrize("reason", ["Permission denied", "HEIC image", "Not a directory"])
+def test_a_failure_of_a_node_is_kept_only_if_the_image_cannot_be_read_here(tmp_path, reason):
+    """A node may lack a right or a library, too."""
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.new("RGB", (4, 4)).save(good)
+    bad.write_bytes(b"no image")
+    shard = [("good.png", good), ("bad.png", bad), ("gone.png", tmp_path / "gone.png")]
+    _check_failures("node 1", shard, {"bad.png": reason, "gone.png": reason})
+    with pytest.raises(PipelineError, match=rf"node 1: {good}: {reason}; it can be read here"):
+        _check_failures("node 1", shard, {"good.png": reason})
 
 
 def test_a_task_that_fits_on_no_node_is_refused(connected, collection, tmp_path):
