@@ -1,8 +1,8 @@
 """Time, bytes written and memory of a feature cache as the number of its images grows.
 
 The claim is that a cache grows linearly: an image costs as much in a cache of a million as in one
-of a hundred thousand. Each size is written in a new process, in shards of 4,096 images, each
-listed before the next is written, as `preprocess` and `cache import` do. Then, each in a new
+of a hundred thousand. Each size is written in a new process, in shards of 4,096 images, as
+`preprocess` and `cache import` do. Then, each in a new
 process: the cache is opened for writing and one shard is added; it is opened, and the vectors of
 1,000 images are read.
 

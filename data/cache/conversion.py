@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from multispace.data.cache.format.failure_list import write_failures
-from multispace.data.cache.format.keys import format_key_list
 from multispace.data.cache.format.listed_file import Entry, read_entry, write_named
 from multispace.data.cache.format.manifest import VERSION, Manifest
 from multispace.data.cache.format.shard import ShardEntry, open_shard
@@ -46,7 +45,7 @@ def convert(root: Path, manifest: Manifest) -> Manifest:
 def with_keys(root: Path, entry: ShardEntry) -> ShardEntry:
     """Write the key list of a shard that has none, and return the entry of version 2."""
     shard = open_shard(root, entry)
-    keys = write_key_list(root, entry, format_key_list(shard.keys))
+    keys = write_key_list(root, entry, shard.key_list)
     return replace(entry, keys=keys, dtype=shard.spec.dtype)
 
 

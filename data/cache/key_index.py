@@ -21,14 +21,16 @@ class KeyIndex(Mapping[str, tuple[int, int]]):
     probing finds them: a slot is 0, or holds the upper half of the key's hash and one plus the
     number of the key. Python's own hash is used, which is seeded anew in each process, so that
     nobody can prepare keys that collide.
+
+    :param expected: the number of keys that will be added, if it is known
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 0) -> None:
         self._lists: list[bytes] = []
         self._ends: list[np.ndarray] = []  # uint32: where the newline after each key is
         self._starts: list[int] = []  # the number of the first key of each shard
         self._count = 0
-        self._slots = np.zeros(_MIN_SLOTS, np.uint64)
+        self._slots = np.zeros(_slots(expected), np.uint64)
 
     def __len__(self) -> int:
         return self._count
@@ -66,7 +68,7 @@ class KeyIndex(Mapping[str, tuple[int, int]]):
         if 2 * self._count <= len(self._slots):
             self._insert(_hashes(content, len(ends)), first)
             return
-        self._slots = np.zeros(1 << (2 * self._count - 1).bit_length(), np.uint64)
+        self._slots = np.zeros(_slots(self._count), np.uint64)
         for start, held, places in zip(self._starts, self._lists, self._ends, strict=True):
             self._insert(_hashes(held, len(places)), start)
 
@@ -133,6 +135,11 @@ class KeyIndex(Mapping[str, tuple[int, int]]):
         shards = {bisect_right(self._starts, number) for number in (one, two)}
         where = "occurs twice" if len(shards) == 1 else "is in another shard too"
         raise ValueError(f"{key.decode()} {where}")
+
+
+def _slots(count: int) -> int:
+    """Return the size of the table for a number of keys: a power of two, at most half full."""
+    return max(_MIN_SLOTS, 1 << (2 * count - 1).bit_length())
 
 
 def _hashes(content: bytes, count: int) -> np.ndarray:

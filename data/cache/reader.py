@@ -23,6 +23,7 @@ from multispace.data.cache.shard_index import (
     add_keys,
     check_fingerprint,
     check_keys_agree,
+    find_keys,
 )
 from multispace.data.captions.encoded_captions import Captions, parse_captions
 from multispace.data.captions.vocabulary import Vocabulary
@@ -35,6 +36,8 @@ from multispace.errors import (
     brief,
     shown,
 )
+
+_FEW = 100  # keys are few if the cache has more than so many for each of them
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Cache:
         :raises DamagedFileError: a shard is missing, or not the bytes that the manifest lists.
         :raises ShardError: a shard does not keep to the format, or is of another spec.
         """
-        if any(entry.keys is not None for entry in self.manifest.shards):
-            _ = self.rows  # before threads ask for it
+        if self._has_key_lists:
+            _ = self.rows  # checks that no key is in two shards
         with ThreadPoolExecutor() as pool:  # mostly hashing, which runs outside Python's lock
             return tuple(pool.map(self.shard, range(len(self.manifest.shards))))
 
@@ -89,7 +92,7 @@ class Cache:
         :raises DamagedFileError: a key list is missing, or not the bytes that the manifest lists.
         :raises ShardError: a key is in two shards, or a key list is not that of its shard.
         """
-        index = KeyIndex()
+        index = KeyIndex(self.manifest.rows)
         for number, entry in enumerate(self.manifest.shards):
             if entry.keys is not None:
                 add_key_list(index, self.root, entry)
@@ -117,12 +120,26 @@ class Cache:
         shard = open_shard(self.root, entry)
         check_fingerprint(self.spec, shard)
         if entry.keys is not None:
-            check_keys_agree(self.rows.key_list(number), entry.keys, shard)
+            check_keys_agree(self.root, entry.keys, shard)
         return self._opened.setdefault(number, shard)
 
     @cached_property
     def _opened(self) -> dict[int, Shard]:
         return {}
+
+    @property
+    def _has_key_lists(self) -> bool:
+        return all(entry.keys is not None for entry in self.manifest.shards)
+
+    def _find(self, keys: Sequence[str]) -> np.ndarray:
+        """Return the shard number and row number of each key, (N, 2) int64; -1 where it is not.
+
+        The index of all keys is made when many are asked for, or a second time.
+        """
+        first = not self._opened and "rows" not in vars(self)
+        if first and self._has_key_lists and len(keys) * _FEW < self.manifest.rows:
+            return find_keys(self.root, self.manifest.shards, keys)
+        return self.rows.find(keys)
 
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
@@ -135,7 +152,7 @@ class Cache:
         :raises DamagedFileError: a shard was changed since it was checked.
         """
         spec = self.spec
-        places = self.rows.find(keys)
+        places = self._find(keys)
         if (absent := np.flatnonzero(places[:, 0] < 0)).size:
             first = keys[int(absent[0])]
             raise MissingFeatureError(

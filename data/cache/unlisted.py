@@ -40,7 +40,7 @@ def list_shards(root: Path, manifest: Manifest) -> tuple[Manifest, KeyIndex]:
     :raises ShardError: a shard does not keep to the format or does not fit the others, or a
         shard that is not listed is damaged.
     """
-    entries, spec, index = list(manifest.shards), manifest.spec, KeyIndex()
+    entries, spec, index = list(manifest.shards), manifest.spec, KeyIndex(manifest.rows)
     check_shards(root, [entry for entry in entries if entry.keys is not None])
     for entry in entries:
         if entry.keys is not None:
@@ -53,7 +53,7 @@ def list_shards(root: Path, manifest: Manifest) -> tuple[Manifest, KeyIndex]:
             raise ShardError(f"not listed, and {what}", where=path, hint=hint)
         found = describe(root, path)
         shard = read_shard(root, found)
-        entries.append(ShardEntry(found.file, found.sha256, found.bytes, len(shard.keys)))
+        entries.append(ShardEntry(found.file, found.sha256, found.bytes, len(shard)))
         spec = _add_shard(index, spec, shard)
     return replace(manifest, spec=spec, shards=tuple(entries)), index
 

@@ -30,7 +30,9 @@ from multispace.errors import CacheError, ShardError
 
 LAST_SHARD = 999_999_999  # the format has nine digits for it
 
-_FAILURES_PART = 4  # failures are written again when more than one in four has changed
+# What grows is written again when a part of it is new, so that all writes together stay linear.
+_FAILURES_PART = 4  # more than one failure in four
+_SHARDS_PART = 16  # more than one shard for sixteen that are listed
 
 # Another file system, one without hard links, or one that refuses them: then a copy is made.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
@@ -57,6 +59,7 @@ class CacheWriter:
         self.failures = {key: why for key, why in recorded.items() if key not in index}
         self._changes = len(recorded) - len(self.failures)  # of failures, since they were written
         self._written = written
+        self._next = 1 + max((_number(shard.file) for shard in manifest.shards), default=-1)
         self._features: dict[int, FeatureRows] = {}
 
     def begin(self, spec: FeatureSpec) -> None:
@@ -82,7 +85,10 @@ class CacheWriter:
         features: np.ndarray,
         failures: Mapping[str, str],
     ) -> None:
-        """Add vectors as one shard, and the images that failed, then list both.
+        """Add vectors as one shard, and record the images that failed.
+
+        The manifest lists both at the latest when the writer is closed. If the process is killed
+        before, the shard is listed when the cache is opened for writing again.
 
         :param image_sha256: uint8 (N, 32)
         :param features: float (N, D)
@@ -93,10 +99,10 @@ class CacheWriter:
         self._expect(spec, keys)
         if keys:
             folder = self.root / "features"
-            entry = write_shard(folder, self._next, spec, keys, image_sha256, features)
+            entry = write_shard(folder, self._next_number(), spec, keys, image_sha256, features)
             self._list(entry, keys)
         self._put_failures(failures)
-        self.save()
+        self._save_if_much_is_new()
 
     def take(self, shard: Shard, entry: ShardEntry) -> bool:
         """Add a shard of another cache whole, under the next number.
@@ -116,24 +122,22 @@ class CacheWriter:
                 where=shard.path,
                 hint="run `multispace cache repair` on its cache",
             )
-        file = f"features/{self._next:05d}-{entry.sha256[:8]}.h5"
+        file = f"features/{self._next_number():05d}-{entry.sha256[:8]}.h5"
         linked = _link_or_copy(shard, self.root / file)
         listed = replace(entry, file=file, keys=None, dtype=shard.spec.dtype)
         self._list(listed, shard.keys)
-        self._put_failures({})
-        self.save()
+        self._save_if_much_is_new()
         return linked
 
-    @property
-    def _next(self) -> int:
-        number = 1 + max((_number(s.file) for s in self.manifest.shards), default=-1)
-        if number > LAST_SHARD:
+    def _next_number(self) -> int:
+        """Return the number of the next shard."""
+        if self._next > LAST_SHARD:
             raise CacheError(
                 f"no shard can follow number {LAST_SHARD}",
                 where=self.root,
                 hint="merge the cache into a new one",
             )
-        return number
+        return self._next
 
     def _open(self, number: int) -> Shard:
         return open_shard(self.root, self.manifest.shards[number])
@@ -149,6 +153,7 @@ class CacheWriter:
         key_list = format_key_list(keys)
         entry = replace(shard, keys=write_key_list(self.root, shard, key_list))
         self.manifest = replace(self.manifest, shards=(*self.manifest.shards, entry))
+        self._next += 1
         self.index.add(key_list)
         for key in self.failures.keys() & keys:
             del self.failures[key]
@@ -183,10 +188,10 @@ class CacheWriter:
     def save(self) -> None:
         """Write the manifest, and remove files that it no longer lists.
 
-        A cache of version 1 is converted. The file of failures is written again when a part of
-        them has changed, so that many failures in many shards are not written many times.
+        A cache of version 1 is converted. The file of failures is written again if many of them
+        have changed.
         """
-        if self.manifest.version == 1 or self._changes * _FAILURES_PART > len(self.failures):
+        if self.manifest.version == 1 or self._many_failures_changed:
             self._save_failures()
         self.manifest = convert(self.root, self.manifest)
         write_manifest(self.root, self.manifest)
@@ -194,10 +199,28 @@ class CacheWriter:
             remove_replaced(self.root, self._written, self.manifest)
         self._written = self.manifest
 
+    def _save_if_much_is_new(self) -> None:
+        if self._new_shards * _SHARDS_PART > self._listed or self._many_failures_changed:
+            self.save()
+
+    @property
+    def _listed(self) -> int:
+        return len(self._written.shards) if self._written else 0
+
+    @property
+    def _new_shards(self) -> int:
+        return len(self.manifest.shards) - self._listed
+
+    @property
+    def _many_failures_changed(self) -> bool:
+        return self._changes * _FAILURES_PART > len(self.failures)
+
     def close(self) -> None:
         """Write what is not written yet."""
         if self._changes:
             self._save_failures()
+            self.save()
+        elif self._new_shards:
             self.save()
 
     def _save_failures(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from multispace.data.cache.conversion import convert
 from multispace.data.cache.format.failure_list import read_failures
-from multispace.data.cache.format.keys import format_key_list, is_key, parse_key_list
+from multispace.data.cache.format.keys import is_key, parse_key_list
 from multispace.data.cache.format.listed_file import UNLINK_HINT, Entry, describe, read_entry
 from multispace.data.cache.format.manifest import KEY_LIST_FILE, NAME, Manifest, write_manifest
 from multispace.data.cache.format.manifest_reader import (
@@ -223,7 +223,7 @@ class _Repairer:
             return entry
         try:
             content = read_entry(self.root, held)
-            wrong = "" if content == format_key_list(shard.keys) else "not the keys of its shard"
+            wrong = "" if content == shard.key_list else "not the keys of its shard"
         except CacheError as error:
             wrong = error.what
         if not wrong and shard.spec.dtype == entry.dtype:
@@ -367,7 +367,7 @@ class _Repairer:
 
 
 def _rows(shard: Shard) -> int:
-    return len(shard.keys)
+    return len(shard)
 
 
 def _commonest(shards: Iterable[Shard]) -> FeatureSpec | None:

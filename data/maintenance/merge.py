@@ -219,7 +219,7 @@ def _places(
     for s, shard in enumerate(cache.shards):
         for r, key in enumerate(shard.keys):
             yield (number, s, r), key
-        count(len(shard.keys))
+        count(len(shard))
 
 
 def _row(caches: Sequence[Cache], place: _Place) -> tuple[np.ndarray, bytes]:
@@ -257,14 +257,14 @@ def _write(
                 for r, key in enumerate(shard.keys)
                 if winners[key] == (c, s, r) and key not in writer.digests
             ]
-            if len(rows) == len(shard.keys):
+            if len(rows) == len(shard):
                 counts["linked" if writer.take(shard, entry) else "copied"] += 1
             elif rows:
                 keys = [shard.keys[r] for r in rows]
                 digests, features = shard.image_sha256[rows], shard.features[rows]
                 writer.append(shard.spec, keys, digests, features, {})
                 counts["rewritten"] += 1
-            count(len(shard.keys))
+            count(len(shard))
     return counts
 
 

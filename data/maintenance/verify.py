@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multispace.data.cache.format.failure_list import parse_failures
-from multispace.data.cache.format.keys import format_key_list, is_key, parse_key_list
+from multispace.data.cache.format.keys import is_key, parse_key_list
 from multispace.data.cache.format.listed_file import UNLINK_HINT, Entry, check_size, read_entry
 from multispace.data.cache.format.manifest import NAME, SHARD_FILE, Manifest
 from multispace.data.cache.format.manifest_reader import (
@@ -176,8 +176,8 @@ class _Check:
         finally:
             self.count(entry.bytes)
         wrong = []
-        if len(shard.keys) != entry.rows:
-            wrong.append(f"{len(shard.keys)} rows, the manifest says {entry.rows}")
+        if len(shard) != entry.rows:
+            wrong.append(f"{len(shard)} rows, the manifest says {entry.rows}")
         if entry.dtype not in (None, shard.spec.dtype):
             wrong.append(f"{shard.spec.dtype} vectors, the manifest says {entry.dtype}")
         assert self.manifest.spec is not None  # the manifest has none without a spec
@@ -199,7 +199,7 @@ class _Check:
 
     def _key_list(self, entry: Entry, shard: Shard | None) -> None:
         content = self._content(entry, self.repair)
-        if content is not None and shard is not None and content != format_key_list(shard.keys):
+        if content is not None and shard is not None and content != shard.key_list:
             self._fault(entry.file, "not the keys of its shard", self.repair)
 
     def _key_list_1(self) -> None:

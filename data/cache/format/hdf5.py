@@ -87,12 +87,13 @@ def plain_dataset(file: h5py.File, name: str, file_size: int) -> h5py.Dataset:
 
     :raises DataError: there is none of that name, or it is stored otherwise.
     """
-    if name.encode() not in set(file.id):
+    if name.encode() not in file.id:
         raise DataError(f"no dataset {name!r}")
     check_link(file, name.encode())
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
+    held = h5py.h5o.open(file.id, name.encode())
+    if not isinstance(held, h5py.h5d.DatasetID):
         raise DataError(f"{name} is not a dataset")
+    dataset = h5py.Dataset(held)
     check_storage(dataset, name, file_size)
     return dataset
 
@@ -144,12 +145,14 @@ def attribute(owner: h5py.HLObject, name: str, kinds: str) -> Any:
     :param kinds: the allowed numpy kinds, for example "iu".
     :raises DataError: it is missing or of another type.
     """
-    if name not in owner.attrs:
+    if not h5py.h5a.exists(owner.id, name.encode()):
         raise DataError(f"attribute {name} is missing")
-    held = owner.attrs.get_id(name)
+    held = h5py.h5a.open(owner.id, name.encode())
     if held.dtype.kind not in kinds or held.shape != ():
         raise DataError(f"attribute {name} is {held.dtype} {held.shape}, of another type")
-    return owner.attrs[name]
+    value = np.empty((), held.dtype)
+    held.read(value)
+    return value[()]
 
 
 def text_attribute(owner: h5py.HLObject, name: str) -> str:
@@ -177,9 +180,31 @@ def read_text(dataset: h5py.Dataset, name: str) -> tuple[str, ...]:
 
     :raises DataError: it has another type, or bytes that are not UTF-8.
     """
+    _check_text(dataset, name)
+    return tuple(decode(name, value) for value in dataset[()].tolist())
+
+
+def read_lines(dataset: h5py.Dataset, name: str) -> bytes:
+    """Return the strings of a dataset (N,) of fixed-length text, each ended by a newline.
+
+    Whether they are UTF-8 is not checked.
+
+    :raises DataError: it has another type, or a NUL or a newline inside a string.
+    """
+    _check_text(dataset, name)
+    width = dataset.dtype.itemsize
+    table = np.empty((dataset.size, width + 1), np.uint8)
+    table[:, :width] = dataset[()].view(np.uint8).reshape(dataset.size, width)
+    ended = table[:, :width] == 0
+    if (ended[:, :-1] & ~ended[:, 1:]).any() or (table[:, :width] == ord("\n")).any():
+        raise DataError(f"{name} holds a control character")
+    table[:, width] = ord("\n")
+    return table.tobytes().translate(None, delete=b"\0")
+
+
+def _check_text(dataset: h5py.Dataset, name: str) -> None:
     if dataset.dtype.kind != "S":
         raise DataError(f"{name} is {dataset.dtype}, expected fixed-length UTF-8")
-    return tuple(decode(name, value) for value in dataset[()].tolist())
 
 
 def decode(name: str, data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
@@ -11,7 +12,13 @@ import numpy as np
 MAX_KEY_BYTES = 4096
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-_NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_./\n-]|(?:\A|[/\n])[^A-Za-z0-9_]")
+_STARTS, _INNER, _ENDS = (string.ascii_letters + string.digits + "_").encode(), b".-", b"/\n"
+# Of each byte: 0 if a part of a plain key may start with it, 1 if it may be inside, 2 if it ends a
+# part, 3 if no plain key has it.
+_CLASSES = bytes(
+    next((n for n, known in enumerate((_STARTS, _INNER, _ENDS)) if byte in known), 3)
+    for byte in range(256)
+)
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
@@ -53,17 +60,12 @@ def check_keys(keys: Sequence[str]) -> None:
 
     :raises ValueError: they are not; the text of the error names the first such key.
     """
-    text = "\n".join(keys)
-    plain = text.isascii() and text.count("\n") == len(keys) - 1
-    if not plain or _NOT_PLAIN.search(f"{text}\n".encode()):
+    content = "".join(f"{key}\n" for key in keys).encode(errors="surrogatepass")
+    if content.count(b"\n") != len(keys) or not _is_plain(content):
         for key in keys:
             check_key(key)
-    longest = max((len(key.encode()) for key in keys), default=0)
-    if longest > MAX_KEY_BYTES:
-        raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
-    if len(set(keys)) != len(keys):
-        repeated = Counter(keys).most_common(1)[0][0]
-        raise ValueError(f"key {repeated} occurs twice")
+    _check_lengths(content)
+    check_unique(content)
 
 
 def is_key(key: str) -> bool:
@@ -108,13 +110,35 @@ def check_key_list(content: bytes, rows: int) -> None:
     if not content.endswith(b"\n") or (count := content.count(b"\n")) != rows:
         found = f"{count} keys" if content.endswith(b"\n") else "its last line has no end"
         raise ValueError(f"{found}, the shard has {rows} rows")
-    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
-    longest = int(np.diff(ends, prepend=-1).max()) - 1
-    if longest > MAX_KEY_BYTES:
-        raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
-    if _NOT_PLAIN.search(content):  # not in most lists: a cache has very many keys
+    _check_lengths(content)
+    if not _is_plain(content):
         for key in content.decode("utf-8").split("\n")[:-1]:
             check_key(key)
+
+
+def check_unique(content: bytes) -> None:
+    """Check that no key of a key list occurs twice.
+
+    :raises ValueError: one does; the text of the error names the one that occurs most often.
+    """
+    keys = content.split(b"\n")[:-1]
+    if len(set(keys)) != len(keys):
+        repeated = Counter(keys).most_common(1)[0][0]
+        raise ValueError(f"key {repeated.decode(errors='replace')} occurs twice")
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether all keys of a key list match ``_PLAIN``; fast, as a cache has very many keys."""
+    classes = np.frombuffer((b"\n" + content).translate(_CLASSES), np.uint8)
+    odd_starts = (classes[:-1] == 2) & (classes[1:] != 0)
+    return not (odd_starts.any() or (classes == 3).any())
+
+
+def _check_lengths(content: bytes) -> None:
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+    longest = int(np.diff(ends, prepend=-1).max(initial=0)) - 1
+    if longest > MAX_KEY_BYTES:
+        raise ValueError(f"a key has {longest} bytes, at most {MAX_KEY_BYTES} are stored")
 
 
 def read_key_list(file: BinaryIO) -> Iterator[bytes]:

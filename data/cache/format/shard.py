@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,16 @@ from multispace.data.cache.format.hdf5 import (
     fixed_text,
     open_hdf5,
     plain_dataset,
-    read_text,
+    read_lines,
     set_text_attribute,
     text_attribute,
 )
-from multispace.data.cache.format.keys import check_keys
+from multispace.data.cache.format.keys import (
+    check_key_list,
+    check_keys,
+    check_unique,
+    parse_key_list,
+)
 from multispace.data.cache.format.listed_file import CheckedFile, Entry
 from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.files import atomic_write
@@ -63,14 +68,24 @@ class ShardEntry(Entry):
 class Shard:
     """An opened shard: keys and digests in memory, vectors read from the file when used.
 
-    ``image_sha256`` is uint8 (N, 32); ``features`` is float16 or float32 (N, D).
+    :param key_list: the keys, UTF-8, each ended by a newline
+    :param image_sha256: uint8 (N, 32)
+    :param features: float16 or float32 (N, D)
     """
 
     path: Path
     spec: FeatureSpec
-    keys: tuple[str, ...]
+    key_list: bytes
     image_sha256: np.ndarray
     features: FeatureRows
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The keys, in the order of the rows."""
+        return tuple(parse_key_list(self.key_list))
 
 
 def write_shard(
@@ -140,9 +155,9 @@ def open_shard(root: Path, entry: ShardEntry) -> Shard:
     :raises ShardError: the file does not keep to the format.
     """
     shard = read_shard(root, entry)
-    if len(shard.keys) != entry.rows:
+    if len(shard) != entry.rows:
         raise ShardError(
-            f"{len(shard.keys)} rows, the manifest says {entry.rows}", where=shard.path, hint=_HINT
+            f"{len(shard)} rows, the manifest says {entry.rows}", where=shard.path, hint=_HINT
         )
     if entry.dtype not in (None, shard.spec.dtype):
         raise ShardError(
@@ -175,8 +190,9 @@ def _read(file: h5py.File, source: CheckedFile) -> Shard:
     :raises DataError: the file does not keep to the format.
     """
     size = source.entry.bytes
-    if set(file) != _NAMES:
-        raise DataError(f"holds {sorted(file)}, expected {sorted(_NAMES)}")
+    names = {name.decode(errors="replace") for name in file.id}  # set(file) would open each
+    if names != _NAMES:
+        raise DataError(f"holds {sorted(names)}, expected {sorted(_NAMES)}")
     features, key, image_sha256 = (
         plain_dataset(file, name, size) for name in ("features", "key", "image_sha256")
     )
@@ -194,13 +210,16 @@ def _read(file: h5py.File, source: CheckedFile) -> Shard:
         raise DataError(
             f"image_sha256 is {image_sha256.dtype} {image_sha256.shape}, not uint8 ({rows}, 32)"
         )
-    keys = read_text(key, "key")
+    key_list = read_lines(key, "key")
     try:
-        check_keys(keys)
+        check_key_list(key_list, rows)
+        check_unique(key_list)
+    except UnicodeDecodeError as error:
+        raise DataError("key holds bytes that are not UTF-8") from error
     except ValueError as error:
         raise DataError(str(error)) from error
     held = FeatureRows(source, features.id.get_offset(), (rows, spec.dimension), dtype)
-    return Shard(source.path, spec, keys, image_sha256[()], held)
+    return Shard(source.path, spec, key_list, image_sha256[()], held)
 
 
 def _read_spec(file: h5py.File) -> FeatureSpec:
@@ -209,12 +228,17 @@ def _read_spec(file: h5py.File) -> FeatureSpec:
         raise DataError(
             f"format version {version}, this software reads 1 and {FORMAT_VERSION}: update it"
         )
-    try:
-        value: Any = json.loads(text_attribute(file, "spec"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"attribute spec is not JSON ({error})") from error
-    spec = FeatureSpec.from_json(value, "attribute spec")
+    spec = _parse_spec(text_attribute(file, "spec"))
     fingerprint = spec.fingerprint_1 if version == 1 else spec.fingerprint
     if text_attribute(file, "fingerprint") != fingerprint:
         raise DataError("the fingerprint does not belong to the spec beside it")
     return spec
+
+
+@lru_cache(maxsize=8)  # the shards of a cache have the same
+def _parse_spec(text: str) -> FeatureSpec:
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"attribute spec is not JSON ({error})") from error
+    return FeatureSpec.from_json(value, "attribute spec")

@@ -33,6 +33,7 @@ from multispace.data.cache.format.listed_file import write_named
 from multispace.data.cache.format.manifest import write_manifest
 from multispace.data.cache.format.shard import write_shard
 from multispace.data.cache.reader import Cache
+from multispace.data.cache.shard_index import find_keys
 from multispace.data.cache.writer import check_split_name, write_cache
 from multispace.data.maintenance.differences import compare_caches
 from multispace.data.maintenance.verify import verify_cache
@@ -399,6 +400,50 @@ def test_only_the_shards_that_are_asked_for_are_read(root):
         Cache.open(root).features(KEYS[1:3])
 
 
+def test_few_keys_are_found_without_an_index_and_many_with_one(root, monkeypatch):
+    keys = [f"{number}.jpg" for number in range(300)]
+    with write_cache(root) as writer:
+        for start in range(0, 300, 50):
+            append(writer, keys[start : start + 50])
+    wanted = [keys[270], keys[3], keys[3], keys[120]]
+    cache = Cache.open(root)
+    np.testing.assert_array_equal(cache.features(wanted[:2]), vectors(wanted[:2]))
+    assert "rows" not in vars(cache)
+    with pytest.raises(MissingFeatureError, match="1 images have no vector, the first is x.jpg"):
+        Cache.open(root).features(["x.jpg"])
+    np.testing.assert_array_equal(cache.features(wanted), vectors(wanted))
+    assert "rows" in vars(cache)  # asked for the second time
+    cache = Cache.open(root)
+    np.testing.assert_array_equal(cache.features(wanted), vectors(wanted))
+    assert "rows" in vars(cache)
+
+
+def test_the_manifest_is_not_written_with_each_shard(root, tmp_path, monkeypatch):
+    """What is written in all grows as the number of shards; a killed writer's are taken in."""
+    written = []
+    real = writer_module.write_manifest
+    monkeypatch.setattr(
+        writer_module,
+        "write_manifest",
+        lambda root, manifest: written.append(len(manifest.shards)) or real(root, manifest),
+    )
+    keys = [f"{number}.jpg" for number in range(300)]
+    with write_cache(root) as writer:
+        for number, key in enumerate(keys):
+            append(writer, [key])
+            if number == 298:
+                shutil.copytree(root, tmp_path / "killed")
+    assert written[:16] == list(range(1, 17))
+    assert sum(written) < 20 * len(keys)
+    assert_whole(root, keys)
+    assert len(Cache.open(tmp_path / "killed").manifest.shards) < 298
+    with write_cache(tmp_path / "killed") as writer:
+        assert list(writer.digests) == keys[:299]
+        append(writer, keys[299:])
+    assert_whole(tmp_path / "killed", keys)
+    assert verify_cache(tmp_path / "killed").faults == ()
+
+
 def test_a_shard_of_other_keys_than_its_list_is_refused(root):
     cache = make_cache(root)
     first, *rest = cache.manifest.shards
@@ -419,7 +464,12 @@ def test_a_key_in_two_key_lists_is_refused(root):
     )
     shards = (*cache.manifest.shards, with_keys(root, entry))
     write_manifest(root, replace(cache.manifest, shards=shards))
-    for act in (settle, lambda root: Cache.open(root).features(KEYS)):
+    acts = [
+        settle,
+        lambda root: Cache.open(root).features(KEYS),
+        lambda root: find_keys(root, Cache.open(root).manifest.shards, KEYS[:2]),
+    ]
+    for act in acts:
         with pytest.raises(ShardError, match=f"{KEYS[1]} is in another shard too"):
             act(root)
 
