@@ -64,7 +64,7 @@ class Pairs:
     rows: np.ndarray  # int64 (M,), caption -> row of ``features``
     starts: np.ndarray  # int64 (M,), caption -> its first token in ``tokens``
     lengths: np.ndarray  # int64 (M,), tokens of a caption, EOS included
-    tokens: np.ndarray  # int32, all captions concatenated, each between BOS and EOS
+    tokens: np.ndarray  # int16 or int32, all captions one after another, each between BOS and EOS
     without_vector: int
 
     def __len__(self) -> int:
@@ -143,7 +143,8 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
     :raises MissingFeatureError: an image has neither a feature vector nor a recorded failure.
     """
     captions = cache.captions(split)
-    has = cache.rows.find(captions.keys)[:, 0] >= 0
+    places = cache.find(captions.keys)
+    has = places[:, 0] >= 0
     unknown = [
         key
         for key, there in zip(captions.keys, has, strict=True)
@@ -157,8 +158,7 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
         )
     if not has.any():
         raise CaptionsError(f"no image of {split!r} has a vector", where=cache.root)
-    keys = [captions.keys[image] for image in np.flatnonzero(has).tolist()]
-    return make_pairs(captions, has, torch.from_numpy(cache.features(keys)))
+    return make_pairs(captions, has, torch.from_numpy(cache.read(places[has])))
 
 
 def make_pairs(captions: Captions, has: np.ndarray, features: Tensor) -> Pairs:
@@ -187,7 +187,9 @@ def _with_marks(captions: Captions) -> tuple[np.ndarray, np.ndarray]:
     count = len(captions.offsets) - 1
     starts = captions.offsets[:-1] + 2 * np.arange(count)
     ends = captions.offsets[1:] + 2 * np.arange(count) + 1
-    tokens = np.empty(len(captions.tokens) + 2 * count, np.int32)
+    largest = captions.tokens.max(initial=EOS)  # most vocabularies need half of an int32
+    kind = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+    tokens = np.empty(len(captions.tokens) + 2 * count, kind)
     words = np.ones(len(tokens), bool)
     words[starts] = words[ends] = False
     tokens[starts], tokens[ends], tokens[words] = BOS, EOS, captions.tokens

@@ -83,18 +83,33 @@ class KeyIndex(Mapping[str, tuple[int, int]]):
             held = self._slots[places[waiting]]
             waiting, held = waiting[held != 0], held[held != 0]
             found = np.zeros(len(waiting), bool)
-            alike = (held ^ hashes[waiting]) >> _HALF == 0
-            for i in np.flatnonzero(alike).tolist():
-                number = int(held[i] & _LOW) - 1
-                if self._key(number) == wanted[waiting[i]]:
+            alike = np.flatnonzero((held ^ hashes[waiting]) >> _HALF == 0)
+            candidates = (held[alike] & _LOW).astype(np.int64) - 1
+            held_keys = self._keys(candidates)
+            for i, number, key in zip(alike.tolist(), candidates.tolist(), held_keys, strict=True):
+                if key == wanted[waiting[i]]:
                     numbers[waiting[i]] = number
                     found[i] = True
             waiting = waiting[~found]
             places[waiting] = (places[waiting] + _ONE) & mask
+        return self._places(numbers)
+
+    def _places(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the shard number and row number of keys by their numbers, (N, 2); -1 for -1."""
         starts = np.array([0, *self._starts], np.int64)
         shards = np.searchsorted(starts[1:], numbers, "right") - 1
         rows = np.where(numbers < 0, -1, numbers - starts[1 + shards])
         return np.stack([shards, rows], axis=1)
+
+    def _keys(self, numbers: np.ndarray) -> list[bytes]:
+        """Return keys by their numbers; each list of keys is split once."""
+        lists: dict[int, list[bytes]] = {}
+        keys = []
+        for shard, row in self._places(numbers).tolist():
+            if shard not in lists:
+                lists[shard] = self._lists[shard].split(b"\n")
+            keys.append(lists[shard][row])
+        return keys
 
     def _number(self, key: str) -> int:
         """Return the number of a key, or -1."""

@@ -131,16 +131,6 @@ class Cache:
     def _has_key_lists(self) -> bool:
         return all(entry.keys is not None for entry in self.manifest.shards)
 
-    def _find(self, keys: Sequence[str]) -> np.ndarray:
-        """Return the shard number and row number of each key, (N, 2) int64; -1 where it is not.
-
-        The index of all keys is made when many are asked for, or a second time.
-        """
-        first = not self._opened and "rows" not in vars(self)
-        if first and self._has_key_lists and len(keys) * _FEW < self.manifest.rows:
-            return find_keys(self.root, self.manifest.shards, keys)
-        return self.rows.find(keys)
-
     def features(self, keys: Sequence[str]) -> np.ndarray:
         """Return the vectors of ``keys``, (len(keys), D), in the widest storage type present.
 
@@ -151,8 +141,8 @@ class Cache:
         :raises ShardError: a vector is not finite.
         :raises DamagedFileError: a shard was changed since it was checked.
         """
-        spec = self.spec
-        places = self._find(keys)
+        _ = self.spec  # a cache without features has none of the keys
+        places = self.find(keys)
         if (absent := np.flatnonzero(places[:, 0] < 0)).size:
             first = keys[int(absent[0])]
             raise MissingFeatureError(
@@ -160,7 +150,30 @@ class Cache:
                 where=self.root,
                 hint="run `multispace preprocess` on them",
             )
-        gathered = np.empty((len(keys), spec.dimension), self.dtype)
+        return self.read(places)
+
+    def find(self, keys: Sequence[str]) -> np.ndarray:
+        """Return the shard number and row number of each key, (N, 2) int64; -1 where it is not.
+
+        The index of all keys is made when many are asked for, or a second time.
+
+        :raises DamagedFileError: a key list is missing, or not the bytes that the manifest lists.
+        :raises ShardError: a key is in two shards, or a key list is not that of its shard.
+        """
+        first = not self._opened and "rows" not in vars(self)
+        if first and self._has_key_lists and len(keys) * _FEW < self.manifest.rows:
+            return find_keys(self.root, self.manifest.shards, keys)
+        return self.rows.find(keys)
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """Return the vectors at places that :meth:`find` returned, (N, D).
+
+        :param places: none of them -1
+        :raises CacheError: the cache holds captions only.
+        :raises ShardError: a vector is not finite.
+        :raises DamagedFileError: a shard is damaged, or was changed since it was checked.
+        """
+        gathered = np.empty((len(places), self.spec.dimension), self.dtype)
 
         def gather(number: int) -> None:
             here = np.flatnonzero(places[:, 0] == number)

@@ -2,9 +2,10 @@
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from multispace.data.cache.format.hdf5 import (
     set_text_attribute,
     text_attribute,
 )
-from multispace.data.cache.format.keys import check_key
+from multispace.data.cache.format.keys import check_keys
+from multispace.data.captions.caption_texts import CaptionTexts
 from multispace.data.captions.vocabulary import UNK, Vocabulary
 from multispace.data.held_out import HeldOut
 from multispace.errors import CaptionsError, DataError, brief
@@ -32,6 +34,8 @@ from multispace.version import package_version
 
 FORMAT = "multispace-captions"
 VERSION = 1
+
+_WHOLE_NUMBERS = re.compile(r"-?\d+(?:\n-?\d+)*")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Captions:
     image: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     factors: tuple[Any, ...] | None
     vocabulary_digest: str
     source_digest: str
@@ -60,14 +64,13 @@ class Captions:
 
     def __post_init__(self) -> None:
         count = len(self.keys)
-        try:
-            for key in self.keys:
-                check_key(key)
-        except ValueError as error:
-            raise CaptionsError(str(error)) from error
         for what, values in (("key", self.keys), ("image_id", self.image_ids)):
             if not count or len(values) != count or len(set(values)) != count:
                 raise CaptionsError(f"the {count} images do not have one {what} each")
+        try:
+            check_keys(self.keys)
+        except ValueError as error:
+            raise CaptionsError(str(error)) from error
         if len({type(image_id) for image_id in self.image_ids}) > 1:
             raise CaptionsError("image_id is a number for some images and text for others")
         if self.factors is not None and len(self.factors) != count:
@@ -266,20 +269,21 @@ class _Reader:
             return texts
         if kind != "int":
             raise DataError(f"image_id_type is {kind!r}, expected 'int' or 'str'")
-        for text in texts:
-            if not text.removeprefix("-").isdecimal():
-                raise DataError(f"image_id {text!r} is not a whole number")
-        return tuple(int(text) for text in texts)
+        if not _WHOLE_NUMBERS.fullmatch("\n".join(texts)):
+            bad = next(text for text in texts if not _WHOLE_NUMBERS.fullmatch(text) or "\n" in text)
+            raise DataError(f"image_id {bad!r} is not a whole number")
+        return tuple(map(int, texts))
 
-    def _texts(self, count: int) -> tuple[str, ...]:
+    def _texts(self, count: int) -> CaptionTexts:
         data = self._array("text", "|u1").tobytes()
         offsets = self._array("text_offsets", "<i8")
         _check_offsets("text_offsets", offsets, count, len(data))
-        ends = offsets.tolist()
-        whole = decode("text", data)
-        if whole.isascii():  # a byte is a character: no text is decoded twice
-            return tuple(whole[start:end] for start, end in pairwise(ends))
-        return tuple(decode("text", data[start:end]) for start, end in pairwise(ends))
+        try:
+            return CaptionTexts(data, offsets)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"text holds bytes that are not UTF-8 ({error.object[:20]!r})"
+            ) from error
 
     def _factors(self) -> tuple[Any, ...]:
         text = decode("factors", self._array("factors", "|u1").tobytes())

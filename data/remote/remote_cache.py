@@ -1,7 +1,7 @@
 """A cache at a URL of which only the files that are asked for are fetched."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,28 +63,24 @@ class RemoteCache(Cache):
         self._need(self.manifest.captions.get(split))
         return super().captions(split)
 
-    def features(self, keys: Sequence[str]) -> np.ndarray:
-        """Return the vectors of ``keys``; fetches only the shards that hold them.
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """Return the vectors at places that :meth:`find` returned; fetches only their shards.
 
         :raises CacheError: the shards take more space than is allowed, or the cache holds
             captions only.
-        :raises MissingFeatureError: a key has no vector; names the first one and its reason.
         :raises DamagedFileError: a shard at the URL is not the bytes that the manifest lists.
         """
-        numbers = np.unique(self.rows.find(keys)[:, 0]).tolist()
-        if not numbers or numbers[0] < 0:  # a key has no vector: nothing is fetched
-            return super().features(keys)
-        needed = [self.manifest.shards[number] for number in numbers]
+        needed = [self.manifest.shards[number] for number in np.unique(places[:, 0]).tolist()]
         note_use(self.root, needed)  # before they are read: shards in use are not removed
         if all(is_listed_size(self.root, shard) for shard in needed):
             with suppress(DamagedFileError):  # removed by another process since, or damaged
-                return super().features(keys)
+                return super().read(places)
         with lock_cache(self.root, wait=True):  # until it is read, nobody removes a shard
             make_room(self.root, needed, size_limit())
             mark(self.root, needed)
             with self.watching() as watch:
                 fetch_all(Store(self.url), self.root, needed, THREADS, watch)
-            return super().features(keys)
+            return super().read(places)
 
     def _need(self, *entries: Entry | None) -> None:
         """Fetch the small files that are not whole here."""

@@ -181,7 +181,11 @@ def read_text(dataset: h5py.Dataset, name: str) -> tuple[str, ...]:
     :raises DataError: it has another type, or bytes that are not UTF-8.
     """
     _check_text(dataset, name)
-    return tuple(decode(name, value) for value in dataset[()].tolist())
+    values: list[bytes] = dataset[()].tolist()
+    together = b"\n".join(values)
+    if together.isascii() and together.count(b"\n") == len(values) - 1:
+        return tuple(together.decode("ascii").split("\n"))
+    return tuple(decode(name, value) for value in values)
 
 
 def read_lines(dataset: h5py.Dataset, name: str) -> bytes:
