@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from measurement import memory, options, parse, print_machine, print_table
+from measurement import flags, memory, options, parse, print_machine, print_table
 
 from multispace.data.cache.format.manifest import NAME
 from multispace.data.cache.format.spec import IMPORTED_UNSEEN, FeatureSpec
@@ -92,7 +92,7 @@ def in_fresh_process(
     name: str, root: Path, size: int, args: argparse.Namespace
 ) -> dict[str, float]:
     """Return :func:`work` of a new process."""
-    values = [f"--sizes={size}", f"--dimension={args.dimension}", f"--dtype={args.dtype}"]
+    values = [f"--sizes={size}", *flags(args, "dimension", "dtype")]
     command = [sys.executable, __file__, f"--work={name}", f"--root={root}", *values]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     figures: dict[str, float] = json.loads(done.stdout)

@@ -23,7 +23,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measurement import interleave, memory, options, parse, print_machine, print_table, spread
+from measurement import (
+    flags,
+    interleave,
+    memory,
+    options,
+    parse,
+    print_machine,
+    print_table,
+    spread,
+)
 from PIL import Image
 from torch import nn
 from workload import make_images
@@ -111,7 +120,7 @@ def on_one_core(work: Callable[[], object]) -> float:
 
 def peak_memory(args: argparse.Namespace, images: int) -> float:
     """Return the peak memory in bytes of an extraction in a new process."""
-    values = [f"--peak-of={images}", f"--backbone={args.backbone}", f"--weights={args.weights}"]
+    values = [f"--peak-of={images}", *flags(args, "backbone", "weights")]
     done = subprocess.run(
         [sys.executable, __file__, *values], check=True, stdout=subprocess.PIPE, timeout=600
     )

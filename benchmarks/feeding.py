@@ -21,6 +21,7 @@ from pathlib import Path
 
 from measurement import (
     IMAGES,
+    flags,
     interleave,
     memory,
     options,
@@ -59,7 +60,7 @@ def first_batch(root: Path, batch_size: int, moments: bool) -> dict[str, float]:
 
 def in_fresh_process(root: Path, args: argparse.Namespace, moments: bool) -> dict[str, float]:
     """Return :func:`first_batch` of a new process, with its time including imports."""
-    values = [f"--batch-size={args.batch_size}", f"--threads={args.threads}"]
+    values = flags(args, "batch_size", "threads")
     command = [sys.executable, __file__, f"--first-batch={root}", *values]
     began = time.time()
     done = subprocess.run(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from measurement import (
     IMAGES,
+    flags,
     interleave,
     memory,
     options,
@@ -45,8 +46,7 @@ def one_size(root: Path, args: argparse.Namespace) -> dict[str, float]:
 
 def in_fresh_process(root: Path, args: argparse.Namespace) -> dict[str, float]:
     """Return :func:`one_size` of a new process."""
-    names = ("batch_size", "steps", "warm_up", "device", "precision", "threads")
-    values = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in names]
+    values = flags(args, "batch_size", "steps", "warm_up", "device", "precision", "threads")
     command = [sys.executable, __file__, f"--one-size={root}", *values]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     figures: dict[str, float] = json.loads(done.stdout)

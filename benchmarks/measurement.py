@@ -1,6 +1,7 @@
 """Measurements: alternating rounds, memory, and Markdown tables with a line on the machine.
 
-Every script imports this module first: it makes the project importable from a clone.
+Every script imports this module first: it makes the project importable from a clone. It imports
+torch, which takes seconds, only where it is used: many measurements are in new processes.
 """
 
 import argparse
@@ -12,9 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,9 +33,7 @@ def options(description: str, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="each figure is the median of its rounds"
     )
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch"
-    )
+    parser.add_argument("--threads", type=int, help="threads of torch; its own default if left out")
     parser.add_argument(
         "--workloads",
         type=Path,
@@ -47,7 +47,7 @@ def options(description: str, rounds: int) -> argparse.ArgumentParser:
 def parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None, quick: Mapping[str, Any]
 ) -> argparse.Namespace:
-    """Parse the arguments and set torch's threads.
+    """Parse the arguments, and set torch's threads if they are given.
 
     :param quick: the defaults of ``--quick``
     """
@@ -55,8 +55,20 @@ def parse(
     if args.quick:
         parser.set_defaults(**quick)
         args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
     return args
+
+
+def flags(args: argparse.Namespace, *names: str) -> list[str]:
+    """Return arguments that give a new process the same values; None is left out.
+
+    :param names: as they are in ``args``, for example batch_size
+    """
+    values = {name: getattr(args, name) for name in names}
+    return [f"--{name.replace('_', '-')}={v}" for name, v in values.items() if v is not None]
 
 
 def interleave(
@@ -103,9 +115,11 @@ def memory() -> dict[str, int]:
 
 def print_machine(args: argparse.Namespace, *more: str) -> None:
     """Print one line about the machine and the settings."""
+    import torch
+
     parts = [
         f"{_processor()}, {os.cpu_count()} cores",
-        f"{args.threads} threads",
+        f"{torch.get_num_threads()} threads",
         f"load {os.getloadavg()[0]:.1f} before",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
@@ -124,12 +138,16 @@ def print_table(*rows: Sequence[str]) -> None:
     print()
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return the name of a device."""
+    import torch
+
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _processor() -> str:
+    import torch
+
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     # Older releases of torch do not report capabilities.

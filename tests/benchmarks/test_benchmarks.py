@@ -17,7 +17,6 @@ SCRIPTS = (
     "decoding",
     "extraction",
     "feeding",
-    "gpu",
     "growth",
     "training",
 )
@@ -42,7 +41,7 @@ def scripts(monkeypatch):
 
 
 def test_no_script_is_missing_here():
-    others = {"measurement", "plain_captioner", "results"}  # the last one trains for hours
+    others = {"measurement", "plain_captioner", "gpu", "results"}  # the last one trains for hours
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
 
 
@@ -70,12 +69,14 @@ for part in gpu.PARTS.values():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_script_for_gpus_writes_its_figures(scripts, tmp_path):
+def test_the_script_for_gpus_writes_its_figures(scripts, workloads, tmp_path, capsys):
     file = tmp_path / "gpu.json"
     importlib.import_module("gpu").main(
-        ["--quick", "--device=cpu", "--threads=1", "--only=correctness,decode", f"--json={file}"]
+        ["--quick", "--device=cpu", "--threads=1", f"--json={file}", f"--workloads={workloads}"]
     )
     found = json.loads(file.read_text())
+    assert list(found["seconds"]) == ["correctness", "train", "decode", "extract"]
+    assert "| --- |" in capsys.readouterr().out
     assert all(row.get("within", True) for row in found["correctness"])
     assert [row["beam"] for row in found["decode"]] == [1, 5]
     with pytest.raises(SystemExit):

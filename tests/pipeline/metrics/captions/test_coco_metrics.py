@@ -11,6 +11,7 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
+from support.meteor import one_meteor
 
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.metrics.captions import ptb
@@ -36,8 +37,12 @@ os._exit(0)  # its __del__ can hang
 """
 
 
+NO_WORD = {1: ["a dog runs"], "x.jpg": ["...", ""], 3: ["a red bus"]}
+BESIDE_NO_WORD = {1: "a dog runs", "x.jpg": "a cat", 3: "a blue bus"}
+
+
 @pytest.fixture(scope="module")
-def scored() -> Scores:
+def both_scored() -> tuple[Scores, Scores]:
     """Scores of all metrics, made where Java would write decimal commas by itself."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LC_ALL", "de_DE.UTF-8")
@@ -48,7 +53,16 @@ def scored() -> Scores:
                 "-Duser.language=de -Duser.country=DE "
                 "-Duser.language.format=de '-Duser.country.format=DE'",
             )
-        return score_captions(REFERENCES, HYPOTHESES)
+        with one_meteor():
+            return (
+                score_captions(REFERENCES, HYPOTHESES),
+                score_captions(NO_WORD, BESIDE_NO_WORD),
+            )
+
+
+@pytest.fixture
+def scored(both_scored) -> Scores:
+    return both_scored[0]
 
 
 def column(scores: Scores, name: str) -> list[float]:
@@ -229,12 +243,10 @@ def test_an_image_without_references_is_named():
             score_captions(references, {1: "a dog", "x.jpg": "a cat"})
 
 
-def test_references_without_a_word_are_scored_as_pycocoevalcap_does():
-    references = {1: ["a dog runs"], "x.jpg": ["...", ""], 3: ["a red bus"]}
-    hypotheses = {1: "a dog runs", "x.jpg": "a cat", 3: "a blue bus"}
-    scores = score_captions(references, hypotheses)
+def test_references_without_a_word_are_scored_as_pycocoevalcap_does(both_scored):
+    _, scores = both_scored
     gts = {1: ["a dog runs"], "x.jpg": ["", ""], 3: ["a red bus"]}
-    res = {image_id: [caption] for image_id, caption in hypotheses.items()}
+    res = {image_id: [caption] for image_id, caption in BESIDE_NO_WORD.items()}
     assert scores.corpus["CIDEr"] == Cider().compute_score(gts, res)[0]
     assert scores.corpus["Bleu_2"] == Bleu(4).compute_score(gts, res, verbose=0)[0][1]
     assert list(scores.per_image["x.jpg"].values()) == pytest.approx([0] * 7, abs=1e-9)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
+from support.meteor import one_meteor
 
 from multispace.pipeline.metrics.captions.bleu import bleu, with_totals
 from multispace.pipeline.metrics.captions.coco_metrics import score_captions
@@ -17,7 +18,8 @@ HYPOTHESES = {1: "a dog is running on grass", 2: "", 3: "a red bus in the city"}
 
 @pytest.fixture(scope="module")
 def scored():
-    return score_captions(REFERENCES, HYPOTHESES)
+    with one_meteor():  # in the whole module
+        yield score_captions(REFERENCES, HYPOTHESES)
 
 
 def entries(scored) -> list[dict]:
