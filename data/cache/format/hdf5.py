@@ -180,7 +180,8 @@ def read_text(dataset: h5py.Dataset, name: str) -> tuple[str, ...]:
 
     :raises DataError: it has another type, or bytes that are not UTF-8.
     """
-    _check_text(dataset, name)
+    if dataset.dtype.kind != "S":
+        raise DataError(f"{name} is {dataset.dtype}, expected fixed-length UTF-8")
     values: list[bytes] = dataset[()].tolist()
     together = b"\n".join(values)
     if together.isascii() and together.count(b"\n") == len(values) - 1:
@@ -188,27 +189,20 @@ def read_text(dataset: h5py.Dataset, name: str) -> tuple[str, ...]:
     return tuple(decode(name, value) for value in values)
 
 
-def read_lines(dataset: h5py.Dataset, name: str) -> bytes:
-    """Return the strings of a dataset (N,) of fixed-length text, each ended by a newline.
+def joined_lines(strings: np.ndarray, name: str) -> bytes:
+    """Return strings of fixed length, each ended by a newline.
 
     Whether they are UTF-8 is not checked.
 
-    :raises DataError: it has another type, or a NUL or a newline inside a string.
+    :param strings: their bytes, padded with NUL, uint8 (N, W)
+    :param name: names them in the error
+    :raises DataError: a NUL or a newline is inside a string.
     """
-    _check_text(dataset, name)
-    width = dataset.dtype.itemsize
-    table = np.empty((dataset.size, width + 1), np.uint8)
-    table[:, :width] = dataset[()].view(np.uint8).reshape(dataset.size, width)
-    ended = table[:, :width] == 0
-    if (ended[:, :-1] & ~ended[:, 1:]).any() or (table[:, :width] == ord("\n")).any():
+    ended = strings == 0
+    if (ended[:, :-1] & ~ended[:, 1:]).any() or (strings == ord("\n")).any():
         raise DataError(f"{name} holds a control character")
-    table[:, width] = ord("\n")
-    return table.tobytes().translate(None, delete=b"\0")
-
-
-def _check_text(dataset: h5py.Dataset, name: str) -> None:
-    if dataset.dtype.kind != "S":
-        raise DataError(f"{name} is {dataset.dtype}, expected fixed-length UTF-8")
+    lines = np.pad(strings, ((0, 0), (0, 1)), constant_values=ord("\n"))
+    return lines.tobytes().translate(None, delete=b"\0")
 
 
 def decode(name: str, data: bytes) -> str:

@@ -11,24 +11,16 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import h5py
 import numpy as np
 
 from multispace.data.cache.feature_rows import FeatureRows, non_finite_rows
 from multispace.data.cache.format.canonical_json import canonical_json
-from multispace.data.cache.format.hdf5 import (
-    attribute,
-    fixed_text,
-    open_hdf5,
-    plain_dataset,
-    read_lines,
-    set_text_attribute,
-    text_attribute,
-)
+from multispace.data.cache.format.hdf5 import fixed_text, joined_lines, set_text_attribute
 from multispace.data.cache.format.keys import (
     check_key_list,
     check_keys,
@@ -36,14 +28,12 @@ from multispace.data.cache.format.keys import (
     parse_key_list,
 )
 from multispace.data.cache.format.listed_file import CheckedFile, Entry
+from multispace.data.cache.format.shard_layout import FORMAT_VERSION, ShardLayout, find_layout
 from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.files import atomic_write
 from multispace.errors import DamagedFileError, DataError, ShardError, brief
 from multispace.version import package_version
 
-FORMAT_VERSION = 2  # 1 has another fingerprint
-
-_NAMES = {"features", "key", "image_sha256"}
 _HINT = "fetch the cache again, or run `multispace cache repair` on it"
 
 
@@ -176,69 +166,27 @@ def read_shard(root: Path, entry: Entry) -> Shard:
     """
     file = CheckedFile(root, entry)
     try:
-        with file.open() as opened, open_hdf5(opened) as content:
-            return _read(content, file)
+        with file.open() as opened:
+            return _read(opened, find_layout(opened, entry.bytes), file)
     except DamagedFileError:
         raise
     except DataError as error:
         raise ShardError(brief(error), where=file.path, hint=_HINT) from error
 
 
-def _read(file: h5py.File, source: CheckedFile) -> Shard:
-    """Check the structure of an opened shard and read all but its vectors.
+def _read(opened: BinaryIO, layout: ShardLayout, source: CheckedFile) -> Shard:
+    """Read all but the vectors of a shard.
 
-    :raises DataError: the file does not keep to the format.
+    :raises DataError: a key is not valid.
     """
-    size = source.entry.bytes
-    names = {name.decode(errors="replace") for name in file.id}  # set(file) would open each
-    if names != _NAMES:
-        raise DataError(f"holds {sorted(names)}, expected {sorted(_NAMES)}")
-    features, key, image_sha256 = (
-        plain_dataset(file, name, size) for name in ("features", "key", "image_sha256")
-    )
-    spec = _read_spec(file)
-    dtype = np.dtype(spec.dtype)
-    rows = key.size
-    if not rows or key.shape != (rows,):
-        raise DataError(f"key has shape {key.shape}, expected (N,)")
-    # By HDF5's own type: numpy has no name for every float that HDF5 knows.
-    if features.id.get_type() != h5py.h5t.py_create(dtype):
-        raise DataError(f"features are not the {dtype} that the spec says")
-    if features.shape != (rows, spec.dimension):
-        raise DataError(f"features are {features.shape}, not ({rows}, {spec.dimension})")
-    if image_sha256.dtype != np.uint8 or image_sha256.shape != (rows, 32):
-        raise DataError(
-            f"image_sha256 is {image_sha256.dtype} {image_sha256.shape}, not uint8 ({rows}, 32)"
-        )
-    key_list = read_lines(key, "key")
+    key_list = joined_lines(layout.read_keys(opened), "key")
     try:
-        check_key_list(key_list, rows)
+        check_key_list(key_list, layout.rows)
         check_unique(key_list)
     except UnicodeDecodeError as error:
         raise DataError("key holds bytes that are not UTF-8") from error
     except ValueError as error:
         raise DataError(str(error)) from error
-    held = FeatureRows(source, features.id.get_offset(), (rows, spec.dimension), dtype)
-    return Shard(source.path, spec, key_list, image_sha256[()], held)
-
-
-def _read_spec(file: h5py.File) -> FeatureSpec:
-    version = int(attribute(file, "format_version", "iu"))
-    if version not in (1, FORMAT_VERSION):
-        raise DataError(
-            f"format version {version}, this software reads 1 and {FORMAT_VERSION}: update it"
-        )
-    spec = _parse_spec(text_attribute(file, "spec"))
-    fingerprint = spec.fingerprint_1 if version == 1 else spec.fingerprint
-    if text_attribute(file, "fingerprint") != fingerprint:
-        raise DataError("the fingerprint does not belong to the spec beside it")
-    return spec
-
-
-@lru_cache(maxsize=8)  # the shards of a cache have the same
-def _parse_spec(text: str) -> FeatureSpec:
-    try:
-        value: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"attribute spec is not JSON ({error})") from error
-    return FeatureSpec.from_json(value, "attribute spec")
+    shape = layout.rows, layout.spec.dimension
+    features = FeatureRows(source, layout.features, shape, np.dtype(layout.spec.dtype))
+    return Shard(source.path, layout.spec, key_list, layout.read_digests(opened), features)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.rows import KEYS, SPEC, digests, vectors
 
+from multispace.data.cache.format import shard_layout
 from multispace.data.cache.format.keys import MAX_KEY_BYTES
 from multispace.data.cache.format.listed_file import describe
 from multispace.data.cache.format.shard import (
@@ -203,6 +204,46 @@ def test_a_shard_by_another_hand_is_read(tmp_path):
     shard = read_shard(foreign(tmp_path / "other.h5", more=lambda f: f.attrs.create("note", 3)))
     assert shard.keys == tuple(KEYS)
     np.testing.assert_array_equal(shard.features, vectors(KEYS))
+
+
+def test_shards_of_one_layout_are_parsed_once(tmp_path, monkeypatch):
+    entries = [
+        write(tmp_path, 1, keys=["a.jpg", "b.jpg"]),
+        write(tmp_path, 2, keys=["x.jpg", "y.jpg"]),
+        write(tmp_path, 3, keys=["longer.jpg", "y.jpg"]),
+        write(tmp_path, 4, spec=replace(SPEC, weights_sha256="1" * 64), keys=["x.jpg", "z.jpg"]),
+    ]
+    monkeypatch.setattr(shard_layout, "_known", {})
+    parsed, real = [], h5py.File
+    monkeypatch.setattr(h5py, "File", lambda *args: parsed.append(1) or real(*args))
+    shards = [open_shard(tmp_path, entry) for entry in (*entries, entries[0])]
+    # Each of the other layouts twice: as it is, and with zeros in its datasets.
+    assert len(parsed) == 2 * 3 + 2
+    assert [shard.keys for shard in shards[:3]] == [
+        ("a.jpg", "b.jpg"), ("x.jpg", "y.jpg"), ("longer.jpg", "y.jpg"),
+    ]  # fmt: skip
+    assert shards[3].spec.weights_sha256 == "1" * 64
+    for shard in shards:
+        np.testing.assert_array_equal(shard.features, vectors(shard.keys))
+        np.testing.assert_array_equal(shard.image_sha256, digests(shard.keys))
+
+
+def test_a_dataset_over_the_structure_does_not_make_other_shards_look_alike(tmp_path, monkeypatch):
+    """Of two such files the bytes outside the datasets can be equal, and the layouts differ."""
+    monkeypatch.setattr(shard_layout, "_known", {})
+    entry = write(tmp_path, 1)
+    content = (tmp_path / entry.file).read_bytes()
+    with h5py.File(tmp_path / entry.file) as file:
+        place = file["features"].id.get_offset()
+    address = struct.pack("<Q", place)
+    assert content.count(address) == 1
+    hiding = tmp_path / "features" / "hiding.h5"
+    hiding.write_bytes(content.replace(address, struct.pack("<Q", 96)))
+    assert read_shard(hiding).features.offset == 96
+    assert not shard_layout._known
+    np.testing.assert_array_equal(open_shard(tmp_path, entry).features, vectors(KEYS))
+    assert list(shard_layout._known) == [entry.bytes]
+    assert read_shard(hiding).features.offset == 96
 
 
 def test_a_block_of_the_users_before_the_shard_moves_the_rows(tmp_path):
