@@ -15,7 +15,7 @@ from multispace.pipeline.command_options.evaluate_options import WORDS, Evaluate
 from multispace.pipeline.console.table import text_table
 from multispace.pipeline.evaluation_inputs import EvaluationInputs
 from multispace.pipeline.inference.split_posterior import posterior_of
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scores_table
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, scored_beside, scores_table
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.metrics.content.attributes import attribute_table
 from multispace.pipeline.metrics.content.combinations import composition_rows
@@ -165,22 +165,20 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     run, pairs = inputs.run, inputs.pairs
     search: dict[str, Any] = {"width": options.beam, "length_penalty": options.length_penalty}
 
-    samples = inputs.samples()
-    captions = inputs.captions(samples)
-    scores = score_captions(inputs.references, captions, options.metrics)
-    diversity = _diversity(inputs, captions, samples, options)
-    curve = _curve(inputs, samples, options)
-    latents = latent_report(
-        run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
-    )
-    factors = _disentanglement(run, pairs, options.seed) if options.disentanglement else None
-    attributes = attributes_of(pairs, captions)
-    composition = composition_of(run.system, pairs, run.vocabulary, samples, **search)
+    captions = inputs.captions()
+    with scored_beside(inputs.references, captions, options.metrics) as scores_when_done:
+        diversity = _diversity(inputs, captions, options)
+        curve = _curve(inputs, options)
+        latents = latent_report(
+            run.system, pairs, run.vocabulary, samples=options.importance_samples, seed=options.seed
+        )
+        factors = _disentanglement(run, pairs, options.seed) if options.disentanglement else None
+        attributes = attributes_of(pairs, captions)
+        composition = composition_of(run.system, pairs, run.vocabulary, inputs.samples, **search)
+        scores = scores_when_done()
 
     record = _record(inputs, options)
-    contents = _contents(
-        inputs, captions, samples, diversity, latents, factors, attributes, composition
-    )
+    contents = _contents(inputs, captions, diversity, latents, factors, attributes, composition)
     if curve:
         contents[CURVE] = curve_content(curve)
     signature = str(evaluation_signature(record, run.config["options"].get("seed")))
@@ -206,27 +204,21 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
 def _diversity(
     inputs: EvaluationInputs,
     captions: dict[ImageId, str],
-    samples: dict[ImageId, list[str]],
     options: EvaluateOptions,
 ) -> Diversity:
     metrics = [m for m in options.metrics if m != "meteor" or options.sample_meteor]
-    return diversity_of(captions, samples, inputs.references, inputs.training, metrics)
+    return diversity_of(captions, inputs.samples, inputs.references, inputs.training, metrics)
 
 
-def _curve(
-    inputs: EvaluationInputs, samples: dict[ImageId, list[str]], options: EvaluateOptions
-) -> DiversityCurve | None:
-    """Return the curve over the temperatures that are asked for, if there are any.
-
-    :param samples: at the temperature of the evaluation itself
-    """
+def _curve(inputs: EvaluationInputs, options: EvaluateOptions) -> DiversityCurve | None:
+    """Return the curve over the temperatures that are asked for, if there are any."""
     if not options.curve:
         return None
     own = options.temperature if options.curve_of == WORDS else options.latent_temperature
     others = [temperature for temperature in options.curve if temperature != own]
     draws = inputs.samples_by_temperature(others, options.curve_of)
     if own in options.curve:
-        draws[own] = samples
+        draws[own] = inputs.samples
     return diversity_curve(draws, inputs.references, inputs.training)
 
 
@@ -269,7 +261,6 @@ def _record(inputs: EvaluationInputs, options: EvaluateOptions) -> Record:
 def _contents(
     inputs: EvaluationInputs,
     captions: dict[ImageId, str],
-    samples: dict[ImageId, list[str]],
     diversity: Diversity,
     latents: dict[str, Any],
     factors: dict[str, Any] | None,
@@ -277,7 +268,7 @@ def _contents(
     composition: dict[str, Any] | None,
 ) -> dict[str, bytes]:
     """Return the content of each file of the evaluation's folder but those of the scores."""
-    drawn = [{"image_id": i, "captions": texts} for i, texts in samples.items()]
+    drawn = [{"image_id": i, "captions": texts} for i, texts in inputs.samples.items()]
     names = dict(zip(inputs.ids, inputs.pairs.keys, strict=True))
     values = {
         CAPTIONS: results_format(captions, names),

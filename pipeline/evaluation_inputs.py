@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from multispace.data.batches import Pairs, load_pairs
 from multispace.model.device import choose_device
@@ -68,8 +69,9 @@ class EvaluationInputs:
             ),
         )
 
+    @cached_property
     def samples(self) -> dict[ImageId, list[str]]:
-        """Return the samples of each image, or nothing where none are asked for."""
+        """The samples of each image; nothing where none are asked for."""
         if not self.sampling.count:
             return {}
         run, features = self.run, self.pairs.features
@@ -106,11 +108,9 @@ class EvaluationInputs:
                 progress.advance()
         return found
 
-    def captions(self, samples: dict[ImageId, list[str]]) -> dict[ImageId, str]:
-        """Return the single caption of each image.
-
-        :param samples: of :meth:`samples`; a consensus is chosen from them
-        """
+    def captions(self) -> dict[ImageId, str]:
+        """Return the single caption of each image; a consensus is chosen from the samples."""
+        samples = self.samples if self.single_caption == "consensus" else {}
         texts = single_captions(
             self.run.system,
             self.pairs.features,

@@ -157,8 +157,9 @@ class JavaProgram:
         writer.start()
 
     def _write(self, data: bytes, last: bool) -> None:
-        # Whoever reads the output reports a program that stopped reading.
-        with suppress(BrokenPipeError):
+        # Whoever reads the output reports a program that stopped reading. ValueError: another
+        # thread ended the program and closed the pipe.
+        with suppress(BrokenPipeError, ValueError):
             self._input.write(data)
             self._input.flush()
             if last:

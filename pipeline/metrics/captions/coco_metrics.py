@@ -1,13 +1,20 @@
 """Scores of captions by the COCO metrics: BLEU, METEOR, ROUGE-L and CIDEr."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from multispace.errors import PipelineError
 from multispace.pipeline.console.progress import Progress
 from multispace.pipeline.console.table import text_table
-from multispace.pipeline.metrics.captions.metric import TIME_LIMIT, ImageId, MetricScores, Tokens
+from multispace.pipeline.metrics.captions.metric import (
+    TIME_LIMIT,
+    ImageId,
+    MetricScores,
+    Scorer,
+    Tokens,
+)
 from multispace.pipeline.metrics.captions.metric_names import LABELS
 from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.captions.registry import METRICS, REGISTRY, check_metrics
@@ -49,7 +56,46 @@ def score_captions(
     :raises PipelineError: there are no captions, or an image has no reference.
     :raises JavaError: a Java program fails.
     """
+    with _started(metrics, time_limit) as score:
+        return score(references, captions)
+
+
+@contextmanager
+def scored_beside(
+    references: Mapping[ImageId, Sequence[str]],
+    captions: Mapping[ImageId, str],
+    metrics: Sequence[str] = METRICS,
+) -> Iterator[Callable[[], Scores]]:
+    """Score captions as :func:`score_captions` does, in a thread, beside the work of the block.
+
+    The thread mostly waits for Java, which takes longer than all other scores. Java ends with
+    the block.
+
+    :returns: a function that waits for the scores, and raises what :func:`score_captions` raises
+    """
+    with ThreadPoolExecutor(1) as pool, _started(metrics, TIME_LIMIT) as score:
+        yield pool.submit(score, references, captions).result
+
+
+@contextmanager
+def _started(
+    metrics: Sequence[str], time_limit: float
+) -> Iterator[Callable[[Mapping[ImageId, Sequence[str]], Mapping[ImageId, str]], Scores]]:
+    """Start the programs of the metrics, and give the function that scores."""
     check_metrics(metrics)
+    asked = {name: metric for name, metric in REGISTRY.items() if name in metrics}
+    with ExitStack() as stack:
+        # METEOR loads its tables for seconds: start it before the tokenizer, ask it afterwards.
+        scorers = {n: stack.enter_context(m.start(time_limit)) for n, m in asked.items()}
+        yield lambda references, captions: _score(scorers, references, captions, time_limit)
+
+
+def _score(
+    scorers: Mapping[str, Scorer],
+    references: Mapping[ImageId, Sequence[str]],
+    captions: Mapping[ImageId, str],
+    time_limit: float,
+) -> Scores:
     if not captions:
         raise PipelineError("there are no captions to score", hint="give at least one")
     for image_id in captions:
@@ -58,17 +104,13 @@ def score_captions(
                 f"image {image_id!r} has no reference captions",
                 hint="leave it out of the captions",
             )
-    with ExitStack() as stack:
-        # METEOR loads its tables for seconds: start it before the tokenizer, ask it afterwards.
-        asked = {name: metric for name, metric in REGISTRY.items() if name in metrics}
-        scorers = {n: stack.enter_context(m.start(time_limit)) for n, m in asked.items()}
-        gts, res = _tokenize_both(references, captions, time_limit)
-        results = {}
-        with Progress(len(scorers), "metrics", "scores") as progress:
-            for name, score in scorers.items():
-                results[name] = score(gts, res)
-                progress.advance()
-    notes = [note for metric in asked.values() for note in metric.notes(len(res))]
+    gts, res = _tokenize_both(references, captions, time_limit)
+    results = {}
+    with Progress(len(scorers), "metrics", "scores") as progress:
+        for name, score in scorers.items():
+            results[name] = score(gts, res)
+            progress.advance()
+    notes = [note for name in scorers for note in REGISTRY[name].notes(len(res))]
     return Scores(
         corpus={n: float(s) for result in results.values() for n, s in result.corpus.items()},
         per_image=_by_image(captions, results),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 from pycocoevalcap.tokenizer import ptbtokenizer as pycoco_ptb
 
@@ -19,6 +20,7 @@ LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
 # An evaluation needs the tokens of a caption several times, and Java takes long to start.
 KEPT = 1_000_000  # texts
 _kept: dict[str, str] = {}  # tokens of texts of earlier calls
+_lock = Lock()  # two threads would tokenize the same texts twice
 
 
 def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
@@ -31,14 +33,15 @@ def tokenize(texts: Sequence[str], time_limit: float = TIME_LIMIT) -> list[str]:
     :raises JavaError: the tokenizer fails or exceeds the time limit.
     """
     distinct = dict.fromkeys(texts)
-    tokens = {text: _kept[text] for text in distinct if text in _kept}
-    missing = [text for text in distinct if text not in tokens]
-    if missing:
-        found = dict(zip(missing, _tokenize(missing, time_limit), strict=True))
-        if len(_kept) + len(found) > KEPT:
-            _kept.clear()
-        _kept.update(found)
-        tokens |= found
+    with _lock:
+        tokens = {text: _kept[text] for text in distinct if text in _kept}
+        missing = [text for text in distinct if text not in tokens]
+        if missing:
+            found = dict(zip(missing, _tokenize(missing, time_limit), strict=True))
+            if len(_kept) + len(found) > KEPT:
+                _kept.clear()
+            _kept.update(found)
+            tokens |= found
     return [tokens[text] for text in texts]
 
 

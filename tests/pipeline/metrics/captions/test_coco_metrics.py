@@ -15,7 +15,7 @@ from support.meteor import one_meteor
 
 from multispace.errors import OptionError, PipelineError
 from multispace.pipeline.metrics.captions import ptb
-from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions
+from multispace.pipeline.metrics.captions.coco_metrics import Scores, score_captions, scored_beside
 from multispace.pipeline.metrics.captions.ptb import tokenize
 from multispace.pipeline.metrics.java import JavaError, find_java
 
@@ -269,6 +269,18 @@ def test_a_hanging_meteor_is_reported(monkeypatch, tmp_path):
     fake_java(monkeypatch, tmp_path, 'case "$*" in *meteor*) exec sleep 600;; esac; exec cat')
     with pytest.raises(JavaError, match=r"METEOR .* time limit of 2 s"):
         score_captions({1: ["a dog"]}, {1: "a dog"}, ("meteor",), time_limit=2)
+
+
+def test_captions_are_scored_beside_other_work():
+    with scored_beside(REFERENCES, HYPOTHESES, ("bleu", "rouge", "cider")) as scores:
+        pass
+    assert scores() == score_captions(REFERENCES, HYPOTHESES, ("bleu", "rouge", "cider"))
+
+
+def test_other_work_that_fails_ends_meteor(monkeypatch, tmp_path):
+    fake_java(monkeypatch, tmp_path, 'case "$*" in *meteor*) exec sleep 600;; esac; exec cat')
+    with pytest.raises(ZeroDivisionError), scored_beside({1: ["a dog"]}, {1: "a dog"}, ("meteor",)):
+        raise ZeroDivisionError
 
 
 def test_a_meteor_that_dies_shows_what_it_said(monkeypatch, tmp_path):
