@@ -157,14 +157,22 @@ class Categoricals:
     def kl(self) -> Tensor:
         """Return the KL to the prior of each variable, in nats. (B, variables)
 
-        sum_k q_k (log q_k - log p_k); log K + sum_k q_k log q_k for a uniform prior.
+        sum_k q_k (log q_k - log p_k); log K + sum_k q_k log q_k for a uniform prior. The prior
+        gets no gradient; :meth:`prior_loss` trains it.
         """
         if self.log_prior is None:
             parts = [math.log(q.shape[-1]) + (q.exp() * q).sum(-1) for q in self.log_probabilities]
-        else:
-            pairs = zip(self.log_probabilities, self.log_prior, strict=True)
-            parts = [(q.exp() * (q - p)).sum(-1) for q, p in pairs]
-        return torch.stack(parts, dim=-1)
+            return torch.stack(parts, dim=-1)
+        return _kl(self.log_probabilities, [p.detach() for p in self.log_prior])
+
+    def prior_loss(self) -> Tensor:
+        """Return the KL to the prior as :meth:`kl` does, with a gradient for the prior alone.
+
+        It is 0 for a uniform prior, which nothing trains. (B, variables)
+        """
+        if self.log_prior is None:
+            return torch.zeros_like(torch.stack([q[:, 0] for q in self.log_probabilities], -1))
+        return _kl([q.detach() for q in self.log_probabilities], self.log_prior)
 
     def log_probability(self, c: Tensor) -> Tensor:
         """Return log q(c) of each variable, in nats.
@@ -210,6 +218,12 @@ class Categoricals:
         priors = [part.log_prior for part in parts if part.log_prior is not None]
         prior = tuple(torch.cat(p) for p in zip(*priors, strict=True)) if priors else None
         return cls(tuple(joined), prior)
+
+
+def _kl(log_q: Sequence[Tensor], log_p: Sequence[Tensor]) -> Tensor:
+    """Return sum_k q_k (log q_k - log p_k) of each variable. (B, variables)"""
+    pairs = zip(log_q, log_p, strict=True)
+    return torch.stack([(q.exp() * (q - p)).sum(-1) for q, p in pairs], dim=-1)
 
 
 def _split(parameters: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:

@@ -139,6 +139,11 @@ class Posterior:
         """
         return batch_kl(self.c.kl()) if self.c else torch.zeros((), device=device)
 
+    def prior_loss_c(self) -> Tensor:
+        """Return the batch mean of the KL of c, with a gradient for its prior alone, in nats. ()"""
+        assert self.c is not None
+        return batch_kl(self.c.prior_loss())
+
     def to(self, device: torch.device | str) -> "Posterior":
         """Return the posteriors on a device."""
         z, c = self.z, self.c

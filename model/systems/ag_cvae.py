@@ -48,7 +48,7 @@ class AGCVAE(CVAE):
             image=self.embed(standard),
         )
 
-    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+    def auxiliary_loss(self, features: Tensor, words: Words, posterior: Posterior) -> Tensor:
         """Return -log c_k, averaged over the nouns k of a caption and over captions. ()"""
         cluster = self.cluster[words.inputs]  # (N,)
         # Words without a cluster, -1, go to a last column, which is then cut off: to select the

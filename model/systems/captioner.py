@@ -147,7 +147,7 @@ class Captioner(nn.Module):
             nats / captions,
             posterior.kl_z(entropy.device),
             posterior.kl_c(entropy.device),
-            self.auxiliary_loss(features, words),
+            self.auxiliary_loss(features, words, posterior),
         )
         charged_z = kl_z
         if posterior.z and options.free_bits:
@@ -171,6 +171,9 @@ class Captioner(nn.Module):
             latents = posterior.without(latents, self.dropped_channels, dropped)
         return posterior.condition(latents), posterior
 
-    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
-        """Return the batch mean of a further loss, besides captions and KL, in nats. ()"""
+    def auxiliary_loss(self, features: Tensor, words: Words, posterior: Posterior) -> Tensor:
+        """Return the batch mean of a further loss, besides captions and KL, in nats. ()
+
+        :param posterior: of these captions
+        """
         return features.new_zeros((), dtype=torch.float32)

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from multispace.model.encoder import Words
 from multispace.model.latent.distributions import Categoricals, DiagonalGaussian
-from multispace.model.latent.losses import batch_kl
 from multispace.model.latent.posterior import Posterior
 from multispace.model.options import SystemOptions
 from multispace.model.systems.capacities import CapacityControlled
@@ -21,7 +20,7 @@ class CaptionCategories(nn.Module):
     p(c | v) are linear in the features; with ``--prior-c uniform`` the prior ignores the image.
 
     The capacity term trains the posterior alone: below its capacity, it would make the prior a
-    worse predictor. :meth:`prior_loss` trains the prior, at all times.
+    worse predictor. :meth:`Categoricals.prior_loss` trains the prior, at all times.
     """
 
     def __init__(self, options: SystemOptions) -> None:
@@ -34,13 +33,9 @@ class CaptionCategories(nn.Module):
     def forward(self, standard: Tensor, words: Words | None = None) -> Categoricals:
         """Return q(c | w) with the prior p(c | v); without captions, p(c | v) for both.
 
-        The prior has no gradient.
-
         :param standard: standardised features, (B, D)
         """
-        prior = None
-        if self.prior is not None:
-            prior = self.prior(standard).float().detach()  # (B, sum of sizes)
+        prior = None if self.prior is None else self.prior(standard).float()  # (B, sum of sizes)
         if words is None:
             zeros = standard.new_zeros(standard.shape[0], sum(self.sizes), dtype=torch.float32)
             logits = zeros if prior is None else prior
@@ -54,18 +49,6 @@ class CaptionCategories(nn.Module):
         of_words = self.table(words.inputs[captions:]).float()  # without BOS, (N - B, sizes)
         zeros = of_words.new_zeros(captions, sum(self.sizes))
         return zeros.index_add(0, words.captions()[captions:], of_words)
-
-    def prior_loss(self, standard: Tensor, words: Words) -> Tensor:
-        """Return the batch mean of KL(q(c | w) || p(c | v)) in nats, with q held constant. ()
-
-        It is 0 with a uniform prior, which nothing trains.
-
-        :param standard: standardised features, (B, D)
-        """
-        if self.prior is None:
-            return standard.new_zeros((), dtype=torch.float32)
-        logits = self.caption_logits(words).detach()
-        return batch_kl(Categoricals.from_parameters(logits, self.sizes, self.prior(standard)).kl())
 
 
 class Joint(CapacityControlled):
@@ -94,6 +77,6 @@ class Joint(CapacityControlled):
             scale_c=self.options.scale_c,
         )
 
-    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+    def auxiliary_loss(self, features: Tensor, words: Words, posterior: Posterior) -> Tensor:
         """Return the loss that trains p(c | v), in nats. ()"""
-        return self.categories.prior_loss(self.standardise(features), words)
+        return posterior.prior_loss_c()

@@ -34,6 +34,6 @@ class JointCVAE(Conditional, CapacityControlled):
             scale_c=self.options.scale_c,
         )
 
-    def auxiliary_loss(self, features: Tensor, words: Words) -> Tensor:
+    def auxiliary_loss(self, features: Tensor, words: Words, posterior: Posterior) -> Tensor:
         """Return the loss that trains p(c | v), in nats. ()"""
-        return self.categories.prior_loss(self.standardise(features), words)
+        return posterior.prior_loss_c()

@@ -272,10 +272,26 @@ def test_samples_of_a_learnt_prior_follow_it_and_have_its_probability():
     torch.testing.assert_close(q.prior_log_probability(draw), torch.stack(expected, -1))
 
 
-def test_both_sides_of_the_kl_get_gradients():
-    parameters = torch.randn(2, 5, sum(SIZES), requires_grad=True)
-    Categoricals.from_parameters(parameters[0], SIZES, parameters[1]).kl().sum().backward()
-    assert (parameters.grad != 0).all()
+def test_the_kl_trains_the_posterior_and_the_loss_of_the_prior_the_prior():
+    own, prior = (torch.randn(5, sum(SIZES), requires_grad=True) for _ in range(2))
+    # The gradients are those of the KL of torch's own distributions.
+    q, p = (
+        [torch.distributions.Categorical(logits=part) for part in parameters.split(SIZES, -1)]
+        for parameters in (own, prior)
+    )
+    kl = sum(torch.distributions.kl_divergence(*pair).sum() for pair in zip(q, p, strict=True))
+    for_own, for_prior = torch.autograd.grad(kl, (own, prior))
+    c = Categoricals.from_parameters(own, SIZES, prior)
+    c.kl().sum().backward(retain_graph=True)
+    assert prior.grad is None
+    torch.testing.assert_close(own.grad, for_own)
+    own.grad = None
+    c.prior_loss().sum().backward()
+    assert own.grad is None
+    torch.testing.assert_close(prior.grad, for_prior)
+    torch.testing.assert_close(c.prior_loss().sum(), kl)
+    uniform = Categoricals.from_parameters(own, SIZES).prior_loss()
+    assert torch.equal(uniform, torch.zeros(5, len(SIZES)))
 
 
 def test_gradients_pass_through_the_relaxed_sample_and_the_kl():
