@@ -18,7 +18,7 @@ from multispace.pipeline.inference.split_posterior import posterior_of
 from multispace.pipeline.metrics.captions.coco_metrics import Scores, scored_beside, scores_table
 from multispace.pipeline.metrics.captions.metric import ImageId
 from multispace.pipeline.metrics.content.attributes import attribute_table
-from multispace.pipeline.metrics.content.combinations import composition_rows
+from multispace.pipeline.metrics.content.combinations import composition_lines, composition_rows
 from multispace.pipeline.metrics.content.mentions import attributes_of, composition_of
 from multispace.pipeline.metrics.java import find_java
 from multispace.pipeline.metrics.latents.factors import (
@@ -141,6 +141,7 @@ class Evaluation:
         if (found := self.composition) is not None:
             yield f"held-out pairs, recall over {found['k']} {found['captions']}:"
             yield text_table(*composition_rows(found))
+            yield from composition_lines(found)
         head, rows = latent_table(self.latents)
         if rows:
             yield text_table(head, rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multispace.pipeline.metrics.content.attributes import attribute_table, percent
-from multispace.pipeline.metrics.content.combinations import composition_rows
+from multispace.pipeline.metrics.content.combinations import composition_lines, composition_rows
 from multispace.pipeline.metrics.latents.category_report import category_table
 from multispace.pipeline.metrics.latents.factors import factor_lines, factor_table
 from multispace.pipeline.metrics.latents.latent_report import latent_lines, latent_table
@@ -49,7 +49,7 @@ def _attributes(found: Mapping[str, Any]) -> Part:
 
 def _composition(found: Mapping[str, Any]) -> Part:
     line = f"held-out pairs: recall over {found['k']} {found['captions']} per image"
-    return Part(Table("", *composition_rows(found)), [line])
+    return Part(Table("", *composition_rows(found)), [line, *composition_lines(found)])
 
 
 def _factors(found: Mapping[str, Any]) -> Part:

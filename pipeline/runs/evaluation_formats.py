@@ -242,12 +242,16 @@ COMPOSITION_KIND = Object(
         "captions": NAME,
         "k": COUNT,
         "pairs": MapOf(
-            Object({"levels": MapOf(RECALL, max_items=100), "noun_named": FRACTION}),
+            Object(
+                {"levels": MapOf(RECALL, max_items=100), "noun_named": FRACTION},
+                optional={"recall_of_first": MapOf(FRACTION, max_items=100)},
+            ),
             max_items=10_000,
         ),
         "mean_recall": MapOf(FRACTION, max_items=100),
         "mean_noun_named": FRACTION,
-    }
+    },
+    optional={"mean_recall_of_first": MapOf(FRACTION, max_items=100)},  # earlier ones have none
 )
 
 FACTORS_KIND = Object(

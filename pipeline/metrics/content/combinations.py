@@ -14,6 +14,7 @@ from multispace.data.shapes.scene import things_of
 from multispace.pipeline.metrics.content.attributes import percent
 
 LEVELS = (1, 2, 3, 4, 5)  # minimum number of references that name the pair
+FIRST = (1, 5, 20, 100)  # recall is also given in so many of the captions of an image
 TRUE = "true"  # in place of a level, for a generated image: the pair was drawn
 
 
@@ -31,11 +32,14 @@ def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dic
 
     ``levels`` maps the minimum number of references that name the pair, or "true" for generated
     images, to ``pictures``, ``recalled`` and ``recall``. ``noun_named`` is the fraction of single
-    captions for these images that name the noun. Means are over the pairs that have images.
+    captions for these images that name the noun. ``recall_of_first`` is the recall at the lowest
+    level in only the first n captions of an image, by n. Means are over the pairs that have images.
 
     :param examples: images with k captions each, the same k for all
     """
-    of_pairs = {text: _pair_scores(Pair.parse(text), examples) for text in pairs}
+    k = max((len(example.captions) for example in examples), default=0)
+    sizes = sorted({k, *(n for n in FIRST if n < k)})
+    of_pairs = {text: _pair_scores(Pair.parse(text), examples, sizes) for text in pairs}
     names = dict.fromkeys(level for scores in of_pairs.values() for level in scores["levels"])
     mean = {
         level: _mean(
@@ -44,9 +48,13 @@ def composition_scores(pairs: Sequence[str], examples: Sequence[Example]) -> dic
         for level in names
     }
     return {
-        "k": max((len(example.captions) for example in examples), default=0),
+        "k": k,
         "pairs": of_pairs,
         "mean_recall": mean,
+        "mean_recall_of_first": {
+            str(n): _mean(s["recall_of_first"].get(str(n)) for s in of_pairs.values())
+            for n in sizes
+        },
         "mean_noun_named": _mean(scores["noun_named"] for scores in of_pairs.values()),
     }
 
@@ -64,8 +72,16 @@ def composition_rows(scores: Mapping[str, Any]) -> tuple[list[str], list[list[st
     return head, [*rows, ["mean", *mean, percent(scores["mean_noun_named"])]]
 
 
-def _pair_scores(pair: Pair, examples: Sequence[Example]) -> dict[str, Any]:
+def composition_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Return a line on the mean recall in the first captions; none for earlier evaluations."""
+    found = scores.get("mean_recall_of_first", {})
+    parts = [f"{percent(recall)} in {n}" for n, recall in found.items()]
+    return [f"mean recall in the first captions of an image: {', '.join(parts)}"] if parts else []
+
+
+def _pair_scores(pair: Pair, examples: Sequence[Example], sizes: Sequence[int]) -> dict[str, Any]:
     recalled: dict[str, list[bool]] = {}
+    first: dict[str, list[bool]] = {}
     nouns = []
     for example in examples:
         levels = _levels(pair, example)
@@ -75,11 +91,14 @@ def _pair_scores(pair: Pair, examples: Sequence[Example]) -> dict[str, Any]:
         nouns += noun
         for level in levels:
             recalled.setdefault(level, []).append(any(named))
+        for n in sizes:
+            first.setdefault(str(n), []).append(any(named[:n]))
     return {
         "levels": {
             level: {"pictures": len(hits), "recalled": sum(hits), "recall": sum(hits) / len(hits)}
             for level, hits in sorted(recalled.items())
         },
+        "recall_of_first": {n: sum(hits) / len(hits) for n, hits in first.items()},
         "noun_named": _mean(nouns),
     }
 

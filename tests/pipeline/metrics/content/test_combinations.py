@@ -3,6 +3,7 @@ import pytest
 from multispace.data.shapes.scene import Scene, Thing
 from multispace.pipeline.metrics.content.combinations import (
     Example,
+    composition_lines,
     composition_rows,
     composition_scores,
 )
@@ -28,7 +29,9 @@ def test_recall_is_counted_at_each_level_of_agreement():
         "1": (4, 2), "2": (3, 2), "3": (3, 2), "4": (1, 1), "5": (1, 1),
     }  # fmt: skip
     assert scores["pairs"]["black dog"]["noun_named"] == pytest.approx(5 / 8)
-    assert scores["pairs"]["red bus"] == {"levels": {}, "noun_named": None}
+    assert scores["pairs"]["red bus"] == {
+        "levels": {}, "recall_of_first": {}, "noun_named": None,
+    }  # fmt: skip
     assert scores["mean_recall"]["1"] == 0.5  # of the pairs that have images
     head, rows = composition_rows(scores)
     assert head == ["pair", ">= 1", ">= 2", ">= 3", ">= 4", ">= 5", "noun"]
@@ -42,6 +45,23 @@ def test_the_mean_is_over_pairs_and_not_over_images():
     dogs = Example(["a black dog"], None, ["a dog"])
     scores = composition_scores(["black dog", "white cat"], [cats, dogs, dogs, dogs])
     assert scores["mean_recall"]["1"] == 0.5
+
+
+def test_recall_in_the_first_captions():
+    cats = Example(["a white cat"], None, ["a cat"] * 5 + ["a white cat"] * 15)
+    dogs = [
+        Example(["a black dog"], None, ["a dog"] * 4 + ["a black dog"] * 16),
+        Example(["a black dog"], None, ["a black dog", *["a dog"] * 19]),
+        Example(["a black dog"], None, ["a dog"] * 20),
+    ]
+    scores = composition_scores(["black dog", "white cat"], [cats, *dogs])
+    first = scores["pairs"]["black dog"]["recall_of_first"]
+    assert first == pytest.approx({"1": 1 / 3, "5": 2 / 3, "20": 2 / 3})
+    assert scores["pairs"]["white cat"]["recall_of_first"] == {"1": 0, "5": 0, "20": 1}
+    assert scores["mean_recall_of_first"] == pytest.approx({"1": 1 / 6, "5": 1 / 3, "20": 5 / 6})
+    line = "mean recall in the first captions of an image: 16.7% in 1, 33.3% in 5, 83.3% in 20"
+    assert composition_lines(scores) == [line]
+    assert composition_lines({"k": 20}) == []  # of an earlier version
 
 
 def test_generated_images_are_judged_by_what_was_drawn():
@@ -58,7 +78,8 @@ def test_generated_images_are_judged_by_what_was_drawn():
     ]
     scores = composition_scores(["red circle", "ride woman"], examples)
     assert scores["pairs"]["red circle"] == {
-        "levels": {"true": {"pictures": 2, "recalled": 1, "recall": 0.5}}, "noun_named": 1.0,
+        "levels": {"true": {"pictures": 2, "recalled": 1, "recall": 0.5}},
+        "recall_of_first": {"1": 0.5}, "noun_named": 1.0,
     }  # fmt: skip
     assert scores["pairs"]["ride woman"]["levels"] == {}
     assert composition_rows(scores)[0] == ["pair", "true", "noun"]
