@@ -12,6 +12,7 @@ _LOW = np.uint64(_LOWER)
 _HALF = np.uint64(32)
 _ONE = np.uint64(1)
 _MIN_SLOTS = 1024
+_MAX_EXPECTED = 1 << 24
 
 
 class KeyIndex(Mapping[str, tuple[int, int]]):
@@ -30,7 +31,8 @@ class KeyIndex(Mapping[str, tuple[int, int]]):
         self._ends: list[np.ndarray] = []  # uint32: where the newline after each key is
         self._starts: list[int] = []  # the number of the first key of each shard
         self._count = 0
-        self._slots = np.zeros(_slots(expected), np.uint64)
+        # A manifest from elsewhere may promise more keys than there are.
+        self._slots = np.zeros(_slots(min(expected, _MAX_EXPECTED)), np.uint64)
 
     def __len__(self) -> int:
         return self._count

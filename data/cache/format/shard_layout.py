@@ -29,7 +29,7 @@ FORMAT_VERSION = 2  # 1 has another fingerprint
 
 _NAMES = {"features", "key", "image_sha256"}
 _PADDED_WITH_NUL = (h5py.h5t.STR_NULLPAD, h5py.h5t.STR_NULLTERM)
-_MAX_SIZE = 1 << 28  # bytes of a shard that others are compared with
+_MAX_SIZE = 1 << 26  # bytes of a shard that others are compared with; its zeros are in memory
 _MAX_OUTSIDE = 1 << 16  # bytes of it outside the datasets
 _MAX_KNOWN = 64
 

@@ -68,6 +68,12 @@ def test_a_key_that_occurs_twice_is_named():
         index_of([["a", "b"], ["c"], ["b"]])
 
 
+def test_a_number_of_keys_that_nobody_has_takes_no_memory():
+    index = KeyIndex(1 << 60)
+    index.add(b"a\nb\n")
+    assert index["b"] == (0, 1)
+
+
 def test_it_takes_little_memory():
     """At most 80 bytes a key of 20 bytes, also while it grows."""
     count = 200_000
