@@ -41,7 +41,7 @@ def find_keys(root: Path, entries: Sequence[ShardEntry], keys: Sequence[str]) ->
     places: dict[bytes, tuple[int, int]] = {}
     for number, entry in enumerate(entries):
         assert entry.keys is not None
-        lines = read_entry(root, entry.keys).split(b"\n")
+        lines = read_entry(root, entry.keys).split(b"\n")[:-1]
         for key in {*wanted}.intersection(lines):
             if key in places or lines.count(key) > 1:
                 where = "is in another shard too" if key in places else "occurs twice"
