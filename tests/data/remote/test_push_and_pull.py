@@ -172,7 +172,9 @@ def test_what_may_pass_is_tried_a_few_times(server, source, there, fault, tries)
     with pytest.raises(CacheError, match=f"^{server.url}/{name}: ") as caught:
         pull(server.url, there)
     assert str(caught.value).isprintable()
-    assert server.counts()[name] == tries
+    assert (f"tried {tries} times" in str(caught.value)) == (tries > 1)
+    # An attempt on a connection that the server is closing does not reach it.
+    assert min(tries, 2) <= server.counts()[name] <= tries
     assert not (there / name).exists()
     assert not (there / "cache.json").exists()
     del server.faults[name]
