@@ -120,7 +120,9 @@ class Cache:
         shard = open_shard(self.root, entry)
         check_fingerprint(self.spec, shard)
         if entry.keys is not None:
-            check_keys_agree(self.root, entry.keys, shard)
+            indexed = "rows" in vars(self)  # then the list was read already
+            content = self.rows.key_list(number) if indexed else read_entry(self.root, entry.keys)
+            check_keys_agree(content, entry.keys, shard)
         return self._opened.setdefault(number, shard)
 
     @cached_property

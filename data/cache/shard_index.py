@@ -65,14 +65,13 @@ def _add(index: KeyIndex, content: bytes, where: Path) -> None:
         raise ShardError(str(error), where=where, hint=HINT) from error
 
 
-def check_keys_agree(root: Path, entry: Entry, shard: Shard) -> None:
+def check_keys_agree(content: bytes, entry: Entry, shard: Shard) -> None:
     """Check that a key list has the keys of its shard, in their order.
 
-    :param entry: the key list as the manifest lists it
-    :raises DamagedFileError: it is missing, or not the bytes that the manifest lists.
+    :param content: the key list; ``entry`` lists it
     :raises ShardError: it has other keys.
     """
-    if read_entry(root, entry) != shard.key_list:
+    if content != shard.key_list:
         raise ShardError(
             f"its keys are not those of its key list {entry.file}", where=shard.path, hint=HINT
         )

@@ -171,7 +171,8 @@ class Categoricals:
         It is 0 for a uniform prior, which nothing trains. (B, variables)
         """
         if self.log_prior is None:
-            return torch.zeros_like(torch.stack([q[:, 0] for q in self.log_probabilities], -1))
+            first = self.log_probabilities[0]
+            return first.new_zeros(len(first), len(self.sizes))
         return _kl([q.detach() for q in self.log_probabilities], self.log_prior)
 
     def log_probability(self, c: Tensor) -> Tensor:
