@@ -34,6 +34,7 @@ from multispace.errors import ModelError, PipelineError, VocabularyError
 from multispace.model.options import SystemOptions
 from multispace.model.systems import build
 from multispace.model.systems.captioner import Captioner
+from multispace.model.systems.shapes import tensor_shapes
 from multispace.pipeline.command_options.train_options import TrainOptions
 from multispace.pipeline.runs.checkpoint import (
     AVERAGE,
@@ -255,8 +256,7 @@ def _build_checked(
     """
     try:
         built = SystemOptions.from_json(options)
-        with torch.device("meta"):  # names and shapes without memory
-            expected = build(built).state_dict()
+        expected = tensor_shapes(built)
     except (ModelError, RuntimeError) as error:  # the latter where sizes multiply beyond 64 bits
         what = error.what if isinstance(error, ModelError) else "its sizes make no model"
         raise PipelineError(what, where=folder / CONFIG, hint="restore the run") from error
