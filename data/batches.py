@@ -158,7 +158,8 @@ def load_pairs(cache: Cache, split: str) -> Pairs:
         )
     if not has.any():
         raise CaptionsError(f"no image of {split!r} has a vector", where=cache.root)
-    return make_pairs(captions, has, torch.from_numpy(cache.read(places[has])))
+    keys = [captions.keys[image] for image in np.flatnonzero(has)]
+    return make_pairs(captions, has, torch.from_numpy(cache.read(keys, places[has])))
 
 
 def make_pairs(captions: Captions, has: np.ndarray, features: Tensor) -> Pairs:

@@ -12,10 +12,10 @@ import numpy as np
 
 from multispace.data.cache.feature_rows import non_finite_rows
 from multispace.data.cache.format.failure_list import read_failures
-from multispace.data.cache.format.listed_file import read_entry
+from multispace.data.cache.format.listed_file import CheckedFile, read_entry
 from multispace.data.cache.format.manifest import Manifest
 from multispace.data.cache.format.manifest_reader import read_manifest
-from multispace.data.cache.format.shard import Shard, open_shard
+from multispace.data.cache.format.shard import Shard, open_rows, open_shard
 from multispace.data.cache.format.spec import FeatureSpec
 from multispace.data.cache.key_index import KeyIndex
 from multispace.data.cache.shard_index import (
@@ -118,7 +118,7 @@ class Cache:
             return held
         entry = self.manifest.shards[number]
         shard = open_shard(self.root, entry)
-        check_fingerprint(self.spec, shard)
+        check_fingerprint(self.spec, shard.spec, shard.path)
         if entry.keys is not None:
             indexed = "rows" in vars(self)  # then the list was read already
             content = self.rows.key_list(number) if indexed else read_entry(self.root, entry.keys)
@@ -152,7 +152,7 @@ class Cache:
                 where=self.root,
                 hint="run `multispace preprocess` on them",
             )
-        return self.read(places)
+        return self.read(keys, places)
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
         """Return the shard number and row number of each key, (N, 2) int64; -1 where it is not.
@@ -162,24 +162,24 @@ class Cache:
         :raises DamagedFileError: a key list is missing, or not the bytes that the manifest lists.
         :raises ShardError: a key is in two shards, or a key list is not that of its shard.
         """
-        first = not self._opened and "rows" not in vars(self)
+        first = not (self._files or self._opened or "rows" in vars(self))
         if first and self._has_key_lists and len(keys) * _FEW < self.manifest.rows:
             return find_keys(self.root, self.manifest.shards, keys)
         return self.rows.find(keys)
 
-    def read(self, places: np.ndarray) -> np.ndarray:
-        """Return the vectors at places that :meth:`find` returned, (N, D).
+    def read(self, keys: Sequence[str], places: np.ndarray) -> np.ndarray:
+        """Return the vectors of ``keys`` at the places that :meth:`find` returned, (N, D).
 
         :param places: none of them -1
         :raises CacheError: the cache holds captions only.
-        :raises ShardError: a vector is not finite.
+        :raises ShardError: a vector is not finite, or a row has another key than its key list.
         :raises DamagedFileError: a shard is damaged, or was changed since it was checked.
         """
         gathered = np.empty((len(places), self.spec.dimension), self.dtype)
 
         def gather(number: int) -> None:
             here = np.flatnonzero(places[:, 0] == number)
-            self._gather(number, places[here, 1], gathered, here)
+            self._gather(number, keys, places[here, 1], gathered, here)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(gather, np.unique(places[:, 0]).tolist()):
@@ -195,24 +195,47 @@ class Cache:
         return np.result_type(self.spec.dtype, *(np.dtype(name) for name in listed))
 
     def _gather(
-        self, number: int, rows: np.ndarray, gathered: np.ndarray, here: np.ndarray
+        self,
+        number: int,
+        keys: Sequence[str],
+        rows: np.ndarray,
+        gathered: np.ndarray,
+        here: np.ndarray,
     ) -> None:
-        """Copy rows of one shard to the places ``here`` (ascending) of ``gathered``."""
-        shard = self.shard(number)
+        """Copy rows of one shard to the places ``here`` of ``gathered``.
+
+        :param keys: those of all places
+        :param here: ascending
+        """
+        entry = self.manifest.shards[number]
+        file = self._file(number)
+        spec, features = open_rows(file, entry, rows, [keys[place] for place in here.tolist()])
+        check_fingerprint(self.spec, spec, file.path)
         consecutive = np.ptp(here) == len(here) - 1 and np.array_equal(
             rows, rows[0] + np.arange(len(rows))
         )
-        if consecutive and shard.features.dtype == gathered.dtype:
+        if consecutive and features.dtype == gathered.dtype:
             part = gathered[here[0] : here[-1] + 1]
-            shard.features.read_into(part, int(rows[0]))  # no copy in between
+            features.read_into(part, int(rows[0]))  # no copy in between
         else:
-            part = gathered[here] = shard.features[rows]
+            part = gathered[here] = features[rows]
         if (bad := non_finite_rows(part)).size:
             raise ShardError(
-                f"the vector of {shard.keys[rows[bad[0]]]} is not finite",
-                where=shard.path,
+                f"the vector of {keys[int(here[bad[0]])]} is not finite",
+                where=file.path,
                 hint=f"`multispace cache repair {shlex.quote(str(self.root))}` takes it out",
             )
+
+    def _file(self, number: int) -> CheckedFile:
+        """Return the file of a shard, always the same one, which keeps what it checked."""
+        if (shard := self._opened.get(number)) is not None:
+            return shard.features.file
+        entry = self.manifest.shards[number]
+        return self._files.setdefault(number, CheckedFile(self.root, entry))
+
+    @cached_property
+    def _files(self) -> dict[int, CheckedFile]:
+        return {}
 
     def vocabulary(self) -> Vocabulary:
         """Return the cache's vocabulary.

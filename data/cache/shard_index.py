@@ -38,15 +38,19 @@ def find_keys(root: Path, entries: Sequence[ShardEntry], keys: Sequence[str]) ->
     :raises ShardError: one of the keys occurs twice.
     """
     wanted = [key.encode(errors="surrogatepass") for key in keys]
+    distinct = frozenset(wanted)
     places: dict[bytes, tuple[int, int]] = {}
     for number, entry in enumerate(entries):
         assert entry.keys is not None
-        lines = read_entry(root, entry.keys).split(b"\n")[:-1]
-        for key in {*wanted}.intersection(lines):
-            if key in places or lines.count(key) > 1:
-                where = "is in another shard too" if key in places else "occurs twice"
+        content = b"\n" + read_entry(root, entry.keys)
+        for key in distinct.intersection(content.split(b"\n")[1:-1]):
+            line = b"\n%b\n" % key
+            start = content.index(line)
+            twice = content.find(line, start + 1) >= 0
+            if twice or key in places:
+                where = "occurs twice" if twice else "is in another shard too"
                 raise ShardError(f"{key.decode()} {where}", where=root / entry.file, hint=HINT)
-            places[key] = number, lines.index(key)
+            places[key] = number, content.count(b"\n", 0, start)
     return np.array([places.get(key, (-1, -1)) for key in wanted], np.int64).reshape(-1, 2)
 
 
@@ -77,15 +81,16 @@ def check_keys_agree(content: bytes, entry: Entry, shard: Shard) -> None:
         )
 
 
-def check_fingerprint(spec: FeatureSpec, shard: Shard) -> None:
+def check_fingerprint(spec: FeatureSpec, of_shard: FeatureSpec, path: Path) -> None:
     """Check that the vectors of a shard were made as ``spec`` says.
 
+    :param path: of the shard
     :raises ShardError: they were not; names the fields that differ.
     """
-    if shard.spec.fingerprint != spec.fingerprint:
-        differences = "; ".join(spec.differences(shard.spec))
+    if of_shard.fingerprint != spec.fingerprint:
+        differences = "; ".join(spec.differences(of_shard))
         raise ShardError(
             f"its vectors were made differently: {differences} (cache and shard)",
-            where=shard.path,
+            where=path,
             hint=HINT,
         )

@@ -71,7 +71,7 @@ def check_shards(root: Path, entries: Sequence[ShardEntry]) -> None:
 
 def _add_shard(index: KeyIndex, spec: FeatureSpec | None, shard: Shard) -> FeatureSpec:
     spec = spec or shard.spec
-    check_fingerprint(spec, shard)
+    check_fingerprint(spec, shard.spec, shard.path)
     add_keys(index, shard)
     return spec
 

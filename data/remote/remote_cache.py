@@ -1,7 +1,7 @@
 """A cache at a URL of which only the files that are asked for are fetched."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,8 +63,8 @@ class RemoteCache(Cache):
         self._need(self.manifest.captions.get(split))
         return super().captions(split)
 
-    def read(self, places: np.ndarray) -> np.ndarray:
-        """Return the vectors at places that :meth:`find` returned; fetches only their shards.
+    def read(self, keys: Sequence[str], places: np.ndarray) -> np.ndarray:
+        """Return the vectors of ``keys``, whose places are known; fetches only their shards.
 
         :raises CacheError: the shards take more space than is allowed, or the cache holds
             captions only.
@@ -74,13 +74,13 @@ class RemoteCache(Cache):
         note_use(self.root, needed)  # before they are read: shards in use are not removed
         if all(is_listed_size(self.root, shard) for shard in needed):
             with suppress(DamagedFileError):  # removed by another process since, or damaged
-                return super().read(places)
+                return super().read(keys, places)
         with lock_cache(self.root, wait=True):  # until it is read, nobody removes a shard
             make_room(self.root, needed, size_limit())
             mark(self.root, needed)
             with self.watching() as watch:
                 fetch_all(Store(self.url), self.root, needed, THREADS, watch)
-            return super().read(places)
+            return super().read(keys, places)
 
     def _need(self, *entries: Entry | None) -> None:
         """Fetch the small files that are not whole here."""

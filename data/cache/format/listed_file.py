@@ -8,6 +8,7 @@ a file that shrinks later is a short read and not a crash.
 
 import errno
 import hashlib
+import io
 import os
 import shlex
 import stat
@@ -72,7 +73,7 @@ def file_sha256(path: Path) -> str:
         return _digest(file)
 
 
-def open_listed(root: Path, file: str) -> BinaryIO:
+def open_listed(root: Path, file: str) -> io.FileIO:
     """Open a file of the cache at ``root`` to read, without following any link below ``root``.
 
     :raises DamagedFileError: it is not there, is not a plain file, or is reached by a link.
@@ -233,8 +234,5 @@ def _damaged(root: Path, file: str, what: str) -> DamagedFileError:
     return DamagedFileError(what, where=root / file, hint=hint)
 
 
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
+def _digest(file: io.FileIO | io.BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
