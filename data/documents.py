@@ -241,15 +241,20 @@ class DocumentFormat:
         """
         return self.parse_json(self._read(path, self.max_bytes), path)
 
-    def parse_json(self, content: bytes, where: object) -> Any:
-        """Return the value of JSON text in UTF-8.
+    def parse_json(self, content: bytes | str, where: object) -> Any:
+        """Return the value of JSON text.
 
+        :param content: the text, or its bytes in UTF-8
         :param where: the file or URL of the text, for the message
         :raises Error: it is not JSON, or does not fit.
         """
         if len(content) > self.max_bytes:
             raise self._error(where, f"larger than {self.max_bytes} bytes")
-        return self._parsed(lambda: json.loads(content.decode("utf-8-sig")), where, "JSON")
+
+        def parse() -> Any:
+            return json.loads(content if isinstance(content, str) else content.decode("utf-8-sig"))
+
+        return self._parsed(parse, where, "JSON")
 
     def read_json_lines(
         self, path: Path, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES

@@ -42,7 +42,7 @@ ALLOWED = {
     ("data/cache/format/listed_file.py", "path.open"): (1, "the digest of a fetched file"),
     ("data/cache/format/listed_file.py", "CheckedFile(root, entry).open"): (1, "a checked file"),
     ("data/cache/feature_rows.py", "self.file.open"): (3, "a checked file"),
-    ("data/cache/format/shard.py", "file.open"): (1, "a checked file"),
+    ("data/cache/format/shard.py", "file.open"): (2, "a checked file"),
     ("data/cache/writer.py", "shard.features.file.open"): (1, "a checked file"),
     ("data/cache/format/hdf5.py", "h5py.File"): (1, "the checked reader of HDF5"),
     ("data/cache/format/hdf5.py", "h5py.h5a.open"): (1, "an attribute of an opened file"),

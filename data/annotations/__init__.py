@@ -4,7 +4,6 @@ Each format has a module that is a :class:`Reader`. To add a format, write such 
 it to ``READERS``.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +71,7 @@ def read_collection(
         raise _unknown(file)
     collection = reader.read(file, None if split_lists else split)
     collection, lists = _with_lists(collection, split_lists or {}, random_splits is not None)
-    digest = hashlib.sha256(file.data)
+    digest = file.sha256.copy()
     for each in lists:
         digest.update(each.file.data)
     collection = replace(collection, digest=digest.hexdigest())
@@ -115,7 +114,7 @@ def _selected(collection: Collection, split: str | None) -> Collection:
 
 def _unknown(file: AnnotationFile) -> AnnotationError:
     expected = "expected " + ", ".join(reader.LAYOUT for reader in READERS)
-    if not file.data.strip():
+    if file.is_empty:
         what = "empty file"
     elif file.is_json:
         document = file.document

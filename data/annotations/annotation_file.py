@@ -1,16 +1,18 @@
 """The content of an annotation file, decoded once for all readers."""
 
 import codecs
-from dataclasses import dataclass
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from multispace.data.annotations.json_members import read_members
 from multispace.data.documents import DocumentFormat
 from multispace.data.files import read_file
 from multispace.errors import AnnotationError, DataError
 
 MAX_BYTES = 2 << 30  # of an annotation file; those of MS-COCO have 50 MB
+LONG_LISTS = frozenset(("images", "annotations"))  # of the formats COCO and Karpathy
 JSON = DocumentFormat(
     error=AnnotationError,
     hint="the file may be truncated or written by hand: download or export it again",
@@ -19,45 +21,48 @@ JSON = DocumentFormat(
 )
 
 
-@dataclass(frozen=True)
 class AnnotationFile:
     """An annotation file.
 
-    :param data: the bytes of the file
+    :param data: the bytes of the file; they are kept until its document is read
     :raises AnnotationError: the file is UTF-16.
     """
 
-    path: Path
-    data: bytes
-
-    def __post_init__(self) -> None:
-        if self.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise AnnotationError(
-                "is UTF-16, expected UTF-8", where=self.path, hint="save it as UTF-8"
-            )
+    def __init__(self, path: Path, data: bytes) -> None:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise AnnotationError("is UTF-16, expected UTF-8", where=path, hint="save it as UTF-8")
+        self.path = path
+        self.sha256 = hashlib.sha256(data)  # of the bytes
+        start = data[:1024].removeprefix(codecs.BOM_UTF8).lstrip()
+        self.is_json = start.startswith((b"{", b"["))  # as far as its first bytes tell
+        self.data = data
 
     @property
-    def is_json(self) -> bool:
-        """Whether the file starts as JSON does."""
-        start = self.data[:1024].removeprefix(codecs.BOM_UTF8).lstrip()
-        return start.startswith((b"{", b"["))
+    def is_empty(self) -> bool:
+        """Whether the file has nothing but white space."""
+        return not self.is_json and not self.data.strip()
 
     @cached_property
     def document(self) -> Any:
         """The content of a JSON file; a list of the lines' values for JSON lines.
 
+        The lists of the large formats are decoded entry by entry.
+
         :raises AnnotationError: the file is not UTF-8, not complete JSON, or nested too deeply.
         """
+        data, self.data = self.data, b""  # the largest files shall not be in memory twice
         try:
-            self.data.decode("utf-8-sig")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise AnnotationError(
                 f"byte {error.start} is not UTF-8", where=self.path, hint="save the file as UTF-8"
             ) from error
+        del data
         try:
-            return JSON.parse_json(self.data, self.path)
+            members = read_members(text, LONG_LISTS, lambda part: JSON.check(part, self.path))
+            return JSON.parse_json(text, self.path) if members is None else members
         except AnnotationError:
-            if (values := _json_lines(self.data)) is not None:
+            if (values := _json_lines(text)) is not None:
                 return values
             raise
 
@@ -113,9 +118,9 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _json_lines(data: bytes) -> list[Any] | None:
+def _json_lines(text: str) -> list[Any] | None:
     """Return the values of JSON lines, or None if a line is not JSON."""
-    lines = [line for line in data.split(b"\n") if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     try:
         return [JSON.parse_json(line, "") for line in lines]
     except AnnotationError:

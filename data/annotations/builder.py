@@ -23,7 +23,10 @@ from multispace.errors import shown
 ImageId = int | str
 
 
-@dataclass
+MANY = 32  # captions of an image, from which on those seen are held in a set
+
+
+@dataclass(slots=True)
 class ImageDraft:
     """An image whose captions are being collected."""
 
@@ -33,8 +36,28 @@ class ImageDraft:
     split: str | None
     factors: Any
     captions: list[str] = field(default_factory=list)
-    other_ids: list[ImageId] = field(default_factory=list)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    caption_ids: list[ImageId | None] = field(default_factory=list)  # None for captions without
+    other_ids: tuple[ImageId, ...] = ()
+    seen: set[tuple[str, str]] | None = None  # ids and texts of captions, if there are many
+
+    def has(self, caption_id: ImageId, text: str) -> bool:
+        """Whether a caption with this id and this text is there."""
+        if len(self.captions) < MANY:  # the common case; a set for each image takes much memory
+            if text not in self.captions:
+                return False
+            pairs = zip(self.captions, self.caption_ids, strict=True)
+            return any(text == other and _same(caption_id, i) for other, i in pairs)
+        if self.seen is None:
+            pairs = zip(self.captions, self.caption_ids, strict=True)
+            self.seen = {(str(i), other) for other, i in pairs if i is not None}
+        return (str(caption_id), text) in self.seen
+
+    def add(self, caption_id: ImageId | None, text: str) -> None:
+        """Add a caption."""
+        self.captions.append(text)
+        self.caption_ids.append(caption_id)
+        if self.seen is not None and caption_id is not None:
+            self.seen.add((str(caption_id), text))
 
 
 class CollectionBuilder:
@@ -93,7 +116,7 @@ class CollectionBuilder:
             return image
         self._merged += 1
         if image_id is not None and image_id not in (image.image_id, *image.other_ids):
-            image.other_ids.append(image_id)
+            image.other_ids += (image_id,)
         self._join_split(image, split, place)
         return image
 
@@ -110,13 +133,10 @@ class CollectionBuilder:
         if not (tidied := tidy(text)):
             self.skip(EMPTY_CAPTION, place, f"of image {image.key}")
             return
-        if caption_id is not None:
-            identity = (str(caption_id), tidied)
-            if identity in image.seen:
-                self.skip(DUPLICATE_CAPTION, place, f"of image {image.key}, same id and text")
-                return
-            image.seen.add(identity)
-        image.captions.append(tidied)
+        if caption_id is not None and image.has(caption_id, tidied):
+            self.skip(DUPLICATE_CAPTION, place, f"of image {image.key}, same id and text")
+            return
+        image.add(caption_id, tidied)
 
     def build(self, held_out: tuple[str, ...] = ()) -> Collection:
         """Return the collection, without its digest.
@@ -143,7 +163,7 @@ class CollectionBuilder:
                     tuple(draft.captions),
                     draft.split,
                     draft.factors,
-                    tuple(draft.other_ids),
+                    draft.other_ids,
                 )
                 for draft in images
             ),
@@ -178,6 +198,11 @@ class CollectionBuilder:
             self.skip(IMAGE_IN_TWO_SPLITS, image.key, detail)
 
 
+def _same(first: ImageId, second: ImageId | None) -> bool:
+    return second is not None and str(first) == str(second)
+
+
 def tidy(caption: str) -> str:
     """Return a caption on one line, without outer white space."""
-    return " ".join(part for line in caption.splitlines() if (part := line.strip()))
+    tidied = " ".join(part for line in caption.splitlines() if (part := line.strip()))
+    return caption if caption == tidied else tidied  # not a second copy of the same text

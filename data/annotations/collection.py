@@ -32,7 +32,7 @@ class Problem:
         return f"{self.kind}: {self.subject}: {self.detail}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class CaptionedImage:
     """An image and its captions.
 

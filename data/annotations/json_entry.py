@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multispace.data.annotations.json_members import EntryList
 from multispace.errors import AnnotationError, shown
 
 
@@ -13,7 +14,7 @@ def entries(source: Path, document: dict[str, Any], name: str) -> Iterator[tuple
     :raises AnnotationError: it is not a list.
     """
     values = document[name]
-    if not isinstance(values, list):
+    if not isinstance(values, EntryList):
         raise fault(source, name, values, "a list")
     return ((f"{name}[{index}]", entry) for index, entry in enumerate(values))
 

@@ -10,6 +10,7 @@ from multispace.data.annotations.json_entry import (
     id_field,
     text_field,
 )
+from multispace.data.annotations.json_members import EntryList
 from multispace.data.annotations.split_names import split_name
 from multispace.errors import shown
 
@@ -21,7 +22,7 @@ def matches(file: AnnotationFile) -> bool:
     if not file.is_json or not isinstance(file.document, dict):
         return False
     images = file.document.get("images")
-    return isinstance(images, list) and any(
+    return isinstance(images, EntryList) and any(
         isinstance(image, dict) and "sentences" in image for image in images
     )
 

@@ -3,7 +3,8 @@
 import io
 import json
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -120,15 +121,19 @@ def encode_captions(
     :raises CaptionsError: the images do not fit together, or one has no caption.
     """
     texts = tuple(text for image in images for text in image.captions)
-    encoded = [vocabulary.encode(text) for text in texts]
+    tokens, lengths = array("i"), array("q")  # a list for each caption takes much memory
+    for text in texts:
+        ids = vocabulary.encode(text)
+        tokens.extend(ids)
+        lengths.append(len(ids))
     factors = tuple(image.factors for image in images)
     return Captions(
         split=split,
         keys=tuple(image.key for image in images),
         image_ids=tuple(image.image_id for image in images),
         image=np.repeat(np.arange(len(images), dtype=np.int32), [len(p.captions) for p in images]),
-        tokens=np.fromiter((token for ids in encoded for token in ids), np.int32),
-        offsets=_offsets(encoded),
+        tokens=np.array(tokens, np.int32),
+        offsets=_offsets(lengths),
         texts=texts,
         factors=factors if any(entry is not None for entry in factors) else None,
         vocabulary_digest=vocabulary.digest,
@@ -142,15 +147,15 @@ def captions_bytes(captions: Captions) -> bytes:
 
     :raises CaptionsError: JSON cannot hold the factors.
     """
-    texts = [text.encode("utf-8") for text in captions.texts]
+    joined, text_offsets = _joined(captions.texts)
     arrays: dict[str, npt.NDArray[Any]] = {
         "key": fixed_text(captions.keys),
         "image_id": fixed_text([str(image_id) for image_id in captions.image_ids]),
-        "caption_picture": captions.image.astype("<i4"),
-        "tokens": captions.tokens.astype("<i4"),
-        "offsets": captions.offsets.astype("<i8"),
-        "text": np.frombuffer(b"".join(texts), np.uint8),
-        "text_offsets": _offsets(texts).astype("<i8"),
+        "caption_picture": captions.image.astype("<i4", copy=False),
+        "tokens": captions.tokens.astype("<i4", copy=False),
+        "offsets": captions.offsets.astype("<i8", copy=False),
+        "text": np.frombuffer(joined, np.uint8),
+        "text_offsets": text_offsets.astype("<i8", copy=False),
     }
     if captions.factors is not None:
         arrays["factors"] = np.frombuffer(_factors_json(captions.factors), np.uint8)
@@ -311,8 +316,16 @@ def _check_offsets(name: str, offsets: npt.NDArray[np.int64], parts: int, total:
         raise CaptionsError(f"{name} falls at caption {int(falls.argmax())}")
 
 
-def _offsets(parts: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
-    return np.fromiter(accumulate(map(len, parts), initial=0), np.int64, len(parts) + 1)
+def _offsets(lengths: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.fromiter(accumulate(lengths, initial=0), np.int64)
+
+
+def _joined(texts: Sequence[str]) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """Return texts in UTF-8, one after the other, and where each begins and the last one ends."""
+    data = "".join(texts).encode("utf-8")
+    if data.isascii():  # a byte is a character
+        return data, _offsets(map(len, texts))
+    return data, _offsets(len(text.encode("utf-8")) for text in texts)
 
 
 def _factors_json(factors: tuple[Any, ...]) -> bytes:

@@ -14,6 +14,7 @@ SCRIPTS = (
     "workload",
     "cache",
     "cache_growth",
+    "caption_growth",
     "decoding",
     "extraction",
     "feeding",

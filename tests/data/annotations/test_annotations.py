@@ -533,6 +533,19 @@ def test_equal_entries_are_one_and_equal_texts_of_other_ids_are_two(tmp_path):
     assert kinds(collection) == [("duplicate caption", "annotations[1]")]
 
 
+@pytest.mark.parametrize("count", [3, 31, 32, 33, 100])
+def test_duplicates_are_found_among_any_number_of_captions(tmp_path, count):
+    once = [{"id": n, "image_id": 7, "caption": f"caption {n}"} for n in range(count)]
+    unnamed = [{"image_id": 7, "caption": f"caption {n}"} for n in (0, count - 1)]
+    other = [{"id": count, "image_id": 7, "caption": "caption 0"}]
+    again = [{"id": str(n), "image_id": 7, "caption": f"caption {n}"} for n in (0, count - 1)]
+    annotations = [*once, *unnamed, *other, *again]
+    collection = read_collection(write(tmp_path / "x.json", coco(annotations=annotations)))
+    assert len(collection.images[0].captions) == count + 3
+    places = (f"annotations[{place}]" for place in (count + 3, count + 4))
+    assert kinds(collection)[:2] == [("duplicate caption", place) for place in places]
+
+
 @pytest.mark.parametrize("value", ["null", "NaN", "5", "true"])
 def test_captions_that_are_not_text_are_skipped_and_named(tmp_path, value):
     text = json.dumps(coco()).replace('"A bus"', value)
