@@ -66,7 +66,8 @@ def validation_metrics(
         system, pairs.features, vocabulary, options.single_caption, sampling, training
     )
     lost = {f"shuffled_{name}": nats for name, nats in ablation(system, pairs).items()}
-    return {**numbers, "cider": quick_cider(pairs, captions), **lost}
+    (cider,) = quick_cider(pairs, captions)
+    return {**numbers, "cider": cider, **lost}
 
 
 def collapse_warning(numbers: Mapping[str, float], step: int) -> str | None:

@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 
-from pycocoevalcap.cider.cider import Cider
+import numpy as np
 
 from multispace.data.batches import Pairs
 from multispace.data.language.words import bare
+from multispace.pipeline.metrics.captions.tfidf import TfIdf
 
 
-def quick_cider(pairs: Pairs, captions: Sequence[str]) -> float:
-    """Return the CIDEr-D of one caption per image over lower-cased words split at white space.
+def quick_cider(pairs: Pairs, *captions: Sequence[str]) -> list[float]:
+    """Return the CIDEr-D of each set of captions, over lower-cased words split at white space.
 
     Compare it with other values of this function only: the official score reads Penn Treebank
     tokens.
 
     :param pairs: the split, with its references
-    :param captions: in the order of ``pairs.images``
+    :param captions: sets of one caption per image, in the order of ``pairs.images``
     """
     references = pairs.captions.references()
     ids = [pairs.captions.image_ids[image] for image in pairs.images]
-    candidates = {i: [plain_tokens(text)] for i, text in zip(ids, captions, strict=True)}
-    known = {i: [plain_tokens(text) for text in references[i]] for i in ids}
-    return float(Cider().compute_score(known, candidates)[0])
+    known = [[plain_tokens(text) for text in references[i]] for i in ids]
+    weights = TfIdf(known)
+    scores = [
+        weights.cider_d([plain_tokens(text) for text in texts], of_image)
+        for *texts, of_image in zip(*captions, known, strict=True)
+    ]
+    return [float(mean) for mean in np.mean(scores, axis=0)]
 
 
 def plain_tokens(text: str) -> str:

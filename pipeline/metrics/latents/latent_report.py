@@ -129,11 +129,12 @@ def ablate(
     for group, named in groups.items():
         conditions |= {f"{group} {name}": condition for name, condition in named.items()}
     nats = mean_nll(system, pairs, conditions, captions)
-    cider = {}
+    sets = []
     with Progress(len(conditions), "sets of captions", "latents") as progress:
-        for name, condition in conditions.items():
-            cider[name] = quick_cider(pairs, caption_conditions(system, condition, vocabulary))
+        for condition in conditions.values():
+            sets.append(caption_conditions(system, condition, vocabulary))
             progress.advance()
+    cider = dict(zip(conditions, quick_cider(pairs, *sets), strict=True))
 
     def change(name: str) -> dict[str, float]:
         return {"nats": nats[name] - nats["own"], "cider": cider[name] - cider["own"]}

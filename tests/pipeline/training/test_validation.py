@@ -66,7 +66,7 @@ def test_checkpoints_are_selected_by_the_single_captions(cache, tmp_path, way, m
     seen = []
     monkeypatch.setattr(
         "multispace.pipeline.training.validation.quick_cider",
-        lambda _, captions: float(not seen.append(captions)),
+        lambda _, captions: [float(not seen.append(captions))],
     )
     references = [*pairs.captions.references().values()]
     validation_metrics(system, pairs, words, options, lambda: references)
