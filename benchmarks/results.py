@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,15 @@ LATENTS = {  # columns of the table of latents: where each number is in latents.
     "z shuffled": ("ablation", "shuffled", "z", "nats"),
     "c shuffled": ("ablation", "shuffled", "c", "nats"),
     "both shuffled": ("ablation", "shuffled", "both", "nats"),
+}
+LAST = {  # columns of the table of the validation after the last step
+    "CIDEr of its captions": ("cider",),
+    "reconstruction": ("recon",),
+    "KL of z": ("kl_z",),
+    "KL of c": ("kl_c",),
+    "z shuffled": ("shuffled_z",),
+    "c shuffled": ("shuffled_c",),
+    "both shuffled": ("shuffled_both",),
 }
 HELD_OUT = {  # of composition.json
     "recall in 5 samples": ("mean_recall_of_first", "5"),
@@ -163,29 +172,44 @@ def print_tables(jobs: Mapping[str, Sequence[Job]], split: str) -> None:
 
     runs = [job.folder for of_system in jobs.values() for job in of_system]
     print(multispace.compare(runs, split=split).render("markdown"))
-    print(table("nats per caption", LATENTS, jobs, split, "latents.json"))
-    print(table("unseen combinations", HELD_OUT, jobs, split, "composition.json"))
-    print(table("seconds", SECONDS, jobs, split))
+    print(table("nats per caption", LATENTS, jobs, evaluated(split, "latents.json")))
+    print(table("val, after the last step", LAST, jobs, last_validation))
+    print(table("unseen combinations", HELD_OUT, jobs, evaluated(split, "composition.json")))
+    print(table("seconds", SECONDS, jobs, lambda job: read_json(job.done)))
+
+
+def evaluated(split: str, name: str) -> Callable[[Job], Any]:
+    """Return what reads a JSON file of the evaluation of a job."""
+    return lambda job: read_json(job.folder / "evaluation" / split / name)
+
+
+def last_validation(job: Job) -> Any:
+    """Return the numbers of the last validation of a training."""
+    path = job.folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [line for line in map(json.loads, lines) if line.get("split") == "val"]
+    return found[-1] if found else {}
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; nothing where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def table(
     title: str,
     columns: Mapping[str, Sequence[str]],
     jobs: Mapping[str, Sequence[Job]],
-    split: str,
-    name: str | None = None,
+    read: Callable[[Job], Any],
 ) -> str:
-    """Return a Markdown table of numbers in JSON files: mean and std over the runs of a system.
+    """Return a Markdown table of numbers in documents: mean and std over the runs of a system.
 
     :param columns: by title, the keys that lead to the number
-    :param name: the file in the evaluation; None for the times of the runs
+    :param read: returns the document of a run
     """
     lines = [f"| {title} | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
     for system, of_system in jobs.items():
-        documents = []
-        for job in of_system:
-            path = job.folder / "evaluation" / split / name if name else job.done
-            documents.append(json.loads(path.read_text()) if path.exists() else {})
+        documents = [read(job) for job in of_system]
         cells = [cell([find(one, keys) for one in documents]) for keys in columns.values()]
         if any(text != "-" for text in cells):
             lines.append(f"| {system} | {' | '.join(cells)} |")
@@ -206,8 +230,8 @@ def cell(values: Sequence[float | None]) -> str:
     present = [value for value in values if value is not None]
     if not present:
         return "-"
-    spread = f" ± {np.std(present, ddof=1):.2f}" if len(present) > 1 else ""
-    return f"{np.mean(present):.2f}{spread}"
+    spread = f" ± {np.std(present, ddof=1):.3f}" if len(present) > 1 else ""
+    return f"{np.mean(present):.3f}{spread}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
