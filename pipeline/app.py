@@ -1,7 +1,9 @@
 """Serve a page to play with: captions of several systems side by side, latents set by hand."""
 
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -25,14 +27,14 @@ from multispace.pipeline.runs.run_folder import Run, load_run
 
 
 def app(options: AppOptions, say: Callable[[str], None]) -> NoReturn:
-    """Serve the page on this machine until Ctrl-C.
+    """Serve the page on this machine until Ctrl-C or SIGTERM.
 
     :param say: called with lines for people, the address among them
     :raises OptionError: Gradio is not installed, or the port is in use.
     :raises PipelineError: a run and its cache do not belong together.
     :raises KeyboardInterrupt: always, in the end.
     """
-    with private_environment() as folder:
+    with _ended_by_sigterm(), private_environment() as folder:
         gradio = load_gradio()
         port = free_port(options.port)
         blocks = build_page(gradio, load_playground(options))
@@ -43,6 +45,19 @@ def app(options: AppOptions, say: Callable[[str], None]) -> NoReturn:
         finally:
             blocks.close(verbose=False)
     raise AssertionError("nothing ends the wait but an exception")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM have the effect of Ctrl-C, so that the folder of pictures is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles no signals here
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def load_playground(options: AppOptions) -> Playground:

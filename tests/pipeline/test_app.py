@@ -254,10 +254,11 @@ def test_a_file_above_the_limit_is_refused(address):
 
 
 @needs_gradio
-def test_ctrl_c_ends_the_page_and_nothing_stays(tiny_base_run, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_page_and_nothing_stays(tiny_base_run, tmp_path, number):
     with served(tiny_base_run, TMPDIR=str(tmp_path)) as (process, _):
         assert [path.name for path in tmp_path.iterdir() if "multispace-app" in path.name]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert stderr == "interrupted: the page is closed; nothing was written\n"
