@@ -21,7 +21,7 @@ from measurement import memory, options, parse, print_machine, print_table
 import multispace
 
 SIZES = (10_000, 100_000, 400_000, 1_600_000)
-QUICK = {"sizes": [500, 1_000]}
+QUICK = {"sizes": [500]}
 PER_IMAGE = 5
 WORDS = 30_000  # different words, with frequencies as Zipf's law has them
 LENGTH = 10.5  # words of a caption, on average

@@ -49,7 +49,7 @@ from multispace.model.device import choose_device, choose_precision, cores
 from multispace.pipeline.extraction.extract import extract
 from multispace.pipeline.extraction.workers import batch_size
 
-QUICK = {"rounds": 1, "count": 8, "backbone": "resnet18", "looped": 2}
+QUICK = {"rounds": 1, "count": 4, "backbone": "resnet18", "looped": 2}
 
 Files = Mapping[str, Path]
 

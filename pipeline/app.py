@@ -34,7 +34,7 @@ def app(options: AppOptions, say: Callable[[str], None]) -> NoReturn:
     :raises PipelineError: a run and its cache do not belong together.
     :raises KeyboardInterrupt: always, in the end.
     """
-    with _ended_by_sigterm(), private_environment() as folder:
+    with ended_by_sigterm(), private_environment() as folder:
         gradio = load_gradio()
         port = free_port(options.port)
         blocks = build_page(gradio, load_playground(options))
@@ -48,7 +48,7 @@ def app(options: AppOptions, say: Callable[[str], None]) -> NoReturn:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM have the effect of Ctrl-C, so that the folder of pictures is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles no signals here

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from support.paths import ROOT
 
 from multispace.cli import main
+from multispace.pipeline.app import ended_by_sigterm
 
 CHROMIUM = shutil.which("chromium")
 WAIT = 120_000  # ms: the machine may be busy
@@ -254,16 +255,22 @@ def test_a_file_above_the_limit_is_refused(address):
 
 
 @needs_gradio
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_page_and_nothing_stays(tiny_base_run, tmp_path, number):
+def test_ctrl_c_ends_the_page_and_nothing_stays(tiny_base_run, tmp_path):
     with served(tiny_base_run, TMPDIR=str(tmp_path)) as (process, _):
         assert [path.name for path in tmp_path.iterdir() if "multispace-app" in path.name]
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert stderr == "interrupted: the page is closed; nothing was written\n"
     assert stdout == ""
     assert [path for path in tmp_path.iterdir() if "multispace-app" in path.name] == []
+
+
+def test_sigterm_has_the_effect_of_ctrl_c():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), ended_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_without_gradio_one_line_says_what_to_install(tiny_run, monkeypatch):
