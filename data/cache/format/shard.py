@@ -198,7 +198,7 @@ def _faults_named(path: Path) -> Iterator[None]:
     """Name the shard in errors of its format."""
     try:
         yield
-    except (DamagedFileError, ShardError):
+    except DamagedFileError:
         raise
     except DataError as error:
         raise ShardError(brief(error), where=path, hint=_HINT) from error
