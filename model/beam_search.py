@@ -8,6 +8,7 @@ from torch import Tensor
 
 from multispace.model.decoder import Decoder
 from multispace.model.device import is_gpu
+from multispace.model.guided_decoder import GuidedDecoder
 
 MAX_WORDS = 20
 LOOK = 4  # steps of a GPU between two looks at whether all captions are finished
@@ -26,7 +27,7 @@ class Marks:
 
 @torch.inference_mode()
 def beam(
-    decoder: Decoder,
+    decoder: Decoder | GuidedDecoder,
     condition: Tensor,
     *,
     marks: Marks,
@@ -76,7 +77,7 @@ class _Search:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | GuidedDecoder,
         condition: Tensor,
         marks: Marks,
         width: int,

@@ -24,8 +24,9 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 POOLS = ("average", "grid")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # How the single caption of an image is made: from the mode of the latents, with the latents left
-# out, as the consensus of samples, or as that of the categories weighted by their probabilities.
-SINGLE_CAPTIONS = ("mode", "left-out", "consensus", "categories")
+# out, as the hypothesis of the beam that is most like samples, as the consensus of samples, or as
+# that of the categories weighted by their probabilities.
+SINGLE_CAPTIONS = ("mode", "left-out", "reranked", "consensus", "categories")
 MAX_DECODED = 256  # categories that are all decoded for an image
 ANNEALING = ("logistic", "linear", "cyclical", "none")
 
@@ -155,8 +156,9 @@ class ModelOptions:
     )  # fmt: skip
     single_caption: str = option_by_system(
         "How the single caption of an image is made by default, in validation too: from the mode "
-        "of the latents, with the latents left out, or as the consensus of 20 samples or of all "
-        "categories.", "mode", dict.fromkeys(users(LATENT_DROPOUT), "left-out"),
+        "of the latents, with the latents left out, reranked (the caption of a wide beam that is "
+        "most like 50 samples), or as the consensus of 20 samples or of all categories.",
+        "mode", dict.fromkeys(users(LATENT_DROPOUT), "reranked"),
         choices=SINGLE_CAPTIONS, users=users(Z), group=SPACE,
     )  # fmt: skip
     clusters: int = option(

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from multispace.model.beam_search import Marks
 from multispace.model.decoder import Decoder
+from multispace.model.guided_decoder import GuidedDecoder
 
 
 @torch.inference_mode()
 def sample(
-    decoder: Decoder,
+    decoder: Decoder | GuidedDecoder,
     condition: Tensor,
     uniforms: Tensor,
     *,

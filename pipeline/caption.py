@@ -138,6 +138,7 @@ class _Captioner:
                 temperature=options.temperature,
                 top_p=options.top_p,
                 latent_temperature=options.latent_temperature,
+                guidance=options.guidance,
             ),
             draws_samples=bool(options.samples) and not options.consensus,
             training=cache(lambda: training_captions(run, options.cache)),

@@ -66,6 +66,7 @@ class EvaluationInputs:
                 temperature=options.temperature,
                 top_p=options.top_p,
                 latent_temperature=options.latent_temperature,
+                guidance=options.guidance,
             ),
         )
 

@@ -111,6 +111,7 @@ class TrainedRun:
         temperature: float = 0.0,
         top_p: float = 1.0,
         latent_temperature: float = 1.0,
+        guidance: float = 1.0,
         cache: str | os.PathLike[str] | None = None,
     ) -> list[str]: ...
 
@@ -127,6 +128,7 @@ class TrainedRun:
         temperature: float = 0.0,
         top_p: float = 1.0,
         latent_temperature: float = 1.0,
+        guidance: float = 1.0,
     ) -> list[list[str]]: ...
 
     def caption(
@@ -142,6 +144,7 @@ class TrainedRun:
         temperature: float = 0.0,
         top_p: float = 1.0,
         latent_temperature: float = 1.0,
+        guidance: float = 1.0,
         cache: str | os.PathLike[str] | None = None,
     ) -> list[str] | list[list[str]]:
         """Caption images.
@@ -152,12 +155,15 @@ class TrainedRun:
         :param length_penalty: divide log probabilities by length to this power
         :param seed: of the draws
         :param single_caption: how one caption is made: from the ``mode`` of the latents, with
-            the latents ``left-out``, as the ``consensus`` of 20 samples, or as the consensus of
-            all ``categories``; by default as the run was trained for
+            the latents ``left-out``, ``reranked`` (the caption of a wide beam that is most like
+            50 samples), as the ``consensus`` of 20 samples, or as the consensus of all
+            ``categories``; by default as the run was trained for
         :param temperature: draw the words of samples from the decoder; 0 searches with the beam
         :param top_p: draw words from the most probable ones that have this probability together
         :param latent_temperature: multiplies the standard deviation of z, and raises the
             probabilities of c to its inverse
+        :param guidance: how closely words follow the latents: 1 as in training, below 1 less; for
+            systems with latent dropout
         :param cache: the cache of the training, if a consensus needs its captions and it is no
             longer where it was
         :returns: a caption for each image, or with ``samples`` a list of captions for each
@@ -176,6 +182,7 @@ class TrainedRun:
             temperature=temperature,
             top_p=top_p,
             latent_temperature=latent_temperature,
+            guidance=guidance,
         )
         if samples is not None and not temperature:
             self._check_latents("sampled")
@@ -184,8 +191,9 @@ class TrainedRun:
         if not len(vectors):
             return []
         sampling = Sampling(
-            samples or 0, seed, beam, length_penalty, temperature, top_p, latent_temperature
-        )
+            samples or 0, seed, beam, length_penalty, temperature, top_p, latent_temperature,
+            guidance,
+        )  # fmt: skip
         if samples is not None:
             return caption_samples(self.model, vectors, self.vocabulary, sampling)
         where = None if cache is None else path_or_url(cache)

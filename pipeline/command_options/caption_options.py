@@ -29,6 +29,7 @@ class CaptionOptions(Options):
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
     latent_temperature: float = shared_options.latent_temperature()
+    guidance: float = shared_options.guidance()
     seed: int = option("Seed of all random draws.", 0, min=0)
     cache: Path | str | None = option(
         "The feature cache of the run, whose training captions a consensus needs.", None,

@@ -30,6 +30,7 @@ class EvaluateOptions(Options):
     temperature: float = shared_options.temperature()
     top_p: float = shared_options.top_p()
     latent_temperature: float = shared_options.latent_temperature()
+    guidance: float = shared_options.guidance()
     curve: tuple[float, ...] = option(
         "Also draw samples at each of these temperatures, and measure quality against diversity.",
         (), min=0, commas=True, metavar="T,...",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from multispace.errors import OptionError
-from multispace.fields import argument, option
+from multispace.fields import argument, flag, option
 from multispace.model.options import SINGLE_CAPTIONS
 
 BEST, LAST, BOTH = "best", "last", "both"
@@ -72,7 +72,8 @@ def single_caption() -> Any:
     """Declare how the single caption of an image is made."""
     return option(
         "How the single caption of an image is made: from the mode of the latents, with the "
-        "latents left out, or as the consensus of samples or of all categories.", None,
+        "latents left out, reranked (the caption of a wide beam that is most like 50 samples), or "
+        "as the consensus of samples or of all categories.", None,
         choices=SINGLE_CAPTIONS, default_text="that of the run",
     )  # fmt: skip
 
@@ -94,6 +95,15 @@ def latent_temperature() -> Any:
     )  # fmt: skip
 
 
+def guidance() -> Any:
+    """Declare how closely the words of samples follow the latents."""
+    return option(
+        "How closely the words of samples follow the latents: 1 as in training, below 1 less. "
+        "Needs latent dropout (joint, joint-cvae).", 1.0,
+        exclusive_min=0,
+    )  # fmt: skip
+
+
 def top_p() -> Any:
     """Declare the nucleus of sampled words."""
     return option(
@@ -109,16 +119,14 @@ def check_words(options: Any, single_caption: str, curve: Sequence[float] = ()) 
     :param curve: further temperatures at which samples are drawn
     :raises OptionError: they have none.
     """
-    if options.temperature and not (options.samples or single_caption == "consensus"):
-        raise OptionError(
-            "it needs --samples, or --single-caption consensus",
-            where=f"--temperature {options.temperature:g}",
-        )
-    if options.latent_temperature != 1 and not (options.samples or single_caption == "consensus"):
-        raise OptionError(
-            "it needs --samples, or --single-caption consensus",
-            where=f"--latent-temperature {options.latent_temperature:g}",
-        )
+    if not (options.samples or single_caption == "consensus"):
+        unused = {"temperature": 0, "latent_temperature": 1, "guidance": 1}
+        for name, without_effect in unused.items():
+            if (value := getattr(options, name)) != without_effect:
+                raise OptionError(
+                    "it needs --samples, or --single-caption consensus",
+                    where=f"{flag(name)} {value:g}",
+                )
     if options.top_p < 1 and not (options.temperature or any(curve)):
         raise OptionError("it needs --temperature", where=f"--top-p {options.top_p}")
 

@@ -9,7 +9,9 @@ from torch import Tensor
 from multispace.data.captions.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from multispace.errors import PipelineError
 from multispace.model.beam_search import Marks, beam
+from multispace.model.decoder import Decoder
 from multispace.model.device import is_gpu
+from multispace.model.guided_decoder import GuidedDecoder
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.console.progress import DELAY, Progress
 
@@ -66,9 +68,11 @@ def caption_conditions(
     *,
     width: int = 1,
     length_penalty: float = 0.0,
+    guidance: float = 1.0,
 ) -> list[str]:
     """Return one caption for each of the decoder's conditions, (N, C).
 
+    :param guidance: if not 1, that of a :class:`GuidedDecoder`, which reads (N, 2 C)
     :raises PipelineError: a condition is not finite.
     """
     check_finite(conditions)
@@ -76,10 +80,15 @@ def caption_conditions(
     search: dict[str, Any] = {"width": width, "length_penalty": length_penalty}
     with Progress(len(conditions), "captions", "captions", delay=DELAY) as progress:
         for part in parts_of(conditions, width, conditions.device):
-            words = beam(system.decoder, part, marks=MARKS, **search)
+            words = beam(decoder_of(system, guidance), part, marks=MARKS, **search)
             captions += [vocabulary.decode(row) for row in words.tolist()]
             progress.advance(len(part))
     return captions
+
+
+def decoder_of(system: Captioner, guidance: float) -> Decoder | GuidedDecoder:
+    """Return the decoder of a system, guided unless ``guidance`` is 1."""
+    return system.decoder if guidance == 1 else GuidedDecoder(system.decoder, guidance)
 
 
 @torch.inference_mode()
@@ -90,9 +99,11 @@ def hypotheses(
     *,
     width: int,
     length_penalty: float = 0.0,
+    latents: Latents = "mode",
 ) -> list[list[str]]:
     """Return all ``width`` captions of the beam for each row of ``features`` (N, D), best first.
 
+    :param latents: as of :func:`caption_features`
     :raises PipelineError: a condition is not finite.
     """
     device = system.feature_mean.device
@@ -101,7 +112,7 @@ def hypotheses(
     with Progress(len(features), "images", "beams", delay=DELAY) as progress:
         for part in parts_of(features, width, device):
             captions += condition_hypotheses(
-                system, system.condition(part.to(device)), vocabulary, **search
+                system, system.condition(part.to(device), latents), vocabulary, **search
             )
             progress.advance(len(part))
     return captions

@@ -78,8 +78,9 @@ class Step(nn.Module):
 def onnx_graphs(run: Run) -> dict[str, bytes]:
     """Return the graphs of a run's captioner, by file name.
 
-    They make single captions from the mode of the latents, or with the latents left out if the
-    run does so. They are returned only if their greedy captions equal those of PyTorch.
+    They make captions with the latents left out if the run's single captions leave them out, and
+    from the mode of the latents elsewhere. They are returned only if their greedy captions equal
+    those of PyTorch.
 
     :raises OptionError: a package is missing.
     :raises PipelineError: ONNX cannot express the system, or captions differ.
@@ -111,7 +112,9 @@ def onnx_graphs(run: Run) -> dict[str, bytes]:
 
 def onnx_way(run: Run) -> Latents:
     """Return how the graphs of a run make captions: ``mode`` or ``left-out``."""
-    return "left-out" if run.system.options.single_caption == "left-out" else "mode"
+    options = run.system.options
+    left_out = options.may_leave_out and options.single_caption in ("left-out", "reranked")
+    return "left-out" if left_out else "mode"
 
 
 def greedy_words(encoder: bytes, decoder: bytes, features: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from multispace.pipeline.inference.decoding import (
     MARKS,
     caption_conditions,
     check_finite,
+    decoder_of,
     parts_of,
 )
 
@@ -34,6 +35,7 @@ class Sampling:
     :param temperature: draw words from the decoder at this temperature; 0 searches with the beam
     :param top_p: probability of the words that are drawn from
     :param latent_temperature: factor on the std of z, and exponent 1 / it of probabilities of c
+    :param guidance: how closely words follow the latents; see :class:`GuidedDecoder`
     """
 
     count: int
@@ -43,6 +45,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     latent_temperature: float = 1.0
+    guidance: float = 1.0
 
 
 @torch.inference_mode()
@@ -80,7 +83,7 @@ def captions_by_temperature(
     :param sampling: its temperature is not used
     """
     for temperature in temperatures:
-        check_sampling(system, temperature)
+        check_sampling(system, temperature, guidance=sampling.guidance)
     if not (len(features) and len(temperatures)):
         yield from ([] for _ in temperatures)
         return
@@ -100,16 +103,25 @@ def captions_by_temperature(
                 vocabulary,
                 width=sampling.width,
                 length_penalty=sampling.length_penalty,
+                guidance=sampling.guidance,
             )
         yield [texts[image :: len(features)] for image in range(len(features))]
 
 
-def check_sampling(system: Captioner, temperature: float, latent_temperature: float = 1.0) -> None:
-    """Check that the samples of an image may differ, and that the temperatures have an effect.
+def check_sampling(
+    system: Captioner, temperature: float, latent_temperature: float = 1.0, guidance: float = 1.0
+) -> None:
+    """Check that the samples of an image may differ, and that the options have an effect.
 
     :raises OptionError: the system has no latents, and words are not drawn either, or the latents
-        have a temperature.
+        have a temperature; or it cannot be guided.
     """
+    if guidance != 1 and not system.options.may_leave_out:
+        raise OptionError(
+            f"{system.options.system} is trained without latent dropout",
+            where=f"--guidance {guidance:g}",
+            hint="leave it out",
+        )
     if system.options.system == "base" and latent_temperature != 1:
         raise OptionError(
             "base has no latent space", where=f"--latent-temperature {latent_temperature:g}"
@@ -167,7 +179,10 @@ def _seeds(features: Tensor, seed: int, purpose: str) -> list[int]:
 
 
 def _draw_conditions(system: Captioner, features: Tensor, sampling: Sampling) -> Tensor:
-    """Draw the conditions of the samples, the first of all images before the second. (S * N, C)"""
+    """Draw the conditions of the samples, the first of all images before the second.
+
+    :returns: (S * N, C); (S * N, 2 C) for a guided decoder
+    """
     device, count = system.feature_mean.device, sampling.count
     parts = parts_of(features, 1, device)
     if system.options.system == "base":
@@ -180,6 +195,9 @@ def _draw_conditions(system: Captioner, features: Tensor, sampling: Sampling) ->
         if sampling.latent_temperature != 1:
             posterior = posterior.tempered(sampling.latent_temperature)
         of_images = posterior.spread_samples(count, _seeds(part, sampling.seed, "latents"))
+        if sampling.guidance != 1:
+            without = system.condition(part.to(device), "left-out").to("cpu")
+            of_images = torch.cat((of_images, without.repeat_interleave(count, 0)), dim=1)
         drawn.append(of_images.unflatten(0, (len(part), count)))
     return torch.cat(drawn).transpose(0, 1).flatten(0, 1).to(device)
 
@@ -208,7 +226,7 @@ def _sample_words(
                 ]
             )
             words = sample(
-                system.decoder,
+                decoder_of(system, sampling.guidance),
                 part,
                 torch.from_numpy(numbers).to(conditions.device),
                 marks=MARKS,

@@ -15,13 +15,18 @@ from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.inference.decoding import (
     caption_conditions,
     caption_features,
+    hypotheses,
     parts_of,
 )
 from multispace.pipeline.inference.samples import Sampling, caption_samples, check_sampling
 from multispace.pipeline.metrics.captions.metric import Floats
-from multispace.pipeline.metrics.samples.consensus import consensus
+from multispace.pipeline.metrics.samples.consensus import consensus, reranked
 
 CANDIDATES = 20  # samples of a consensus, where no number is given
+# Of the way `reranked`. On Flickr8k, half as many hypotheses or samples choose worse captions.
+HYPOTHESES = 4  # for each one of the beam's width
+EVIDENCE = 50  # samples that the hypotheses are compared with
+EVIDENCE_TEMPERATURE = 0.6  # of their words, where there are no latents to draw
 
 TrainingCaptions = Callable[[], Sequence[Sequence[str]]]  # of each training image
 
@@ -40,7 +45,7 @@ def resolve_way(
     check_single_caption(system.options, way)
     check_words(options, way, curve)
     if options.samples or way == "consensus":
-        check_sampling(system, options.temperature, options.latent_temperature)
+        check_sampling(system, options.temperature, options.latent_temperature, options.guidance)
     return way
 
 
@@ -67,6 +72,8 @@ def single_captions(
     if way in ("mode", "left-out"):
         latents: Latents = "mode" if way == "mode" else "left-out"
         return caption_features(system, features, vocabulary, latents=latents, **search)
+    if way == "reranked":
+        return _reranked(system, features, vocabulary, sampling)
     if way == "categories":
         candidates, probabilities = caption_categories(system, features, vocabulary, **search)
         return _chosen(candidates, training(), probabilities)
@@ -74,6 +81,33 @@ def single_captions(
         sampling = replace(sampling, count=sampling.count or CANDIDATES)
         samples = caption_samples(system, features, vocabulary, sampling)
     return _chosen(samples, training())
+
+
+def _reranked(
+    system: Captioner, features: Tensor, vocabulary: Vocabulary, sampling: Sampling
+) -> list[str]:
+    """Return the hypothesis of a wide beam that is most like samples.
+
+    The hypotheses leave the latents out where the system was trained for it, and come from their
+    mode elsewhere. Greedy search has one hypothesis, which needs no samples. The samples are
+    others than those that a command is asked for, and do not depend on their options.
+    """
+    latents: Latents = "left-out" if system.options.may_leave_out else "mode"
+    if sampling.width == 1:
+        return caption_features(system, features, vocabulary, latents=latents)
+    found = hypotheses(
+        system,
+        features,
+        vocabulary,
+        width=HYPOTHESES * sampling.width,
+        length_penalty=sampling.length_penalty,
+        latents=latents,
+    )
+    temperature = EVIDENCE_TEMPERATURE if system.options.system == "base" else 0.0
+    evidence = Sampling(EVIDENCE, sampling.seed, temperature=temperature)
+    drawn = caption_samples(system, features, vocabulary, evidence)
+    places = reranked(found, drawn)
+    return [texts[place] for texts, place in zip(found, places, strict=True)]
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from multispace.pipeline.playground.player import Drawn
 WAYS = {
     "mode": "single caption, from the mode of the latents",
     "left-out": "single caption, with the latents left out",
+    "reranked": "single caption, the one of the beam that is most like samples",
     "consensus": "single caption, a consensus of samples",
     "categories": "single caption, a consensus of all categories",
 }

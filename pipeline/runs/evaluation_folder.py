@@ -51,6 +51,7 @@ class Request:
     :param temperature: of the words of samples; 0 searches with the beam
     :param top_p: probability of the words that samples are drawn from
     :param latent_temperature: of the latents of samples
+    :param guidance: of the words of samples by their latents
     :param curve: further temperatures of samples, in ascending order
     :param curve_of: what has these temperatures, the words or the latents
     :param importance_samples: draws per caption of the importance-weighted likelihood
@@ -67,6 +68,7 @@ class Request:
     temperature: float = EvaluateOptions.temperature
     top_p: float = EvaluateOptions.top_p
     latent_temperature: float = EvaluateOptions.latent_temperature
+    guidance: float = EvaluateOptions.guidance
     curve: tuple[float, ...] = EvaluateOptions.curve
     curve_of: str = EvaluateOptions.curve_of
     sample_meteor: bool = EvaluateOptions.sample_meteor

@@ -72,6 +72,7 @@ RECORD_KIND = Object(
         "temperature": Number(min=0, max=MAX_SCORE),
         "top_p": Number(min=0, max=1),
         "latent_temperature": Number(min=0, max=MAX_SCORE),
+        "guidance": Number(min=0, max=MAX_SCORE),
         "curve": ListOf(Number(min=0, max=MAX_SCORE), max_items=1000),
         "curve_of": NAME,
         "sample_meteor": Boolean(),

@@ -198,7 +198,7 @@ def _has_default_search(record: Record) -> bool:
 def _fullness(record: Record) -> tuple[Any, ...]:
     return (
         _has_default_search(record), len(record.metrics), record.samples,
-        not {"temperature", "top_p", "latent_temperature"} & record.changes().keys(),
+        not {"temperature", "top_p", "latent_temperature", "guidance"} & record.changes().keys(),
         len(record.curve), record.sample_meteor, record.importance_samples,
         record.disentanglement, "seed" not in record.changes(), -record.seed,
     )  # fmt: skip

@@ -81,6 +81,8 @@ def sampled_words(record: Record) -> str | None:
         words.append(f"top-p {record.top_p:g}")
     if record.latent_temperature != 1:
         words.append(f"latents at {record.latent_temperature:g}")
+    if record.guidance != 1:
+        words.append(f"guidance {record.guidance:g}")
     return ", ".join(words) or None
 
 

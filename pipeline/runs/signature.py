@@ -48,6 +48,7 @@ def evaluation_signature(record: Record, run_seed: int | None) -> Signature:
     if record.samples or record.captions_from == "consensus":
         drawn += f",temperature={record.temperature:g},top-p={record.top_p:g}"
         drawn += f",latent-temperature={record.latent_temperature:g}"
+        drawn += f",guidance={record.guidance:g}" if record.guidance != 1 else ""
     return Signature(
         (
             ("software", SOFTWARE),

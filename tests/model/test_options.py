@@ -29,13 +29,13 @@ def test_the_defaults_are_those_of_the_systems():
     [
         ({"system": "base"}, "mode"),
         ({"system": "multispace"}, "mode"),
-        ({"system": "joint"}, "left-out"),
-        ({"system": "joint-cvae"}, "left-out"),
+        ({"system": "joint"}, "reranked"),
+        ({"system": "joint-cvae"}, "reranked"),
         ({"system": "joint", "latent_dropout": 0.0}, "mode"),
         ({"system": "joint", "single_caption": "consensus"}, "consensus"),
     ],
 )
-def test_latents_are_left_out_of_single_captions_where_the_decoder_learned_to(values, way):
+def test_single_captions_are_reranked_where_latents_may_be_left_out(values, way):
     options = make(**values)
     assert options.single_caption == way
     assert SystemOptions.from_json(json.loads(json.dumps(options.to_json()))) == options

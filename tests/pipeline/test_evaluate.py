@@ -549,6 +549,24 @@ def test_a_run_records_how_its_single_captions_are_made(folder, tmp_path):
     assert find_evaluation(run, "test", "best") == usual.folder
 
 
+def test_guided_samples_are_recorded_and_differ(folder, tmp_path):
+    run = train_tiny(
+        "joint", folder / "cache", tmp_path / "run", steps=4, epochs=None, categories=(6, 3)
+    )
+    asked = EvaluateOptions(
+        run, folder / "cache", "test", samples=3, guidance=0.5, metrics=NO_JAVA, temperature=1.0
+    )
+    found = evaluate(asked)
+    assert (found.record.guidance, found.record.captions_from) == (0.5, "reranked")
+    assert ",guidance=0.5," in found.record.folder_name
+    assert read_evaluation(found.folder, "test", "best").record == found.record
+    free = evaluate(replace(asked, guidance=1.0))
+    assert free.captions == found.captions  # samples do not change them
+    assert (free.folder / "samples.json").read_text() != (found.folder / "samples.json").read_text()
+    with pytest.raises(OptionError, match=r"--guidance 0\.5: it needs --samples"):
+        evaluate(replace(asked, samples=0, temperature=0.0))
+
+
 def test_a_consensus_needs_the_training_captions(folder, tmp_path):
     run = shutil.copytree(folder / "multispace", tmp_path / "run")
     config = json.loads((run / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""CIDEr's TF-IDF vectors of captions, for many captions of an image at once."""
+"""Vectors of the n-grams of captions, for many captions of an image at once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +12,48 @@ from multispace.pipeline.metrics.captions.ngrams import ORDERS, Ngram, ngrams
 SIGMA = 6.0  # std of CIDEr-D's length penalty, in words
 
 
-class TfIdf:
-    """TF-IDF vectors of captions, with the document frequencies of ``references``.
+class NgramVectors:
+    """Counts of n-grams. All n-grams have the same weight, so that no statistics are needed."""
+
+    def weights(self, grams: Sequence[Ngram]) -> Floats:
+        """Return the factor on the count of each n-gram. (G,)"""
+        return np.ones(len(grams))
+
+    def vectors(self, captions: Sequence[str]) -> tuple[Floats, ...]:
+        """Return one matrix for each of the 4 orders, a row per caption. (N, G_order)"""
+        counts = [ngrams(caption) for caption in captions]
+        found = []
+        for order in range(ORDERS):
+            place = {gram: i for i, gram in enumerate({g for c in counts for g in c[order]})}
+            matrix = np.zeros((len(captions), len(place)))
+            for row, count in zip(matrix, counts, strict=True):
+                for gram, times in count[order].items():
+                    row[place[gram]] = times
+            found.append(matrix * self.weights([*place]))
+        return tuple(found)
+
+    def similarities(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
+        """Return the similarity of each of N captions with each of M references. (N, M)
+
+        It is that of CIDEr-D with one reference: the mean over the orders of the cosines, where
+        no count is larger than the reference's, times 10 and a penalty for other lengths.
+        """
+        count = len(captions)
+        texts = [*captions, *references]
+        cosines = np.zeros((count, len(references)))
+        for matrix in self.vectors(texts):
+            known = matrix[count:]
+            clipped = np.array([(np.minimum(row, known) * known).sum(-1) for row in matrix[:count]])
+            norms = np.linalg.norm(matrix, axis=1)
+            cosines += _over(clipped, norms[:count, None] * norms[count:]) / ORDERS
+        # pycocoevalcap takes the number of pairs of words as the length.
+        lengths = np.array([max(0, len(text.split()) - 1) for text in texts], float)
+        apart = lengths[:count, None] - lengths[count:]
+        return 10 * cosines * np.exp(-(apart**2) / (2 * SIGMA**2))
+
+
+class TfIdf(NgramVectors):
+    """CIDEr's TF-IDF vectors of captions, with the document frequencies of ``references``.
 
     A document is the references of one image. An n-gram that is in none of them counts as if it
     were in one (Vedantam 2015, as in pycocoevalcap).
@@ -33,19 +73,10 @@ class TfIdf:
             self._documents.update(found if wanted is None else found & wanted)
         self._log_images = float(np.log(len(references)))
 
-    def vectors(self, captions: Sequence[str]) -> tuple[Floats, ...]:
-        """Return one matrix for each of the 4 orders, a row per caption. (N, G_order)"""
-        counts = [ngrams(caption) for caption in captions]
-        found = []
-        for order in range(ORDERS):
-            place = {gram: i for i, gram in enumerate({g for c in counts for g in c[order]})}
-            matrix = np.zeros((len(captions), len(place)))
-            for row, count in zip(matrix, counts, strict=True):
-                for gram, times in count[order].items():
-                    row[place[gram]] = times
-            documents = np.array([max(1, self._documents[gram]) for gram in place], float)
-            found.append(matrix * (self._log_images - np.log(documents)))
-        return tuple(found)
+    def weights(self, grams: Sequence[Ngram]) -> Floats:
+        """Return the inverse document frequency of each n-gram. (G,)"""
+        documents = np.array([max(1, self._documents[gram]) for gram in grams], float)
+        return self._log_images - np.log(documents)
 
     def kernel(self, captions: Sequence[str]) -> Floats:
         """Return the similarity of each pair of captions: CIDEr / 10, from 0 to 1. (N, N)
@@ -62,21 +93,6 @@ class TfIdf:
     def cider_d(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
         """Return CIDEr-D of each of N captions of an image, as pycocoevalcap does. (N,)"""
         return self.similarities(captions, references).mean(1)
-
-    def similarities(self, captions: Sequence[str], references: Sequence[str]) -> Floats:
-        """Return CIDEr-D of each of N captions with each of M references as the only one. (N, M)"""
-        count = len(captions)
-        texts = [*captions, *references]
-        cosines = np.zeros((count, len(references)))
-        for matrix in self.vectors(texts):
-            known = matrix[count:]
-            clipped = np.array([(np.minimum(row, known) * known).sum(-1) for row in matrix[:count]])
-            norms = np.linalg.norm(matrix, axis=1)
-            cosines += _over(clipped, norms[:count, None] * norms[count:]) / ORDERS
-        # pycocoevalcap takes the number of pairs of words as the length.
-        lengths = np.array([max(0, len(text.split()) - 1) for text in texts], float)
-        apart = lengths[:count, None] - lengths[count:]
-        return 10 * cosines * np.exp(-(apart**2) / (2 * SIGMA**2))
 
 
 def _grams(caption: str) -> Iterator[Ngram]:

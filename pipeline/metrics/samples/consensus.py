@@ -1,5 +1,6 @@
-"""Choose the caption of an image that is most like its other candidates, without references."""
+"""Choose the caption of an image that is most like its samples, without references."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from multispace.pipeline.console.progress import DELAY, Progress
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.captions.quick_cider import plain_tokens
-from multispace.pipeline.metrics.captions.tfidf import TfIdf
+from multispace.pipeline.metrics.captions.tfidf import NgramVectors, TfIdf
 
 DIGITS = 9  # sums of equal numbers in another order may differ in their last digits
 
@@ -38,6 +39,27 @@ def consensus(
         for pair in zip(texts, rows, strict=True):
             chosen.append(_most_similar(similarity, *pair))
             progress.advance()
+    return chosen
+
+
+def reranked(hypotheses: Sequence[Sequence[str]], samples: Sequence[Sequence[str]]) -> list[int]:
+    """Return the index of the hypothesis of each image that is most like its samples.
+
+    Minimum Bayes risk decoding (Kumar & Byrne 2004): the samples stand for what people may write,
+    and the chosen hypothesis has the highest mean similarity to them. The similarity is that of
+    CIDEr-D with equal weights of all n-grams, over lower-cased words split at white space. It
+    needs no captions but these. Ties go to the first hypothesis.
+
+    :param hypotheses: of each of P images, as text
+    :param samples: of each image, as text
+    """
+    similarity = NgramVectors()
+    chosen = []
+    for texts, drawn in zip(hypotheses, samples, strict=True):
+        distinct = Counter(plain_tokens(text) for text in drawn)
+        each = similarity.similarities([plain_tokens(text) for text in texts], [*distinct])
+        scores = each @ np.array([*distinct.values()])
+        chosen.append(int(np.argmax(np.round(scores, DIGITS))))
     return chosen
 
 

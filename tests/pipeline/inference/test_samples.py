@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.random_system import random_system
 
 from multispace.errors import OptionError
 from multispace.pipeline.inference.decoding import caption_features
@@ -115,3 +116,31 @@ def test_latents_near_temperature_0_are_their_mode(tiny_run):
     cold = Sampling(count=3, latent_temperature=1e-4)
     assert sampled(run, features, cold) == [[text] * 3 for text in mode]
     assert any(len(set(texts)) > 1 for texts in sampled(run, features, Sampling(count=3)))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_weak_guidance_gives_the_captions_without_latents(temperature):
+    model, vocabulary, features = random_system("joint")
+    asked = Sampling(count=4, width=2, temperature=temperature, seed=2)
+    free = caption_samples(model, features, vocabulary, asked)
+    # Leave out c and, by a narrow posterior, what is drawn of z.
+    narrow = replace(asked, guidance=1e-6, latent_temperature=1e-6)
+    found = caption_samples(model, features, vocabulary, narrow)
+    assert found != free
+    if not temperature:
+        expected = caption_features(model, features, vocabulary, width=2, latents="left-out")
+        assert found == [[text] * 4 for text in expected]
+    same = [
+        caption_samples(model, features[row : row + 1], vocabulary, narrow)[0] for row in range(5)
+    ]
+    assert same == found
+
+
+@pytest.mark.parametrize(
+    ("system", "options"), [("base", {}), ("multispace", {}), ("joint", {"latent_dropout": 0.0})]
+)
+def test_guidance_needs_latent_dropout(system, options):
+    model, vocabulary, features = random_system(system, **options)
+    asked = Sampling(count=2, temperature=0.5, guidance=0.8)
+    with pytest.raises(OptionError, match=r"--guidance 0\.8: .* trained without latent dropout"):
+        caption_samples(model, features, vocabulary, asked)

@@ -2,35 +2,28 @@ import numpy as np
 import pytest
 import torch
 from support.options import used_by
+from support.random_system import random_system
 
-from multispace.data.captions.vocabulary import build_vocabulary
 from multispace.errors import OptionError
 from multispace.model.options import SystemOptions, check_single_caption
-from multispace.model.systems import build
-from multispace.pipeline.inference.decoding import caption_conditions, caption_features
+from multispace.pipeline.inference.decoding import (
+    caption_conditions,
+    caption_features,
+    hypotheses,
+)
 from multispace.pipeline.inference.samples import Sampling, caption_samples
 from multispace.pipeline.inference.single_captions import (
     CANDIDATES,
+    EVIDENCE,
+    EVIDENCE_TEMPERATURE,
+    HYPOTHESES,
     caption_categories,
     single_captions,
 )
-from multispace.pipeline.metrics.samples.consensus import consensus
+from multispace.pipeline.metrics.samples.consensus import consensus, reranked
 
 TRAINING = [["a b"], ["b c"], ["c d"], ["d a"]]
 GREEDY = Sampling(count=0)
-
-
-def make(system: str, **options):
-    """Return a system with random weights, its vocabulary and the features of five images."""
-    torch.manual_seed(0)
-    vocabulary = build_vocabulary(["a b c d e f g h"], "whitespace", 1, "0" * 64)
-    sizes = {"embedding": 6, "hidden": 8, "z_size": 3, "categories": (4,), **options}
-    known = used_by(system, words=len(vocabulary), **sizes)
-    model = build(SystemOptions(system=system, feature_size=5, **known)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
-    return model, vocabulary, 3 * torch.randn(5, 5)
 
 
 def ways(model, vocabulary, features, way, sampling=GREEDY, **other):
@@ -39,13 +32,13 @@ def ways(model, vocabulary, features, way, sampling=GREEDY, **other):
 
 @pytest.mark.parametrize("system", ["base", "latent", "multispace", "joint"])
 def test_the_mode_is_what_captions_were(system):
-    model, vocabulary, features = make(system)
+    model, vocabulary, features = random_system(system)
     expected = caption_features(model, features, vocabulary)
     assert ways(model, vocabulary, features, "mode") == expected
 
 
 def test_left_out_sets_the_latents_to_zero():
-    model, vocabulary, features = make("joint")
+    model, vocabulary, features = random_system("joint")
     found = ways(model, vocabulary, features, "left-out")
     posterior = model.posterior(features)
     latents = posterior.latents()
@@ -55,7 +48,7 @@ def test_left_out_sets_the_latents_to_zero():
 
 
 def test_a_consensus_is_one_of_the_samples():
-    model, vocabulary, features = make("multispace")
+    model, vocabulary, features = random_system("multispace")
     sampling = Sampling(count=3, seed=1)
     samples = caption_samples(model, features, vocabulary, sampling)
     places = consensus(samples, TRAINING)
@@ -67,9 +60,37 @@ def test_a_consensus_is_one_of_the_samples():
     assert all(text in texts for text, texts in zip(chosen, many, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("system", "latents", "temperature"),
+    [("joint", "left-out", 0.0), ("latent", "mode", 0.0), ("base", "mode", EVIDENCE_TEMPERATURE)],
+)
+def test_a_reranked_caption_is_the_one_of_a_wide_beam_that_is_most_like_samples(
+    system, latents, temperature
+):
+    model, vocabulary, features = random_system(system)
+    wide = {"width": 2 * HYPOTHESES, "latents": latents}
+    many = hypotheses(model, features, vocabulary, **wide)
+    drawn = Sampling(EVIDENCE, seed=3, temperature=temperature)
+    places = reranked(many, caption_samples(model, features, vocabulary, drawn))
+    expected = [texts[place] for texts, place in zip(many, places, strict=True)]
+    found = ways(model, vocabulary, features, "reranked", Sampling(0, seed=3, width=2))
+    assert found == expected
+    assert any(places)  # not always the most probable one
+    # The samples that a command is asked for, and their options, do not matter.
+    others = Sampling(7, seed=3, width=2, temperature=1.0)
+    assert ways(model, vocabulary, features, "reranked", others) == expected
+
+
+@pytest.mark.parametrize(("system", "latents"), [("joint", "left-out"), ("multispace", "mode")])
+def test_greedy_search_leaves_nothing_to_rerank(system, latents):
+    model, vocabulary, features = random_system(system)
+    expected = caption_features(model, features, vocabulary, latents=latents)
+    assert ways(model, vocabulary, features, "reranked") == expected
+
+
 @pytest.mark.parametrize("system", ["multispace", "joint", "joint-cvae"])
 def test_categories_are_decoded_one_by_one(system):
-    model, vocabulary, features = make(system)
+    model, vocabulary, features = random_system(system)
     captions, probabilities = caption_categories(model, features, vocabulary)
     posterior = model.posterior(features)
     assert np.array(probabilities).sum(1) == pytest.approx(np.ones(5))
@@ -87,7 +108,7 @@ def test_categories_are_decoded_one_by_one(system):
 
 
 def test_of_two_categories_the_caption_of_the_more_probable_one_is_chosen(monkeypatch):
-    model, vocabulary, features = make("joint", categories=(2,))
+    model, vocabulary, features = random_system("joint", categories=(2,))
     pair = ["a b c d", "e f g h"]  # nothing in common: only the probabilities decide
     weights = [np.array(p) for p in ([0.7, 0.3], [0.2, 0.8], [0.5, 0.5])]
     monkeypatch.setattr(
@@ -119,7 +140,7 @@ def test_a_way_that_the_system_lacks_is_refused(system, options, way, message):
 
 
 def test_a_consensus_of_base_needs_a_temperature():
-    model, vocabulary, features = make("base")
+    model, vocabulary, features = random_system("base")
     with pytest.raises(OptionError, match="sample its words with a temperature"):
         ways(model, vocabulary, features, "consensus")
     assert len(ways(model, vocabulary, features, "consensus", Sampling(3, temperature=1.0))) == 5

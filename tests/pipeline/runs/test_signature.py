@@ -39,6 +39,10 @@ def test_the_signature_of_an_evaluation():
             {"samples": 20, "temperature": 0.4, "top_p": 0.9, "latent_temperature": 0.5},
             "samples:20,temperature=0.4,top-p=0.9,latent-temperature=0.5",
         ),
+        (
+            {"samples": 2, "guidance": 0.8},
+            "samples:2,temperature=0,top-p=1,latent-temperature=1,guidance=0.8",
+        ),
         ({"captions_from": "consensus"}, "samples:0,temperature=0,top-p=1,latent-temperature=1"),
         ({"checkpoint": "last", "step": 12}, "checkpoint:last|step:12"),
         ({"seed": 7}, "seed:7"),

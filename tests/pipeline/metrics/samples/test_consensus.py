@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from multispace.pipeline.metrics.captions.tfidf import TfIdf
-from multispace.pipeline.metrics.samples.consensus import consensus
+from multispace.pipeline.metrics.captions.tfidf import NgramVectors, TfIdf
+from multispace.pipeline.metrics.samples.consensus import consensus, reranked
 
 # Four training images. Each of the words a to d is in the captions of one, "the" in all.
 TRAINING = [["the a"], ["the b"], ["the c"], ["the d"]]
@@ -65,3 +65,25 @@ def test_counting_only_the_scored_words_changes_nothing():
     texts = ["a b", "the a", "c the d"]
     whole = TfIdf(TRAINING).similarities(texts, texts)
     assert np.array_equal(TfIdf(TRAINING, scored=texts).similarities(texts, texts), whole)
+
+
+def test_unweighted_similarities_by_hand():
+    # "a b" and "a" share one of two words: cosine 1 / sqrt 2. Lengths, counted in pairs, differ
+    # by 1. "a" has no groups of more words, so its own similarity is that of one order of four.
+    found = NgramVectors().similarities(["a b c d", "a b", "a"], ["a b c d", "a"])
+    shared = 10 / 4 / np.sqrt(2) * np.exp(-1 / 72)
+    assert found[:, 1] == pytest.approx(np.array([10 / 8 * np.exp(-9 / 72), shared, 2.5]))
+    assert found[0, 0] == pytest.approx(10)
+
+
+@pytest.mark.parametrize(("copies", "chosen"), [(3, "a b c d"), (5, "e")])
+def test_the_hypothesis_that_is_most_like_the_samples_by_hand(copies, chosen):
+    # "a b c d" has similarity 10 to itself and 0 to "e", which has 2.5 to itself.
+    hypotheses = ["f", "a b c d", "e"]
+    (place,) = reranked([hypotheses], [["a b c d", *["e"] * copies]])
+    assert hypotheses[place] == chosen
+
+
+def test_a_hypothesis_is_chosen_for_each_image_from_its_own_samples():
+    pair = ["A b.", "c d"]
+    assert reranked([pair, pair, pair], [["c d"], ["a B"], ["e"]]) == [1, 0, 0]
