@@ -15,21 +15,6 @@ from pathlib import Path
 
 import pytest
 
-# Files that take a minute or more on two cores. They come first, so that at the end of a run no
-# worker waits for another that has just begun one of them.
-FIRST = ("test_benchmarks.py", "test_ray_cluster.py", "test_distributed.py", "test_hostile.py")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-xdist keep the order of files: its own has those with few tests last."""
-    if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = False
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow files first, and all others in their usual order."""
-    items.sort(key=lambda item: item.path.name not in FIRST)
-
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[Path]:

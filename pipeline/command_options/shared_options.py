@@ -71,9 +71,8 @@ def beam() -> Any:
 def single_caption() -> Any:
     """Declare how the single caption of an image is made."""
     return option(
-        "How the single caption of an image is made: from the mode of the latents, with the "
-        "latents left out, reranked (the caption of a wide beam that is most like 50 samples), or "
-        "as the consensus of samples or of all categories.", None,
+        "How single captions are made: from the mode of the latents, with the latents left out, "
+        "reranked by samples, or as the consensus of samples or of all categories.", None,
         choices=SINGLE_CAPTIONS, default_text="that of the run",
     )  # fmt: skip
 
@@ -98,8 +97,7 @@ def latent_temperature() -> Any:
 def guidance() -> Any:
     """Declare how closely the words of samples follow the latents."""
     return option(
-        "How closely the words of samples follow the latents: 1 as in training, below 1 less. "
-        "Needs latent dropout (joint, joint-cvae).", 1.0,
+        "How closely samples of joint and joint-cvae follow their latents; 1: as trained.", 1.0,
         exclusive_min=0,
     )  # fmt: skip
 
