@@ -15,7 +15,8 @@ class GuidedDecoder:
     image, and differ less.
 
     It has the methods of :class:`Decoder` that a search needs. A condition is that with the latents
-    and that without them side by side, (B, 2 C). The same holds for the parts of its states.
+    and that without them side by side, (B, 2 C). The same holds for the condition of a state, whose
+    layers are those with the latents and then those without.
 
     :param decoder: trained with latent dropout
     """
@@ -28,8 +29,9 @@ class GuidedDecoder:
 
         :param condition: (B, 2 C)
         """
-        each = [self.decoder.start(half) for half in condition.chunk(2, dim=1)]
-        return _joined(*each)
+        given, without = (self.decoder.start(half) for half in condition.chunk(2, dim=1))
+        both = torch.cat((given.condition, without.condition), dim=1)
+        return State((*given.layers, *without.layers), both)
 
     def step(self, state: State, words: Tensor) -> tuple[State, Tensor]:
         """Read one word per caption.
@@ -41,9 +43,5 @@ class GuidedDecoder:
         conditions = state.condition.chunk(2, dim=1)
         given, with_latents = self.decoder.step(State(state.layers[:half], conditions[0]), words)
         without, logits = self.decoder.step(State(state.layers[half:], conditions[1]), words)
-        return _joined(given, without), torch.lerp(logits, with_latents, self.guidance)
-
-
-def _joined(one: State, other: State) -> State:
-    layers = (*one.layers, *other.layers)
-    return State(layers, torch.cat((one.condition, other.condition), dim=1))
+        layers = (*given.layers, *without.layers)
+        return State(layers, state.condition), torch.lerp(logits, with_latents, self.guidance)

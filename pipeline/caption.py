@@ -131,15 +131,7 @@ class _Captioner:
             run=run,
             backbone=load_run_backbone(run, weights=options.weights, device=options.device),
             way=way,
-            sampling=Sampling(
-                count=options.samples,
-                seed=options.seed,
-                width=options.beam,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                latent_temperature=options.latent_temperature,
-                guidance=options.guidance,
-            ),
+            sampling=Sampling.of(options),
             draws_samples=bool(options.samples) and not options.consensus,
             training=cache(lambda: training_captions(run, options.cache)),
         )

@@ -58,16 +58,7 @@ class EvaluationInputs:
             training=[*trained.values()],
             fingerprint=cache.spec.fingerprint,
             single_caption=way,
-            sampling=Sampling(
-                count=options.samples,
-                seed=options.seed,
-                width=options.beam,
-                length_penalty=options.length_penalty,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                latent_temperature=options.latent_temperature,
-                guidance=options.guidance,
-            ),
+            sampling=Sampling.of(options, options.length_penalty),
         )
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -190,10 +190,7 @@ class TrainedRun:
         vectors = self._vectors(images, features)
         if not len(vectors):
             return []
-        sampling = Sampling(
-            samples or 0, seed, beam, length_penalty, temperature, top_p, latent_temperature,
-            guidance,
-        )  # fmt: skip
+        sampling = replace(Sampling.of(options, length_penalty), seed=seed, width=beam)
         if samples is not None:
             return caption_samples(self.model, vectors, self.vocabulary, sampling)
         where = None if cache is None else path_or_url(cache)

@@ -28,6 +28,7 @@ from multispace.model.beam_search import MAX_WORDS
 from multispace.model.decoder import State
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.inference.decoding import caption_features
+from multispace.pipeline.inference.single_captions import decoded_latents
 from multispace.pipeline.runs.run_folder import Run
 from multispace.version import install_hint
 
@@ -112,9 +113,7 @@ def onnx_graphs(run: Run) -> dict[str, bytes]:
 
 def onnx_way(run: Run) -> Latents:
     """Return how the graphs of a run make captions: ``mode`` or ``left-out``."""
-    options = run.system.options
-    left_out = options.may_leave_out and options.single_caption in ("left-out", "reranked")
-    return "left-out" if left_out else "mode"
+    return decoded_latents(run.system.options, run.system.options.single_caption)
 
 
 def greedy_words(encoder: bytes, decoder: bytes, features: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,20 @@ class Sampling:
     top_p: float = 1.0
     latent_temperature: float = 1.0
     guidance: float = 1.0
+
+    @classmethod
+    def of(cls, options: Any, length_penalty: float = 0.0) -> "Sampling":
+        """Return the sampling that the options of `caption` or `evaluate` ask for."""
+        return cls(
+            count=options.samples,
+            seed=options.seed,
+            width=options.beam,
+            length_penalty=length_penalty,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            latent_temperature=options.latent_temperature,
+            guidance=options.guidance,
+        )
 
 
 @torch.inference_mode()

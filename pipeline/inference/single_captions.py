@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multispace.data.captions.vocabulary import Vocabulary
-from multispace.model.options import check_single_caption
+from multispace.model.options import ModelOptions, check_single_caption
 from multispace.model.systems.captioner import Captioner, Latents
 from multispace.pipeline.command_options.shared_options import check_words
 from multispace.pipeline.console.progress import DELAY, Progress
@@ -23,7 +23,7 @@ from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.consensus import consensus, reranked
 
 CANDIDATES = 20  # samples of a consensus, where no number is given
-# Of the way `reranked`. On Flickr8k, half as many hypotheses or samples choose worse captions.
+# Of the way `reranked`. On Flickr8k, half as many hypotheses, or 20 samples, choose worse captions.
 HYPOTHESES = 4  # for each one of the beam's width
 EVIDENCE = 50  # samples that the hypotheses are compared with
 EVIDENCE_TEMPERATURE = 0.6  # of their words, where there are no latents to draw
@@ -69,8 +69,9 @@ def single_captions(
     """
     check_single_caption(system.options, way)
     search: dict[str, Any] = {"width": sampling.width, "length_penalty": sampling.length_penalty}
-    if way in ("mode", "left-out"):
-        latents: Latents = "mode" if way == "mode" else "left-out"
+    if way in ("mode", "left-out") or (way == "reranked" and sampling.width == 1):
+        # Greedy search has one hypothesis, which leaves nothing to rerank.
+        latents = decoded_latents(system.options, way)
         return caption_features(system, features, vocabulary, latents=latents, **search)
     if way == "reranked":
         return _reranked(system, features, vocabulary, sampling)
@@ -83,25 +84,31 @@ def single_captions(
     return _chosen(samples, training())
 
 
+def decoded_latents(options: ModelOptions, way: str) -> Latents:
+    """Return what the captions of a way are decoded from.
+
+    Reranked ones leave the latents out where the system was trained for it, as ``left-out`` does.
+    All others come from the mode.
+    """
+    left_out = way == "left-out" or (way == "reranked" and options.may_leave_out)
+    return "left-out" if left_out else "mode"
+
+
 def _reranked(
     system: Captioner, features: Tensor, vocabulary: Vocabulary, sampling: Sampling
 ) -> list[str]:
     """Return the hypothesis of a wide beam that is most like samples.
 
-    The hypotheses leave the latents out where the system was trained for it, and come from their
-    mode elsewhere. Greedy search has one hypothesis, which needs no samples. The samples are
-    others than those that a command is asked for, and do not depend on their options.
+    The samples are others than those that a command is asked for, and do not depend on their
+    options.
     """
-    latents: Latents = "left-out" if system.options.may_leave_out else "mode"
-    if sampling.width == 1:
-        return caption_features(system, features, vocabulary, latents=latents)
     found = hypotheses(
         system,
         features,
         vocabulary,
         width=HYPOTHESES * sampling.width,
         length_penalty=sampling.length_penalty,
-        latents=latents,
+        latents=decoded_latents(system.options, "reranked"),
     )
     temperature = EVIDENCE_TEMPERATURE if system.options.system == "base" else 0.0
     evidence = Sampling(EVIDENCE, sampling.seed, temperature=temperature)

@@ -61,7 +61,7 @@ def test_an_exported_graph_captions_as_the_model(tiny_run, tiny_cache, tmp_path)
         ("base", {"cell": "gru", "layers": 2}),
         ("latent", {}),
         ("joint", {"single_caption": "left-out", "categories": (3, 2)}),
-        ("joint-cvae", {"categories": (4,)}),
+        ("joint-cvae", {"single_caption": "mode", "categories": (4,)}),
         ("cvae", {}),
         ("ag-cvae", {"tie_embeddings": True, "clusters": 2}),
         ("beta-cvae", {"cell": "gru"}),

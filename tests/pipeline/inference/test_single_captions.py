@@ -18,6 +18,7 @@ from multispace.pipeline.inference.single_captions import (
     EVIDENCE_TEMPERATURE,
     HYPOTHESES,
     caption_categories,
+    decoded_latents,
     single_captions,
 )
 from multispace.pipeline.metrics.samples.consensus import consensus, reranked
@@ -79,6 +80,21 @@ def test_a_reranked_caption_is_the_one_of_a_wide_beam_that_is_most_like_samples(
     # The samples that a command is asked for, and their options, do not matter.
     others = Sampling(7, seed=3, width=2, temperature=1.0)
     assert ways(model, vocabulary, features, "reranked", others) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "way", "latents"),
+    [
+        ({}, "reranked", "left-out"),
+        ({"latent_dropout": 0.0}, "reranked", "mode"),
+        ({}, "left-out", "left-out"),
+        ({}, "mode", "mode"),
+        ({}, "consensus", "mode"),
+    ],
+)
+def test_what_captions_are_decoded_from(options, way, latents):
+    model, _, _ = random_system("joint", **options)
+    assert decoded_latents(model.options, way) == latents
 
 
 @pytest.mark.parametrize(("system", "latents"), [("joint", "left-out"), ("multispace", "mode")])
