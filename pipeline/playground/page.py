@@ -11,7 +11,12 @@ from multispace.pipeline.playground.image_choice import ChosenImage
 from multispace.pipeline.playground.latent_controls import LIMIT, Menu
 from multispace.pipeline.playground.page_style import CSS
 from multispace.pipeline.playground.player import MAX_BEAM, MAX_SAMPLES, Player
-from multispace.pipeline.playground.visit import MAX_SEED, MAX_TEMPERATURE, Playground
+from multispace.pipeline.playground.visit import (
+    MAX_GUIDANCE,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    Playground,
+)
 from multispace.version import install_hint
 
 TITLE = "multispace: captions side by side"
@@ -122,6 +127,7 @@ class _Search:
     count: Any
     temperature: Any
     latent_temperature: Any
+    guidance: Any
     seed: Any
     draw: Any
 
@@ -135,11 +141,12 @@ class _Search:
             latents = gr.Slider(
                 0.1, MAX_TEMPERATURE, 1, step=0.1, label="Latent temperature", **plain
             )
+            guidance = gr.Slider(0, MAX_GUIDANCE, 1, step=0.05, label="Guidance", **plain)
             seed = gr.Number(
                 0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", min_width=100
             )
         draw = gr.Button("Draw samples and their consensus", variant="primary", elem_id="ms-draw")
-        return cls(beam, count, words, latents, seed, draw)
+        return cls(beam, count, words, latents, guidance, seed, draw)
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,7 @@ class _Wiring:
                 )
         drawing = [
             self.image, search.count, search.beam, search.temperature, search.latent_temperature,
-            search.seed,
+            search.guidance, search.seed,
         ]  # fmt: skip
         search.draw.click(
             self._draw, drawing, [column.samples for column in self.columns], **_ALONE

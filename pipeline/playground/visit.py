@@ -12,7 +12,7 @@ from multispace.pipeline.playground import fragments
 from multispace.pipeline.playground.image_choice import ChosenImage, SplitImages, UploadedImages
 from multispace.pipeline.playground.player import Drawn, Player
 
-MAX_TEMPERATURE = 2.0
+MAX_TEMPERATURE = MAX_GUIDANCE = 2.0
 MAX_SEED = 1 << 31
 
 Answer = TypeVar("Answer")
@@ -77,9 +77,13 @@ class Playground:
         beam: object,
         temperature: object,
         latent_temperature: object,
+        guidance: object,
         seed: object,
     ) -> str:
-        """Return samples of a system for an image, and their consensus."""
+        """Return samples of a system for an image, and their consensus.
+
+        What a system has not, its latents or a decoder that can be guided, is left as it is.
+        """
         if image is None:
             return ""
         player, features = self.players[number], image.features[number]
@@ -87,14 +91,16 @@ class Playground:
             return ""
 
         def sample() -> Drawn:
-            base = player.run.system.options.system == "base"  # has no latents to narrow
-            latents = 1.0 if base else _number("latent temperature", latent_temperature, 0.01)
+            latents = _number("latent temperature", latent_temperature, 0.01)
+            guided = _number("guidance", guidance)
+            options = player.run.system.options
             sampling = Sampling(
                 count=_whole("samples", count),
                 seed=_whole("seed", seed, MAX_SEED),
                 width=_whole("beam", beam),
                 temperature=_number("word temperature", temperature),
-                latent_temperature=latents,
+                latent_temperature=1.0 if options.system == "base" else latents,
+                guidance=guided if options.may_leave_out else 1.0,
             )
             return player.draw(features, sampling)
 

@@ -15,7 +15,14 @@ from multispace.pipeline.evaluate import EvaluateOptions, evaluate
 from multispace.pipeline.playground import image_choice
 from multispace.pipeline.playground import player as player_module
 
-DRAWN = {"count": 3, "beam": 2, "temperature": 0.5, "latent_temperature": 1.0, "seed": 1}
+DRAWN = {
+    "count": 3,
+    "beam": 2,
+    "temperature": 0.5,
+    "latent_temperature": 1.0,
+    "guidance": 1.0,
+    "seed": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,21 @@ def test_samples_are_reproducible_and_have_a_consensus(playground, image):
     )
 
 
+def test_guidance_is_for_systems_with_latent_dropout(playground, image, monkeypatch):
+    asked = []
+
+    def samples(system, features, vocabulary, sampling):
+        asked.append(sampling)
+        return [["a dog"]]
+
+    monkeypatch.setattr(player_module, "caption_samples", samples)
+    playground.draw(image, 0, **{**DRAWN, "guidance": 0.5})
+    options = playground.players[0].run.system.options
+    monkeypatch.setattr(type(options), "may_leave_out", True)
+    playground.draw(image, 0, **{**DRAWN, "guidance": 0.5})
+    assert [sampling.guidance for sampling in asked] == [1.0, 0.5]
+
+
 def test_without_its_training_captions_a_run_has_samples_and_a_reason(playground, image):
     player = playground.players[0]
 
@@ -120,7 +142,8 @@ def test_without_its_training_captions_a_run_has_samples_and_a_reason(playground
         ("count", 0), ("count", 21), ("count", 1.5), ("count", "3"), ("count", None),
         ("beam", 0), ("beam", 11), ("beam", float("nan")), ("beam", float("inf")),
         ("temperature", -1), ("temperature", 2.5), ("temperature", float("nan")),
-        ("latent_temperature", 0), ("seed", -1), ("seed", 1 << 40), ("seed", True),
+        ("latent_temperature", 0), ("guidance", -0.1), ("guidance", 2.5),
+        ("seed", -1), ("seed", 1 << 40), ("seed", True),
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_one_line(playground, image, name, value):
