@@ -31,31 +31,7 @@ from multispace.model.options import (
     SystemOptions,
     is_used,
 )
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # The paper's values, and usual ones where it gives none. They stay if defaults change.
-    "paper": {
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "embedding": 512,
-        "hidden": 512,
-        "z_size": 128,
-        "categories": (128,),
-        "temperature": 0.67,
-        "annealing": "logistic",
-        "annealing_midpoint": 2500.0,
-        "annealing_slope": 0.0025,
-    },
-    # For a first look: a third of the arithmetic per token, and fewer, larger steps.
-    "fast": {
-        "epochs": 10,
-        "batch_size": 256,
-        "learning_rate": 2e-3,
-        "lr_schedule": "cosine",
-        "embedding": 256,
-        "hidden": 256,
-    },
-}
+from multispace.pipeline.command_options.presets import PRESETS, preset_options
 
 # More than any model has; `2x3000000000` must not exhaust memory.
 MAX_VARIABLES, MAX_CATEGORIES = 1 << 10, 1 << 20
@@ -241,8 +217,7 @@ def resolve(
             for name, value in read.items()
             if is_used(name, system) or not (resumed or value == default_of(known[name], system))
         }
-    usual = PRESETS[preset] if preset else {}
-    values = {name: value for name, value in usual.items() if is_used(name, system)}
+    values = preset_options(preset, system) if preset else {}
     for values_above, origin in ((read, config), (given, None)):
         _check_used(values_above, known, system, origin)
         for one, other in (("steps", "epochs"), ("epochs", "steps")):

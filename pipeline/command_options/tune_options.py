@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multispace.fields import Options, option
-from multispace.pipeline.command_options.train_options import PRESETS
+from multispace.pipeline.command_options.presets import PRESETS
 
 TRIALS, VALIDATIONS = 20, 4
 BEST, ALL = "best", "all"

@@ -7,9 +7,9 @@ import pytest
 from multispace.errors import OptionError
 from multispace.fields import declared_options, default_of
 from multispace.model.options import SYSTEMS, USERS, ModelOptions
+from multispace.pipeline.command_options.presets import PRESETS, preset_options
 from multispace.pipeline.command_options.train_options import (
     GROUPS,
-    PRESETS,
     TrainOptions,
     parse_categories,
     resolve,
@@ -197,9 +197,24 @@ def test_an_older_record_with_all_options_is_read(tmp_path):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_preset_fits_every_system(system):
-    for preset, values in PRESETS.items():
+    for preset, common in PRESETS.items():
         options = resolve({**GIVEN, "system": system}, None, preset=preset).to_json()
-        assert all(options[name] == values[name] for name in values if name in options)
+        values = preset_options(preset, system)
+        assert {name: options[name] for name in values} == values
+        assert set(common) & set(options) <= set(values)
+
+
+def test_a_preset_may_differ_between_systems():
+    of = {
+        system: resolve({**GIVEN, "system": system}, None, preset="flickr8k")
+        for system in ("base", "multispace", "joint", "joint-cvae")
+    }
+    assert {options.epochs for options in of.values()} == {18}
+    assert (of["joint"].scale_c, of["joint"].capacity_z_max) == (1.0, 400.0)
+    assert (of["joint-cvae"].categories, of["joint-cvae"].capacity_z_max) == ((16,) * 8, 0.0)
+    assert of["multispace"].scale_c is of["base"].scale_c is None
+    over = resolve({**GIVEN, "system": "joint", "scale_c": 2.0}, None, preset="flickr8k")
+    assert over.scale_c == 2.0
 
 
 def test_every_option_has_help_and_a_heading():

@@ -7,9 +7,9 @@ from support.rows import make_cache
 
 from multispace.cli import main
 from multispace.errors import CaptionsError
-from multispace.model.options import is_used
 from multispace.model.systems import build
-from multispace.pipeline.command_options.train_options import PRESETS, TrainOptions, resolve
+from multispace.pipeline.command_options.presets import PRESETS, preset_options
+from multispace.pipeline.command_options.train_options import TrainOptions, resolve
 from multispace.pipeline.training.dry_run import plan
 
 
@@ -52,7 +52,7 @@ def test_a_dry_run_prints_what_config_reads_back_and_writes_nothing(options, tmp
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid_and_lie_under_all_else(name, tmp_path):
     needed = {"system": "latent", "cache": "cache", "run": "run"}
-    preset = {n: value for n, value in PRESETS[name].items() if is_used(n, "latent")}
+    preset = preset_options(name, "latent")
     resolved = resolve(needed, None, preset=name)
     assert {option: getattr(resolved, option) for option in preset} == preset
     config = tmp_path / "config.yaml"
