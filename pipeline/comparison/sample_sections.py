@@ -12,7 +12,7 @@ from multispace.pipeline.comparison.sections import (
 from multispace.pipeline.metrics.captions.metric import Floats
 from multispace.pipeline.metrics.samples.diversity import COLUMNS, CORPUS_MBLEU, CorpusMBleu
 from multispace.pipeline.metrics.samples.oracle import best_of
-from multispace.pipeline.runs.groups import EvaluatedRun, sampled_words
+from multispace.pipeline.runs.groups import EvaluatedRun, how_sampled
 
 PLACE = COLUMNS.index("mBLEU-4") + 1  # of mBLEU-4 of the corpus: beside that of sentences
 WITH_CORPUS = (*COLUMNS[:PLACE], CORPUS_MBLEU, *COLUMNS[PLACE:])
@@ -33,9 +33,9 @@ def sample_sections(groups: Groups, resamples: int, seed: int) -> tuple[list[Sec
     (count,) = counts
     title = f"diversity of {count} samples per image"
     notes = [
-        f"samples of {name}: {words}"
+        f"samples of {name}: {draws}"
         for name, runs in sampled.items()
-        if (words := sampled_words(runs[0].scored.record))
+        if (draws := how_sampled(runs[0].scored.record))
     ]
     every = [run for runs in sampled.values() for run in runs]
     if all(run.scored.sample_scores for run in every):

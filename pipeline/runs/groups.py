@@ -25,7 +25,7 @@ SAME = {  # what all runs of a table must share: fields of the record, and their
 }
 # Options that make no difference to what a run is: its place, its device, how often it reports.
 INCIDENTAL = ("system", "run", "cache", "seed", "device", "log_every", "save_every")
-WORDS = "words"  # the option of a run that tells how the words of its samples were drawn
+SAMPLING = "sampling"  # the option of a run that tells how its samples were drawn
 # Options of an evaluation that make its group, beside those of its run.
 SEARCH = {
     name: getattr(Request, name) for name in ("checkpoint", "beam", "length_penalty", "curve_of")
@@ -65,25 +65,22 @@ def read_run(folder: Path, split: str, checkpoint: str) -> EvaluatedRun:
         if name not in INCIDENTAL and is_used(name, record.system)
     }
     search["single_caption"] = record.captions_from
-    made = {**kept, **search, WORDS: sampled_words(record), "features": record.fingerprint[:12]}
+    made = {**kept, **search, SAMPLING: how_sampled(record), "features": record.fingerprint[:12]}
     return EvaluatedRun(folder, _seed(options, folder), record.system, made, scored)
 
 
-def sampled_words(record: Record) -> str | None:
-    """Return how the words of samples were drawn, or None where the beam searched for them.
-
-    ``temperature`` alone would be the option of the latents' Gumbel-softmax.
-    """
-    words = []
+def how_sampled(record: Record) -> str | None:
+    """Return how samples were drawn, or None for latents as they are and a beam for the words."""
+    draws = []
     if record.temperature:
-        words.append(f"at temperature {record.temperature:g}")
+        draws.append(f"words at temperature {record.temperature:g}")
     if record.top_p < 1:
-        words.append(f"top-p {record.top_p:g}")
+        draws.append(f"top-p {record.top_p:g}")
     if record.latent_temperature != 1:
-        words.append(f"latents at {record.latent_temperature:g}")
+        draws.append(f"latents at temperature {record.latent_temperature:g}")
     if record.guidance != 1:
-        words.append(f"guidance {record.guidance:g}")
-    return ", ".join(words) or None
+        draws.append(f"guidance {record.guidance:g}")
+    return ", ".join(draws) or None
 
 
 def _seed(options: Mapping[str, Any], folder: Path) -> int:
@@ -145,7 +142,7 @@ def grouped(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
             or (
                 option not in shared
                 and value != defaults.get(option)
-                and not (option == WORDS and _only_temperature(run.scored))
+                and not (option == SAMPLING and _only_temperature(run.scored))
             )
         ]
         groups.setdefault(" ".join([run.system, *filter(None, named)]), []).append(run)
@@ -164,7 +161,7 @@ def _only_temperature(scored: Scored) -> bool:
     """Return whether a run has a curve, and its samples have defaults but for the temperature."""
     return (
         scored.curve is not None
-        and not {"top_p", "latent_temperature"} & scored.record.changes().keys()
+        and not {"top_p", "latent_temperature", "guidance"} & scored.record.changes().keys()
     )
 
 
@@ -185,6 +182,6 @@ def _names(runs: Sequence[EvaluatedRun], test: Callable[[list[str]], bool]) -> s
 def _words(option: str, value: Any) -> str:
     if value is None:
         return ""
-    if option == WORDS:
-        return f"words {value}"
+    if option == SAMPLING:
+        return f"sampling {value}"
     return f"features {value}" if option == "features" else " ".join(option_words(option, value))

@@ -1,4 +1,7 @@
-"""Each script of `benchmarks` runs with its smallest sizes. Its figures are not looked at."""
+"""Each script of `benchmarks` runs with its smallest sizes. Its figures are not looked at.
+
+They take two minutes together, and are left out unless ``-m benchmarks`` asks for them.
+"""
 
 import importlib
 import json
@@ -47,6 +50,7 @@ def test_no_script_is_missing_here():
     assert {path.stem for path in FOLDER.glob("*.py")} == {*SCRIPTS, *others}
 
 
+@pytest.mark.benchmarks
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_runs_and_prints_a_table(script, scripts, workloads, capsys):
     if script == "ray_nodes":
@@ -73,6 +77,7 @@ for part in gpu.PARTS.values():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.benchmarks
 def test_the_script_for_gpus_writes_its_figures(scripts, workloads, tmp_path, capsys):
     file = tmp_path / "gpu.json"
     importlib.import_module("gpu").main(

@@ -81,8 +81,8 @@ def test_ways_to_make_captions_set_groups_apart(tmp_path):
     assert list(compare(ask(*runs)).runs) == [
         "joint --single-caption mode",
         "joint --single-caption left-out",
-        "base words at temperature 0.4, top-p 0.9",
-        "base words at temperature 0.6",
+        "base sampling words at temperature 0.4, top-p 0.9",
+        "base sampling words at temperature 0.6",
     ]
 
 

@@ -171,8 +171,15 @@ def test_what_changes_a_whole_curve_is_part_of_the_name(tmp_path):
         write(tmp_path / "j", system="joint", curve=BETTER, record=narrow),
     ]
     found = compare(ask(*runs))
-    assert list(found.curves.curves) == ["base", "joint words latents at 0.5"]
-    assert "samples of joint words latents at 0.5: latents at 0.5" in found.notes
+    name = "joint sampling latents at temperature 0.5"
+    assert list(found.curves.curves) == ["base", name]
+    assert f"samples of {name}: latents at temperature 0.5" in found.notes
+    guided = {**SAMPLED, "guidance": 0.6}
+    other = write(tmp_path / "g", system="joint", seed=1, curve=BETTER, record=guided)
+    assert list(compare(ask(runs[0], other)).curves.curves) == [
+        "base",
+        "joint sampling guidance 0.6",
+    ]
 
 
 def test_curves_over_words_and_over_latents_are_not_averaged(tmp_path):

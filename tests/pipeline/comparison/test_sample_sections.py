@@ -60,7 +60,7 @@ def test_samples_of_an_earlier_version_have_no_mbleu_of_the_corpus(tmp_path):
 def test_how_words_were_drawn_is_said(tmp_path):
     record = {"samples": 2, "temperature": 0.5, "top_p": 0.9}
     found = compare(ask(write(tmp_path / "b", record=record)))
-    assert "samples of base: at temperature 0.5, top-p 0.9" in found.notes
+    assert "samples of base: words at temperature 0.5, top-p 0.9" in found.notes
 
 
 def test_sample_scores_that_do_not_fit_are_refused(tmp_path):
