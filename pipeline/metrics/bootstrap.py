@@ -1,5 +1,6 @@
 """Bootstrap intervals over images and seeds, with the same images for all groups."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,12 +68,16 @@ def interval(values: Floats) -> tuple[float, float]:
     """Return the 95 % percentile interval of the resampled values. (B,)
 
     A value that is NaN is unknown: it counts as lower than all others for the lower end, and as
-    higher for the upper end.
+    higher for the upper end. An end among unknown values is infinite.
     """
     unknown = np.isnan(values)
-    low = np.quantile(np.where(unknown, -np.inf, values), (1 - LEVEL) / 2)
-    high = np.quantile(np.where(unknown, np.inf, values), (1 + LEVEL) / 2)
-    return float(low), float(high)
+    with np.errstate(invalid="ignore"):  # between infinite values NumPy interpolates to NaN
+        low = np.quantile(np.where(unknown, -np.inf, values), (1 - LEVEL) / 2)
+        high = np.quantile(np.where(unknown, np.inf, values), (1 + LEVEL) / 2)
+    return (
+        -math.inf if math.isnan(low) else float(low),
+        math.inf if math.isnan(high) else float(high),
+    )
 
 
 def _blocks(resamples: int, images: int) -> Iterator[NDArray[np.int64]]:
