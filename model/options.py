@@ -76,7 +76,7 @@ SYSTEM_KINDS = {
     ),
 }
 SYSTEMS = tuple(SYSTEM_KINDS)
-RECOMMENDED = "joint"  # the system that documentation and the demo lead with
+RECOMMENDED = "joint-cvae"  # the system that documentation and the demo lead with
 
 
 def users(*parts: str) -> tuple[str, ...]:

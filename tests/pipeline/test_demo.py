@@ -11,7 +11,7 @@ from multispace.errors import OptionError
 from multispace.model.options import RECOMMENDED
 from multispace.pipeline.reporting.contestants import sample_scores, single_scores
 
-ROWS = ["joint", "multispace", "latent", "latent (last)", "base"]
+ROWS = ["joint-cvae", "joint", "multispace", "latent", "latent (last)", "base"]
 
 
 @pytest.fixture(scope="module")
