@@ -16,17 +16,6 @@ from pathlib import Path
 import pytest
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """Return the workers of ``-n auto``: half more than there are cores.
-
-    Many tests wait for processes and servers; two workers keep two cores busy for 83 % of the time.
-    """
-    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
-        return None
-    cores = len(os.sched_getaffinity(0))
-    return cores + max(1, cores // 2)
-
-
 @contextmanager
 def read_only(folder: Path) -> Iterator[Path]:
     """Yield ``folder``, and fail if a file below it was added, removed or written."""
