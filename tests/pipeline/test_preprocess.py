@@ -289,10 +289,13 @@ def test_a_killed_run_is_finished_by_the_same_command(
 
 
 @pytest.mark.skipif(not COCO.exists(), reason="the COCO captions are not here")
-def test_vocabulary_of_coco_val2014(cache, collection):
-    asked = dict(images=None, captions_only=True, min_count=None)
+@pytest.mark.parametrize(
+    ("tokenizer", "words"), [(None, 6277), ("whitespace-lower", 5796), ("treebank", 4570)]
+)
+def test_vocabulary_of_coco_val2014(cache, collection, tokenizer, words):
+    asked = dict(images=None, captions_only=True, tokenizer=tokenizer, min_count=None)
     summary = preprocess(options(cache, collection, annotations=COCO, **asked))
-    assert summary.words == 6277  # tests/data/captions/test_vocabulary.py has other tokenizers
+    assert summary.words == words
 
 
 # The splits that are asked for, and the files of the images

@@ -86,14 +86,5 @@ def test_what_is_unknown_widens_an_interval_on_both_sides():
     assert (low, high) == pytest.approx((0.025 * 999, 0.975 * 999))
     values[500:510] = np.nan
     assert interval(values) == pytest.approx((low - 10, high + 10))
-
-
-def test_unknown_values_widen_an_interval_at_both_ends():
-    known = np.linspace(0, 1, 1001)
-    assert interval(known) == pytest.approx((0.025, 0.975))
-    few = np.concatenate((known, np.full(10, np.nan)))
-    low, high = interval(few)
-    assert low < 0.025
-    assert high > 0.975
-    many = np.concatenate((known, np.full(100, np.nan)))
-    assert interval(many) == (-np.inf, np.inf)
+    values[500:600] = np.nan
+    assert interval(values) == (-np.inf, np.inf)

@@ -141,7 +141,7 @@ def test_a_value_of_another_type_is_refused_or_read(evaluated, tmp_path_factory,
             (folder / file).write_bytes(content)
 
 
-@settings(max_examples=12, deadline=None)  # each draws the plots of a page
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_value_of_another_type_in_the_log_or_the_options(evaluated, tmp_path_factory, data):
     name = data.draw(st.sampled_from(("config.json", "metrics.jsonl")))
